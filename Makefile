@@ -1,0 +1,42 @@
+# make run   set up .venv, then search, train, score and export on the built-in
+#            corpus; RUN_FLAGS="--data-dir ..." is passed to the recipe
+# make test  set up .venv, then style check, every test and every doctest
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test install lint bench clean
+
+run: $(INSTALLED)
+	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(INSTALLED)
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+install: $(INSTALLED)
+
+# A stamp file: done once, and again when what is installed may have changed.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "ser_keras needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is" \
+	       "$$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu:" \
+	       "apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { echo "$(VENV) has no pip. Remove it, install your system's" \
+	       "python3-venv package and try again." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

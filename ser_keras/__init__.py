@@ -1,0 +1,67 @@
+"""Speech emotion recognition in Keras 3, with architecture search.
+
+Public names are imported on first use, so that `import ser_keras` is quick and
+quiet, and so that a genotype can be read where there is no TensorFlow.
+
+>>> import ser_keras
+>>> ser_keras.UnweightedAverageRecall.__module__
+'ser_keras.metrics.recall'
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ser_keras.audio.log_mel import LogMelSpectrogram
+    from ser_keras.audio.mfcc import MFCC
+    from ser_keras.data.corpora import load_corpus
+    from ser_keras.data.manifest import Manifest
+    from ser_keras.data.pipeline import bilevel
+    from ser_keras.data.pipeline import make_dataset
+    from ser_keras.distribution import strategy
+    from ser_keras.evaluation.cross_validation import cross_validate
+    from ser_keras.export.serving import export_serving
+    from ser_keras.export.serving import load_serving
+    from ser_keras.genotype import Genotype
+    from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
+    from ser_keras.metrics.recall import UnweightedAverageRecall
+    from ser_keras.models.cell_network import CellNetwork
+    from ser_keras.models.waveform_model import with_frontend
+    from ser_keras.search.supernet import SuperNet
+    from ser_keras.search_space import SearchSpace
+
+_MODULE_OF = {
+    "CellNetwork": "ser_keras.models.cell_network",
+    "Genotype": "ser_keras.genotype",
+    "LogMelSpectrogram": "ser_keras.audio.log_mel",
+    "MFCC": "ser_keras.audio.mfcc",
+    "Manifest": "ser_keras.data.manifest",
+    "SearchSpace": "ser_keras.search_space",
+    "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
+    "SuperNet": "ser_keras.search.supernet",
+    "UnweightedAverageRecall": "ser_keras.metrics.recall",
+    "bilevel": "ser_keras.data.pipeline",
+    "cross_validate": "ser_keras.evaluation.cross_validation",
+    "export_serving": "ser_keras.export.serving",
+    "load_corpus": "ser_keras.data.corpora",
+    "load_serving": "ser_keras.export.serving",
+    "make_dataset": "ser_keras.data.pipeline",
+    "strategy": "ser_keras.distribution",
+    "with_frontend": "ser_keras.models.waveform_model",
+}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'ser_keras' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value  # Later look-ups do not come here.
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(_MODULE_OF))
