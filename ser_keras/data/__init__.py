@@ -1,0 +1,1 @@
+"""From files to a manifest, to folds, to features, to `tf.data` batches."""

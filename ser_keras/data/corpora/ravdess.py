@@ -1,0 +1,75 @@
+"""RAVDESS, the speech part: 1440 clips, 24 actors."""
+
+import re
+
+from ser_keras.data.corpora._files import audio_by_stem
+from ser_keras.data.corpora._files import corpus_folder
+from ser_keras.data.corpora._files import corpus_manifest
+from ser_keras.data.corpora._files import wrong_layout
+from ser_keras.data.manifest import Utterance
+
+# In the order of the emotion codes 01 ... 08.
+LABELS = (
+    "neutral",
+    "calm",
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+_TEXTS = {
+    "01": "Kids are talking by the door",
+    "02": "Dogs are sitting by the door",
+}
+# Modality 03 is audio only, vocal channel 01 is speech (02 is song).
+_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
+_LAYOUT = (
+    "speech files named 03-01-EE-II-SS-RR-AA such as "
+    "Actor_01/03-01-05-01-02-01-01.wav, in `Actor_NN/` or directly in the "
+    "folder, .wav or .flac."
+)
+
+
+def load(root, labels=None):
+    """Reads the speech part of RAVDESS from its file names.
+
+    Songs and videos that lie in the same folders are left out.
+
+    Args:
+        root: Folder with `Actor_01/` ... `Actor_24/`, or with the audio files
+            themselves.
+        labels: Labels to keep, in this order. None means all eight.
+
+    Returns:
+        `Manifest` with speaker (`"01"` ... `"24"`), sex and text.
+
+    Raises:
+        CorpusError: If the folder holds no such files.
+
+    References:
+        Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional
+        Speech and Song", PLoS ONE 13(5), 2018.
+    """
+    folder = corpus_folder(root, "RAVDESS", _LAYOUT)
+    utterances = []
+    for stem, path in audio_by_stem(folder, ("Actor_*/*", "*")).items():
+        match = _NAME.fullmatch(stem)
+        if not match:
+            continue
+        emotion, _, statement, _, actor = match.groups()
+        utterances.append(
+            Utterance(
+                id=stem,
+                path=str(path),
+                label=LABELS[int(emotion) - 1],
+                speaker=actor,
+                sex="male" if int(actor) % 2 else "female",
+                text=_TEXTS[statement],
+                corpus="ravdess",
+            )
+        )
+    if not utterances:
+        raise wrong_layout(folder, "RAVDESS", _LAYOUT)
+    return corpus_manifest(utterances, labels, LABELS, LABELS)

@@ -1,0 +1,286 @@
+"""What a corpus holds, as plain data: one row for each utterance."""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+
+import numpy as np
+
+SEXES = ("female", "male")
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One labelled stretch of speech of one speaker.
+
+    Args:
+        id: Unique name in its manifest.
+        path: Audio file.
+        label: Name of the emotion.
+        speaker: Name of the speaker; splits never divide a speaker.
+        session: Name of the recording session, if the corpus has sessions.
+        sex: `"female"`, `"male"`, or None when it is not known.
+        start: Where the utterance begins in the file, in seconds. None means
+            at the beginning of the file.
+        end: Where it ends, in seconds. None means at the end of the file.
+        text: What is said, or the name of the sentence.
+        corpus: Name of the corpus.
+
+    >>> Utterance("03a01Wa", "wav/03a01Wa.wav", "anger", "03", sex="male").label
+    'anger'
+    """
+
+    id: str
+    path: str
+    label: str
+    speaker: str
+    session: str | None = None
+    sex: str | None = None
+    start: float | None = None
+    end: float | None = None
+    text: str | None = None
+    corpus: str | None = None
+
+    def __post_init__(self):
+        for name in ("id", "path", "label", "speaker"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise ValueError(
+                    f"`{name}` of an utterance must be a non-empty string. "
+                    f"Received: {self}"
+                )
+        if self.sex is not None and self.sex not in SEXES:
+            raise ValueError(
+                f"`sex` must be one of {SEXES} or None. Received: {self}"
+            )
+        start = self.start or 0.0
+        if start < 0 or (self.end is not None and self.end <= start):
+            raise ValueError(
+                "An utterance must end after it starts, and start at 0 "
+                f"seconds or later. Received: {self}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Utterances in a fixed order, and the labels in a fixed order.
+
+    The order of `labels` gives every class its number, here, in a network's
+    output and in every table.
+
+    Args:
+        utterances: Sequence of `Utterance`, with unique ids.
+        labels: Sequence of label names. Every utterance's label is in it; a
+            label may have no utterance. None means the labels of the
+            utterances, sorted.
+
+    Raises:
+        ValueError: If there is no utterance, if an id is there twice, or if an
+            utterance has a label that is not in `labels`.
+
+    >>> manifest = Manifest(
+    ...     [Utterance("a", "a.wav", "sadness", "03"),
+    ...      Utterance("b", "b.wav", "anger", "08")])
+    >>> manifest.labels, manifest.label_ids.tolist(), manifest.speakers
+    (('anger', 'sadness'), [1, 0], ('03', '08'))
+    """
+
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...] = None
+
+    def __post_init__(self):
+        utterances = tuple(self.utterances)
+        if not utterances:
+            raise ValueError("A manifest must have at least one utterance.")
+        labels = self.labels
+        if labels is None:
+            labels = sorted({utterance.label for utterance in utterances})
+        labels = tuple(labels)
+        if len(set(labels)) < len(labels):
+            raise ValueError(
+                f"`labels` must not repeat a name. Received: labels={labels}"
+            )
+        _check_rows(utterances, labels)
+        object.__setattr__(self, "utterances", utterances)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self):
+        return len(self.utterances)
+
+    def __iter__(self):
+        return iter(self.utterances)
+
+    def __getitem__(self, index):
+        """The utterance at `index`, or a manifest for a slice."""
+        if isinstance(index, slice):
+            return self._with(self.utterances[index])
+        return self.utterances[index]
+
+    def __repr__(self):
+        return (
+            f"<Manifest: {len(self)} utterances, {len(self.speakers)} "
+            f"speakers, labels {self.labels}>"
+        )
+
+    @functools.cached_property
+    def label_ids(self):
+        """Class number of each utterance, int32 array `(utterances,)`."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        return np.array([number[u.label] for u in self], np.int32)
+
+    @functools.cached_property
+    def speakers(self):
+        """Names of the speakers, a sorted tuple."""
+        return tuple(sorted({u.speaker for u in self}))
+
+    @functools.cached_property
+    def sessions(self):
+        """Names of the sessions, a sorted tuple, without None."""
+        return tuple(sorted({u.session for u in self} - {None}))
+
+    def counts(self):
+        """Number of utterances of each label, in the order of `labels`."""
+        count = collections.Counter(u.label for u in self)
+        return {label: count[label] for label in self.labels}
+
+    def select(self, labels=None, speakers=None, sessions=None):
+        """The utterances that have one of each of the given values.
+
+        Args:
+            labels: Names to keep, in the order the new manifest has them.
+            speakers: Speakers to keep.
+            sessions: Sessions to keep.
+
+        Returns:
+            Manifest, in the same order of utterances.
+
+        Raises:
+            ValueError: If a value is not in this manifest, or nothing is left.
+        """
+        chosen = self.utterances
+        for name, wanted, known in (
+            ("label", labels, self.labels),
+            ("speaker", speakers, self.speakers),
+            ("session", sessions, self.sessions),
+        ):
+            if wanted is None:
+                continue
+            wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+            unknown = [value for value in wanted if value not in known]
+            if unknown:
+                raise ValueError(
+                    f"`{name}s` must be among {known}. Received unknown "
+                    f"{name}s: {unknown}"
+                )
+            chosen = [u for u in chosen if getattr(u, name) in wanted]
+        if labels is not None:
+            labels = (labels,) if isinstance(labels, str) else tuple(labels)
+        return Manifest(chosen, self.labels if labels is None else labels)
+
+    def relabel(self, mapping, labels=None):
+        """Renames labels; two labels given one new name are merged.
+
+        Args:
+            mapping: Dict from old to new names. Labels that are not in it keep
+                their name.
+            labels: All labels of the result, in order. None keeps the order
+                of the old ones.
+
+        Returns:
+            Manifest.
+        """
+        unknown = [label for label in mapping if label not in self.labels]
+        if unknown:
+            raise ValueError(
+                f"`mapping` must rename labels among {self.labels}. "
+                f"Received unknown labels: {unknown}"
+            )
+        if labels is None:
+            # A dict, not a set: it keeps the order.
+            labels = dict.fromkeys(mapping.get(x, x) for x in self.labels)
+        return Manifest(
+            [
+                dataclasses.replace(u, label=mapping.get(u.label, u.label))
+                for u in self
+            ],
+            tuple(labels),
+        )
+
+    def describe(self):
+        """Text for a log: counts by label, speaker and session."""
+        sex = {u.speaker: u.sex or "sex unknown" for u in self}
+        by_sex = collections.Counter(sex.values())
+        count = ", ".join(f"{k} {v}" for k, v in self.counts().items())
+        sexes = ", ".join(f"{n} {name}" for name, n in sorted(by_sex.items()))
+        lines = [
+            f"{len(self)} utterances: {count}",
+            f"{len(self.speakers)} speakers ({sexes}): "
+            + ", ".join(self.speakers),
+        ]
+        if self.sessions:
+            lines.append(
+                f"{len(self.sessions)} sessions: " + ", ".join(self.sessions)
+            )
+        return "\n".join(lines)
+
+    def save(self, path):
+        """Writes JSON lines: the labels first, then a line an utterance."""
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({"labels": self.labels})]
+        for utterance in self:
+            row = dataclasses.asdict(utterance)
+            row = {key: x for key, x in row.items() if x is not None}
+            lines.append(json.dumps(row, ensure_ascii=False))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote; an error names the file and the line."""
+        utterances, labels = [], None
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                if number == 1 and "labels" in row:
+                    labels = tuple(row["labels"])
+                else:
+                    utterances.append(Utterance(**row))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+        try:
+            return cls(utterances, labels)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _with(self, utterances):
+        return Manifest(tuple(utterances), self.labels)
+
+
+def _check_rows(utterances, labels, shown=5):
+    row_of, repeated, unknown = {}, [], []
+    for row, utterance in enumerate(utterances):
+        first = row_of.setdefault(utterance.id, row)
+        if first != row:
+            repeated.append(f"{utterance.id!r} in rows {first} and {row}")
+        if utterance.label not in labels:
+            unknown.append(f"{utterance.label!r} in row {row} ({utterance.id})")
+    for what, found in (
+        ("Utterance ids must be unique.", repeated),
+        (f"Labels must be among the known {list(labels)}.", unknown),
+    ):
+        if found:
+            more = (
+                "" if len(found) <= shown else f" and {len(found) - shown} more"
+            )
+            raise ValueError(
+                f"{what} Received: {'; '.join(found[:shown])}{more} "
+                "(rows count from 0)."
+            )
