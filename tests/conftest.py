@@ -39,7 +39,9 @@ def repository():
 def corpora_root():
     """Folder with `emodb/` and `ravdess/`, real recordings, read only."""
     root = pathlib.Path(
-        os.environ.get("SER_KERAS_CORPORA", REPOSITORY.parent / "shared/corpora")
+        os.environ.get(
+            "SER_KERAS_CORPORA", REPOSITORY.parent / "shared/corpora"
+        )
     )
     if not root.is_dir():
         pytest.skip(f"no corpora at {root}; set SER_KERAS_CORPORA")
