@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ser_keras._registry import load_model
+    from ser_keras._registry import package_versions
     from ser_keras.audio.log_mel import LogMelSpectrogram
     from ser_keras.audio.mfcc import MFCC
     from ser_keras.data.corpora import load_corpus
@@ -46,8 +48,10 @@ _MODULE_OF = {
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "export_serving": "ser_keras.export.serving",
     "load_corpus": "ser_keras.data.corpora",
+    "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",
+    "package_versions": "ser_keras._registry",
     "strategy": "ser_keras.distribution",
     "with_frontend": "ser_keras.models.waveform_model",
 }
@@ -56,11 +60,17 @@ __all__ = list(_MODULE_OF)
 
 
 def __getattr__(name):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'ser_keras' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    globals()[name] = value  # Later look-ups do not come here.
-    return value
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        globals()[name] = value  # Later look-ups do not come here.
+        return value
+    if not name.startswith("_"):
+        try:  # `import ser_keras as ser; ser.layers.Cell`
+            return importlib.import_module(f"ser_keras.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"ser_keras.{name}":
+                raise
+    raise AttributeError(f"module 'ser_keras' has no attribute {name!r}")
 
 
 def __dir__():

@@ -1,11 +1,15 @@
 """How classes of this library are registered with Keras, and versions."""
 
 import importlib.metadata
+import pkgutil
 import platform
 
 import keras
 
+import ser_keras
+
 PACKAGE = "ser_keras"
+_SAVED = ("audio", "layers", "losses", "metrics", "models", "search")
 
 serializable = keras.saving.register_keras_serializable(package=PACKAGE)
 """Class decorator: registers a Keras object as `"ser_keras>ClassName"`.
@@ -13,6 +17,39 @@ serializable = keras.saving.register_keras_serializable(package=PACKAGE)
 The name is written into every saved model. A registered class is therefore
 never renamed without registering it under its old name as well.
 """
+
+
+def load_model(path, **arguments):
+    """Reads a `.keras` file that holds classes of this library.
+
+    Keras finds a class of another package only if its module has been
+    imported, and `import ser_keras` imports nothing until it is used. This
+    function imports them, then calls `keras.saving.load_model`. Load files
+    from people you trust only: a `.keras` file can name any Keras object.
+
+    Args:
+        path: The file.
+        **arguments: Passed on, such as `compile=False`.
+
+    Returns:
+        The model.
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> path = getfixture("tmp_path") / "model.keras"
+    >>> model.save(path)
+    >>> ser_keras.load_model(path).output_shape
+    (None, 1)
+    """
+    register_all()
+    return keras.saving.load_model(path, **arguments)
+
+
+def register_all():
+    """Imports every module whose classes can be in a saved model."""
+    for name in _SAVED:
+        package = importlib.import_module(f"{PACKAGE}.{name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def package_versions():
@@ -25,7 +62,6 @@ def package_versions():
     ['keras', 'librosa', 'numpy']
     """
     names = (
-        PACKAGE,
         "tensorflow",
         "keras",
         "numpy",
@@ -35,7 +71,10 @@ def package_versions():
         "soundfile",
         "soxr",
     )
-    versions = {"python": platform.python_version()}
+    versions = {
+        "python": platform.python_version(),
+        PACKAGE: ser_keras.__version__,
+    }
     for name in names:
         try:
             versions[name] = importlib.metadata.version(name)
