@@ -1,32 +1,13 @@
-"""Set-up shared by every test: devices, seeds and real recordings."""
+"""Real recordings for tests."""
 
 import os
 import pathlib
 
-# Before matplotlib and TensorFlow are imported by anything.
-os.environ["MPLBACKEND"] = "Agg"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-
-# Two logical CPUs stand in for two accelerators. TensorFlow fixes its devices
-# at first use, so it can only be done here.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-)
-
-
-@pytest.fixture(autouse=True)
-def seeds():
-    """Every test starts from the same random state."""
-    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +19,8 @@ def repository():
 @pytest.fixture(scope="session")
 def corpora_root():
     """Folder with `emodb/` and `ravdess/`, real recordings, read only."""
-    root = pathlib.Path(
-        os.environ.get(
-            "SER_KERAS_CORPORA", REPOSITORY.parent / "shared/corpora"
-        )
-    )
+    default = REPOSITORY.parent / "shared/corpora"
+    root = pathlib.Path(os.environ.get("SER_KERAS_CORPORA", default))
     if not root.is_dir():
         pytest.skip(f"no corpora at {root}; set SER_KERAS_CORPORA")
     return root

@@ -1,0 +1,31 @@
+"""Set-up of every test and doctest: devices, seeds and common names."""
+
+import os
+
+# Before matplotlib and TensorFlow are imported by anything.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Two logical CPUs stand in for two accelerators. TensorFlow fixes its devices
+# at first use, so it can only be done here.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Every test starts from the same random state."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def names_in_doctests(doctest_namespace):
+    """What every reader takes for granted."""
+    doctest_namespace.update(keras=keras, np=np, tf=tf)
