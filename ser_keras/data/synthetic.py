@@ -14,12 +14,7 @@ from ser_keras.data import voice
 MARKER = "SYNTHETIC_CORPUS.json"
 EMOTIONS = ("neutral", "happiness", "sadness", "anger")
 
-_CODES = {
-    "neutral": "neu",
-    "happiness": "hap",
-    "sadness": "sad",
-    "anger": "ang",
-}
+_CODES = ("neu", "hap", "sad", "ang")  # The same, as IEMOCAP writes them.
 _NOTICE = (
     "Synthetic babble written by ser_keras in the layout of IEMOCAP. These are "
     "not recordings and not IEMOCAP; no score on them says anything about real "

@@ -92,8 +92,8 @@ class Speaker:
             tract=(1.16 if female else 1.0) * (1 + rng.normal(0, 0.04)),
             tempo=float(np.clip(1 + rng.normal(0, 0.08), 0.75, 1.25)),
             level=rng.normal(0, 2.0),
-            tilt=rng.normal(0, 1.0),
-            expressiveness=rng.uniform(0.6, 1.2),
+            tilt=rng.normal(0, 0.8),
+            expressiveness=rng.uniform(0.75, 1.25),
         )
 
 
@@ -111,14 +111,14 @@ def speak(words, speaker, emotion, rng):
     """
     style = STYLES[emotion]
     # How strongly this one utterance shows its emotion.
-    degree = speaker.expressiveness * rng.uniform(0.35, 1.25)
+    degree = speaker.expressiveness * rng.uniform(0.6, 1.3)
     pitch = speaker.pitch * 2 ** (
         (degree * style.pitch + rng.normal(0, 1.2)) / 12
     )
     pitch_range = style.pitch_range**degree * rng.uniform(0.75, 1.3)
     tempo = speaker.tempo * style.tempo**degree * rng.uniform(0.9, 1.1)
-    level = speaker.level + degree * style.level + rng.normal(0, 2.0)
-    tilt = speaker.tilt + degree * style.tilt + rng.normal(0, 1.0)
+    level = speaker.level + degree * style.level + rng.normal(0, 1.5)
+    tilt = speaker.tilt + degree * style.tilt + rng.normal(0, 0.8)
 
     phones = [phone for word in words for phone in word]
     last = np.cumsum([len(word) for word in words]) - 1

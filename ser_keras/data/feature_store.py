@@ -1,0 +1,136 @@
+"""Features on disk: written once, never half, never for other settings."""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+
+import ser_keras
+
+_LOG = logging.getLogger(__name__)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class FeatureStore:
+    """A folder of shards; each holds the features of many utterances.
+
+    A shard is a `.npz` with the utterances' keys, lengths and, one after the
+    other, frames. The zip format keeps a checksum of every array, so a damaged
+    shard is noticed, dropped and computed again. Shards are written beside and
+    renamed; a run that is killed loses the shard in the making only.
+
+    Args:
+        folder: Folder of one setting, see `settings_key`.
+    """
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def read(self, keys):
+        """Dict from key to float32 array `(time, features)`, where present."""
+        wanted, found = set(keys), {}
+        for path in sorted(self.folder.glob("*.npz")):
+            try:
+                found.update(_read_shard(path, wanted))
+            except _UNREADABLE as error:
+                _LOG.warning(
+                    "Dropped damaged feature cache %s: %s", path, error
+                )
+                path.unlink(missing_ok=True)
+        return found
+
+    def write(self, features):
+        """Adds a shard from a dict of key to float32 `(time, features)`."""
+        if not features:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = sorted(features)
+        name = hashlib.blake2b("".join(keys).encode(), digest_size=16)
+        path = self.folder / f"{name.hexdigest()}.npz"
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(
+                    file,
+                    keys=np.array(keys, "S"),
+                    lengths=np.array([len(features[k]) for k in keys], "i4"),
+                    frames=np.concatenate([features[k] for k in keys]),
+                )
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read_shard(path, wanted):
+    with np.load(path, allow_pickle=False) as shard:
+        keys = [key.decode() for key in shard["keys"]]
+        if wanted.isdisjoint(keys):
+            return {}
+        ends = np.cumsum(shard["lengths"])
+        frames = shard["frames"]
+        if len(ends) != len(keys) or ends[-1] != len(frames):
+            raise ValueError("its parts do not fit together")
+    parts = np.split(frames, ends[:-1])
+    return {k: x for k, x in zip(keys, parts, strict=True) if k in wanted}
+
+
+def settings_key(layers, answer, **settings):
+    """Short hash of everything that decides a feature, except the audio.
+
+    Args:
+        layers: Front end and what follows it; their configurations count.
+        answer: Features that the layers make of some fixed noise. They count
+            as well, rounded: a layer of the user's own may have an incomplete
+            configuration, and its code changes without it.
+        **settings: Anything else. The version of this package is added.
+
+    Returns:
+        String.
+    """
+    described = {
+        "version": ser_keras.__version__,
+        "layers": [
+            _without_names(keras.saving.serialize_keras_object(layer))
+            for layer in layers
+        ],
+        # Adding 0 makes a positive zero of a negative one.
+        "answer": (np.round(answer, 2) + 0.0).tobytes().hex(),
+        **settings,
+    }
+    text = json.dumps(described, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def audio_key(path, start=None, end=None, known=None):
+    """Hash of a file's bytes and of the part that is used.
+
+    Args:
+        path: Audio file.
+        start: Beginning of the part in seconds, or None.
+        end: End of the part in seconds, or None.
+        known: Dict that remembers the files hashed already, or None.
+    """
+    known = {} if known is None else known
+    if path not in known:
+        with open(path, "rb") as file:
+            content = file.read()
+        known[path] = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return f"{known[path]}:{start}:{end}"
+
+
+def _without_names(config):
+    """Drops the names of layers: Keras counts them up within a process."""
+    if isinstance(config, dict):
+        return {
+            key: _without_names(value)
+            for key, value in config.items()
+            if not (key == "name" and "trainable" in config)
+        }
+    if isinstance(config, list | tuple):
+        return [_without_names(value) for value in config]
+    return config
