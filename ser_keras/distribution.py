@@ -1,5 +1,6 @@
 """Which `tf.distribute` strategy to train under."""
 
+import functools
 import os
 
 import tensorflow as tf
@@ -12,7 +13,8 @@ def strategy(name="auto"):
 
     Args:
         name: `"none"`: one device, TensorFlow's default. `"mirrored"`: all
-            GPUs of this machine, or without one all its logical CPUs.
+            GPUs of this machine, or without one all its logical CPUs (the
+            same object every time: two of them disturb each other).
             `"multi_worker"`: the machines that the `TF_CONFIG` environment
             variable lists. `"tpu"`: the TPU of this machine, or the one that
             `TPU_NAME` names. `"auto"`: the first of TPU, multi-worker and
@@ -40,9 +42,7 @@ def strategy(name="auto"):
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(
-            [d.name for d in _logical_devices()]
-        )
+        return _mirrored()
     if name == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise RuntimeError(
@@ -63,12 +63,15 @@ def _detected():
     return "mirrored" if len(gpus) > 1 else "none"
 
 
-def _logical_devices():
-    for kind in ("GPU", "CPU"):
-        devices = tf.config.list_logical_devices(kind)
-        if devices:
-            return devices
-    return []
+@functools.cache
+def _mirrored():
+    # One object a process: every MirroredStrategy numbers its collectives from
+    # the same start, and TensorFlow remembers the shape of each number, so a
+    # second object on the same devices fails with "Shape mismatch in the
+    # collective instance".
+    devices = tf.config.list_logical_devices("GPU")
+    devices = devices or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([d.name for d in devices])
 
 
 def _tpu():

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ser_keras.distribution import strategy
+
 
 def check_layer(
     layer_class, config, inputs, trains=True, rtol=1e-5, atol=1e-6, **call
@@ -173,7 +175,7 @@ def check_model_saving(model, inputs, path, rtol=0, atol=1e-6):
 def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
     """Checks that two replicas train a model as one device does.
 
-    The process needs two logical CPUs; see
+    The process needs two GPUs or two logical CPUs; see
     `tf.config.set_logical_device_configuration`.
 
     Args:
@@ -187,29 +189,26 @@ def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
         seed: Seed of both runs.
 
     Returns:
-        The two models, of one device and of two.
+        The two models, of one device and of several.
 
     Raises:
         AssertionError: The weights differ after the steps, or did not move.
-        RuntimeError: There is one logical CPU only.
+        RuntimeError: There is one device only.
     """
-    devices = [d.name for d in tf.config.list_logical_devices("CPU")][:2]
-    if len(devices) < 2:
-        raise RuntimeError("check_replicas needs two logical CPUs")
+    if strategy("mirrored").num_replicas_in_sync < 2:
+        raise RuntimeError("check_replicas needs two devices")
     models = []
-    for strategy in (
-        tf.distribute.get_strategy(),
-        tf.distribute.MirroredStrategy(devices),
-    ):
+    for name in ("none", "mirrored"):
         keras.utils.set_random_seed(seed)
-        with strategy.scope():
+        with strategy(name).scope():
             model = build()
         start = [np.array(w.value) for w in model.weights]
         model.fit(dataset.take(steps), epochs=1, verbose=0)
         models.append(model)
         moved = zip(start, model.weights, strict=False)
         np.testing.assert_(
-            not start or any((a != np.asarray(b.value)).any() for a, b in moved),
+            not start
+            or any((a != np.asarray(b.value)).any() for a, b in moved),
             "no weight moved",
         )
     _check_weights(*models, rtol=rtol, atol=atol)
