@@ -1,0 +1,33 @@
+"""Keras layers of searched and hand-made networks."""
+
+from ser_keras.layers.architecture_weights import ArchitectureWeights
+from ser_keras.layers.attention_pooling import AttentionPooling
+from ser_keras.layers.attention_pooling import MeanPooling
+from ser_keras.layers.batch_norm import BatchNorm
+from ser_keras.layers.cell import Cell
+from ser_keras.layers.conv_mixed_op import ConvMixedOp
+from ser_keras.layers.drop_path import DropPath
+from ser_keras.layers.factorized_reduce import FactorizedReduce
+from ser_keras.layers.masking import frame_mask
+from ser_keras.layers.pool_norm import PoolNorm
+from ser_keras.layers.primitives import build_primitive
+from ser_keras.layers.primitives import register_primitive
+from ser_keras.layers.recurrent_ops import RecurrentMixedOp
+from ser_keras.layers.separable_convs import SeparableConvs
+
+__all__ = [
+    "ArchitectureWeights",
+    "AttentionPooling",
+    "BatchNorm",
+    "Cell",
+    "ConvMixedOp",
+    "DropPath",
+    "FactorizedReduce",
+    "MeanPooling",
+    "PoolNorm",
+    "RecurrentMixedOp",
+    "SeparableConvs",
+    "build_primitive",
+    "frame_mask",
+    "register_primitive",
+]

@@ -1,0 +1,73 @@
+"""From a sequence to one vector a clip."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+
+
+@serializable
+class AttentionPooling(keras.layers.Layer):
+    """Attentive statistics: weighted mean and deviation over real frames.
+
+    `a_t = softmax_t(v . tanh(W h_t + b))`, `mean = sum_t a_t h_t`,
+    `deviation = sqrt(sum_t a_t h_t^2 - mean^2)`.
+
+    Args:
+        units: Width of the scoring layer.
+
+    Input shape: `(batch, time, channels)`
+
+    Output shape: `(batch, 2 * channels)`
+
+    Example:
+
+    >>> x = np.ones((2, 7, 3), "float32")
+    >>> mask = np.arange(7) < np.array([[7], [4]])
+    >>> AttentionPooling(4)(x, mask=mask).shape
+    TensorShape([2, 6])
+
+    References:
+        - Okabe et al., "Attentive Statistics Pooling for Deep Speaker
+          Embedding", arXiv 1803.10963, equations 1 to 5.
+    """
+
+    def __init__(self, units=64, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.hidden = keras.layers.Dense(self.units, activation="tanh")
+        self.hidden.build(input_shape)
+        self.score = keras.layers.Dense(1, use_bias=False)
+        self.score.build((*input_shape[:-1], self.units))
+
+    def call(self, inputs, mask=None):
+        scores = self.score(self.hidden(inputs))
+        if mask is not None:
+            scores = tf.where(mask[..., None], scores, scores.dtype.min / 2)
+        weights = tf.nn.softmax(scores, axis=1)
+        mean = tf.reduce_sum(weights * inputs, 1)
+        square = tf.reduce_sum(weights * tf.square(inputs), 1)
+        # The floor keeps the root's gradient finite on constant sequences.
+        deviation = tf.sqrt(tf.maximum(square - tf.square(mean), 1e-5))
+        return tf.concat([mean, deviation], -1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@serializable
+class MeanPooling(keras.layers.Layer):
+    """Mean over real frames: `(batch, time, channels)` to `(batch, channels)`.
+
+    >>> x = np.float32([[[1], [3], [0]]])
+    >>> MeanPooling()(x, mask=np.array([[True, True, False]])).numpy()
+    array([[2.]], dtype=float32)
+    """
+
+    def call(self, inputs, mask=None):
+        if mask is None:
+            return tf.reduce_mean(inputs, 1)
+        weights = tf.cast(mask, inputs.dtype)[..., None]
+        return tf.reduce_sum(inputs * weights, 1) / tf.reduce_sum(weights, 1)

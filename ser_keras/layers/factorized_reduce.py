@@ -1,0 +1,100 @@
+"""Resolution halved without losing every second position."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers.batch_norm import BatchNorm
+from ser_keras.layers.batch_norm import spread
+
+
+@serializable
+class FactorizedReduce(keras.layers.Layer):
+    """ReLU, two 1x1 convolutions with stride 2 that see different positions.
+
+    The second convolution reads the input shifted by one position in time and
+    frequency; each yields half of the channels. Odd sizes are rounded up.
+
+    Args:
+        filters: Output channels of each edge.
+        num_edges: Edges that leave the same input, stacked along channels.
+        affine: Whether the batch norm learns a scale and an offset.
+
+    Input shape: `(batch, time, frequency, channels)`
+
+    Output shape: `(batch, ceil(time / 2), ceil(frequency / 2),
+    num_edges * filters)`
+
+    Example:
+
+    >>> FactorizedReduce(6)(np.zeros((2, 5, 8, 3), "float32")).shape
+    TensorShape([2, 3, 4, 6])
+    """
+
+    def __init__(self, filters, num_edges=1, affine=False, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.num_edges = num_edges
+        self.affine = affine
+
+    def build(self, input_shape):
+        first = self.filters // 2
+        bound = (3 / input_shape[-1]) ** 0.5
+        initializer = keras.initializers.RandomUniform(-bound, bound)
+        self.kernels = [
+            self.add_weight(
+                name=f"kernel_{i}",
+                shape=(input_shape[-1], self.num_edges, filters),
+                initializer=initializer,
+            )
+            for i, filters in enumerate((first, self.filters - first))
+        ]
+        self.norm = BatchNorm(self.affine, name="norm")
+        self.norm.build((None, None, None, self.num_edges * self.filters))
+
+    def call(self, inputs, weights=None, mask=None, training=None):
+        """`weights`: `(num_edges,)`; `mask`: of the output's frames."""
+        x = tf.nn.relu(inputs)
+        shifted = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
+        halves = []
+        for part, kernel in zip((x, shifted), self.kernels, strict=True):
+            channels, edges, filters = kernel.shape
+            half = tf.nn.conv2d(
+                part,
+                tf.reshape(kernel, (1, 1, channels, edges * filters)),
+                2,
+                "VALID",
+            )
+            # Edge by edge, so that the two halves of each can be joined.
+            halves += [tf.split(half, edges, -1)]
+        x = tf.concat([half for edge in zip(*halves) for half in edge], -1)
+        scale = None if weights is None else spread(weights, self.filters)
+        x = self.norm(x, scale, training=training)
+        return x if mask is None else x * tf.cast(mask, x.dtype)[..., None, None]
+
+    def get_edge(self, edge: int) -> dict:
+        """The weights of one edge, by name."""
+        values = {
+            f"kernel_{i}": kernel.numpy()[:, edge]
+            for i, kernel in enumerate(self.kernels)
+        }
+        return values | self.norm.get_channels(self._channels(edge))
+
+    def set_edge(self, edge: int, values: dict) -> None:
+        """The inverse of `get_edge`; names which are missing stay as is."""
+        for i, kernel in enumerate(self.kernels):
+            whole = kernel.numpy()
+            whole[:, edge] = values[f"kernel_{i}"]
+            kernel.assign(whole)
+        self.norm.set_channels(self._channels(edge), values)
+
+    def _channels(self, edge):
+        return slice(edge * self.filters, (edge + 1) * self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "num_edges": self.num_edges,
+            "affine": self.affine,
+        }

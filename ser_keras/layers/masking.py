@@ -1,0 +1,40 @@
+"""Which frames of a padded batch are real."""
+
+import tensorflow as tf
+
+
+def frame_mask(features):
+    """Finds the real frames of features whose padding is exactly zero.
+
+    A clip ends with its last frame that is not zero throughout: zero frames
+    in its middle (as time masking makes them) belong to it. A clip without
+    any such frame keeps its first one, so that no average is empty.
+
+    Args:
+        features: `(batch, time, features)` or `(batch, time, features, 1)`.
+
+    Returns:
+        Booleans, `(batch, time)`.
+
+    Example:
+
+    >>> x = np.zeros((2, 4, 3, 1), "float32")
+    >>> x[0, 2] = 1
+    >>> frame_mask(x).numpy().astype(int).tolist()
+    [[1, 1, 1, 0], [1, 0, 0, 0]]
+    """
+    features = tf.convert_to_tensor(features)
+    axes = list(range(2, features.shape.rank))
+    # Not `reduce_any(features != 0)`: four times slower on CPU.
+    sounding = tf.reduce_max(tf.abs(features), axes) > 0
+    frames = tf.range(tf.shape(features)[1])
+    last = tf.reduce_max(tf.where(sounding, frames, 0), axis=1)
+    return frames <= last[:, None]
+
+
+def zero_padding(x, mask):
+    """Sets frames outside the mask to zero; `mask=None` changes nothing."""
+    if mask is None:
+        return x
+    shape = tf.concat([tf.shape(mask), [1] * (x.shape.rank - 2)], 0)
+    return x * tf.cast(tf.reshape(mask, shape), x.dtype)

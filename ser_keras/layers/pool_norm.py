@@ -1,0 +1,85 @@
+"""3x3 pooling with batch norm, once for all edges that share an input."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers.batch_norm import BatchNorm
+
+
+@serializable
+class PoolNorm(keras.layers.Layer):
+    """Max or average pooling over 3x3 positions, then batch norm.
+
+    Positions outside the clip (beyond the edge of the map, or masked) take no
+    part: they never win a maximum and are not counted in an average. Without
+    learned scale the result is the same for every edge that leaves a state,
+    so it is computed once.
+
+    Args:
+        mode: `"max"` or `"avg"`.
+        strides: 1 or 2.
+        affine: Whether the batch norm learns a scale and an offset.
+
+    Input shape: `(batch, time, frequency, channels)`
+
+    Output shape: `(batch, ceil(time / strides), ceil(frequency / strides),
+    channels)`
+    """
+
+    def __init__(self, mode, strides=1, affine=False, **kwargs):
+        super().__init__(**kwargs)
+        if mode not in ("max", "avg"):
+            raise ValueError(
+                f"`mode` must be 'max' or 'avg'. Received: mode={mode!r}"
+            )
+        self.mode = mode
+        self.strides = strides
+        self.affine = affine
+
+    def build(self, input_shape):
+        self.norm = BatchNorm(self.affine, name="norm")
+        self.norm.build(input_shape)
+
+    def call(self, inputs, input_mask=None, mask=None, training=None):
+        """Masks `(batch, time)`: of the input's and the output's frames."""
+        if input_mask is not None:
+            input_mask = input_mask[:, :, None, None]
+        x = self._pool(inputs, input_mask)
+        if mask is not None:
+            mask = mask[:, :, None, None]
+            x = tf.where(mask, x, 0.0)
+        x = self.norm(x, training=training)
+        return x if mask is None else x * tf.cast(mask, x.dtype)
+
+    def _pool(self, x, mask):
+        if self.mode == "max":
+            if mask is not None:
+                x = tf.where(mask, x, x.dtype.min)
+            if self.strides == 1:
+                return tf.nn.max_pool2d(x, 3, 1, "SAME")
+            return self._windows(tf.nn.max_pool2d, x, x.dtype.min)
+        if self.strides == 1 and mask is None:
+            return tf.nn.avg_pool2d(x, 3, 1, "SAME")
+        inside = tf.ones_like(x[:1, :, :, :1])
+        if mask is not None:
+            inside = tf.cast(mask, x.dtype) * inside
+        return tf.math.divide_no_nan(
+            self._windows(tf.nn.avg_pool2d, x),
+            self._windows(tf.nn.avg_pool2d, inside),
+        )
+
+    def _windows(self, pool, x, border=0.0):
+        # Padded alike on both sides: "SAME" would shift windows by the parity
+        # of the length, and so make a clip's result depend on its padding.
+        pad = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        x = tf.pad(x, pad, constant_values=border)
+        return pool(x, 3, self.strides, "VALID")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "strides": self.strides,
+            "affine": self.affine,
+        }

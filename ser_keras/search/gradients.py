@@ -1,0 +1,116 @@
+"""Gradients of the architecture: first order, and unrolled by one step.
+
+Pure functions of tensors. `loss(weights, alphas, batch)` is any scalar
+function of a list of weight tensors, a dictionary of alphas and a batch. No
+variable is written: in replica context that would silently set the replicas
+apart.
+"""
+
+import tensorflow as tf
+
+
+def first_order(loss, weights, alphas, architecture_batch):
+    """The gradient of the held-out loss at the present weights.
+
+    Args:
+        loss: `loss(weights, alphas, batch)`, a scalar.
+        weights: List of tensors.
+        alphas: Dictionary of tensors.
+        architecture_batch: Batch of the half that trains the architecture.
+
+    Returns:
+        The gradients, a dictionary like `alphas`, and the loss.
+
+    References:
+        - DARTS, arXiv 1806.09055, section 2.3, "first-order approximation".
+    """
+    # Nothing else is recorded: the weights' gradients are not needed.
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(alphas)
+        value = loss(weights, alphas, architecture_batch)
+    return tape.gradient(value, alphas), value
+
+
+def unrolled(
+    loss,
+    weights,
+    alphas,
+    weight_batch,
+    architecture_batch,
+    *,
+    learning_rate,
+    momentum=0.0,
+    velocities=None,
+    weight_decay=0.0,
+    all_reduce=lambda tensors: tensors,
+):
+    """The gradient of the held-out loss after one virtual weight step.
+
+    With `g` the gradient of the training loss, the virtual step is
+    `w' = w + m v - r (g + d w)`, and the gradient of `L_val(w'(alpha),
+    alpha)` is `dL_val(w')/dalpha - r (d2 L_train / dalpha dw) dL_val/dw'`.
+    The matrix-vector product is a central difference of step
+    `0.01 / |dL_val/dw'|`, which needs no second derivative of any operation
+    (cuDNN's recurrent layers have none).
+
+    Args:
+        loss: `loss(weights, alphas, batch)`, a scalar.
+        weights: List of tensors.
+        alphas: Dictionary of tensors.
+        weight_batch: Batch of the half that trains the weights.
+        architecture_batch: Batch of the half that trains the architecture.
+        learning_rate: `r`.
+        momentum: `m`.
+        velocities: `v`, like `weights`; as Keras keeps them, `-r` included.
+        weight_decay: `d`, coupled as in the papers' code.
+        all_reduce: Sums lists of tensors over replicas.
+
+    Returns:
+        The gradients, a dictionary like `alphas`, and the held-out loss.
+
+    References:
+        - DARTS, arXiv 1806.09055, equations 6 to 8.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        value = loss(weights, alphas, weight_batch)
+    gradients = all_reduce(_gradients(tape, value, weights))
+    if velocities is None:
+        velocities = [tf.zeros_like(weight) for weight in weights]
+    virtual = [
+        w + momentum * v - learning_rate * (g + weight_decay * w)
+        for w, g, v in zip(weights, gradients, velocities, strict=True)
+    ]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch((virtual, alphas))
+        held_out = loss(virtual, alphas, architecture_batch)
+    direction, direct = tape.gradient(
+        held_out, (virtual, alphas), unconnected_gradients="zero"
+    )
+    direction = all_reduce(direction)
+    norm = tf.maximum(tf.linalg.global_norm(direction), 1e-12)
+    epsilon = 0.01 / norm
+    shifted = [
+        first_order(
+            loss,
+            [
+                w + sign * tf.cast(epsilon, w.dtype) * d
+                for w, d in zip(weights, direction, strict=True)
+            ],
+            alphas,
+            weight_batch,
+        )[0]
+        for sign in (1.0, -1.0)
+    ]
+    gradients = {
+        kind: direct[kind]
+        - learning_rate
+        * (shifted[0][kind] - shifted[1][kind])
+        / (2 * tf.cast(epsilon, alpha.dtype))
+        for kind, alpha in alphas.items()
+    }
+    return gradients, held_out
+
+
+def _gradients(tape, value, weights):
+    return tape.gradient(value, weights, unconnected_gradients="zero")

@@ -1,0 +1,46 @@
+"""Gradients of the global batch, under any `tf.distribute` strategy.
+
+Keras' losses divide by the number of replicas, so the sum over replicas of
+their gradients is the gradient of the global batch's mean loss. Keras'
+optimisers sum them, too, but clip before they do: each replica's gradient on
+its own, which is another function. Here gradients are summed and clipped
+first, then divided by the number of replicas, so that the optimiser's sum
+restores them.
+"""
+
+import tensorflow as tf
+
+
+def num_replicas() -> int:
+    """Replicas in step with this one."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def all_reduce(tensors: list) -> list:
+    """Sums each tensor over the replicas."""
+    if num_replicas() == 1:
+        return tensors
+    context = tf.distribute.get_replica_context()
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
+
+
+def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
+    """This replica's share of the decayed and clipped global gradient.
+
+    Args:
+        gradients: This replica's gradients.
+        values: The tensors they belong to.
+        decay: Factor of `values` to add: L2 decay, coupled.
+        clip_norm: Largest global norm, or `None`.
+
+    Returns:
+        Gradients whose sum over replicas is the global gradient.
+    """
+    gradients = [
+        gradient + decay * value
+        for gradient, value in zip(all_reduce(gradients), values, strict=True)
+    ]
+    if clip_norm is not None:
+        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
+    return [gradient / num_replicas() for gradient in gradients]

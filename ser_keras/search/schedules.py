@@ -1,0 +1,48 @@
+"""Learning rate schedules of a search."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+
+
+@serializable
+class DelayedStart(keras.optimizers.schedules.LearningRateSchedule):
+    """Zero for some steps, then another schedule or a constant.
+
+    Holds the architecture still while the weights warm up: as long as they
+    are poor, operations without weights win. A schedule, because an optimiser
+    must not be called under `tf.cond` in replica context.
+
+    Args:
+        learning_rate: A number or a schedule, in force after the delay.
+        steps: Length of the delay, in steps.
+
+    Example:
+
+    >>> schedule = DelayedStart(0.1, steps=2)
+    >>> [round(float(schedule(step)), 2) for step in range(4)]
+    [0.0, 0.0, 0.1, 0.1]
+    """
+
+    def __init__(self, learning_rate, steps):
+        super().__init__()
+        if isinstance(learning_rate, dict):
+            learning_rate = keras.optimizers.schedules.deserialize(
+                learning_rate
+            )
+        self.learning_rate = learning_rate
+        self.steps = steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rate = self.learning_rate
+        if callable(rate):
+            rate = rate(tf.maximum(step - self.steps, 0.0))
+        return tf.where(step < self.steps, 0.0, tf.cast(rate, tf.float32))
+
+    def get_config(self):
+        rate = self.learning_rate
+        if callable(rate):
+            rate = keras.optimizers.schedules.serialize(rate)
+        return {"learning_rate": rate, "steps": self.steps}

@@ -1,0 +1,305 @@
+"""The search: weights and architecture trained in turns."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.genotype import Genotype
+from ser_keras.layers.architecture_weights import ArchitectureWeights
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search import gradients
+from ser_keras.search import replicas
+from ser_keras.search_space import SearchSpace
+
+
+@serializable
+class SuperNet(keras.Model):
+    """All architectures of a search space in one network, to be searched.
+
+    Every edge runs all its candidates, mixed by a softmax over the edge's
+    architecture parameters (alphas). `fit` takes batches of two
+    speaker-disjoint halves of the training set, made by `bilevel`: each step
+    moves the alphas on one half, then the weights on the other.
+
+    Args:
+        search_space: The `SearchSpace`.
+        input_shape: `(time, features, 1)`.
+        num_classes: Number of classes.
+        seed: Seed of the alphas.
+        **network: Other arguments of `CellNetwork`.
+
+    Call arguments:
+        inputs: `(batch, time, features, 1)`.
+
+    Output shape: logits, `(batch, num_classes)`.
+
+    Example:
+
+    >>> import ser_keras as ser
+    >>> space = ser.SearchSpace(cnn=(), recurrent=("rnn_1", "skip_connect"),
+    ...                         num_nodes=1, edges_per_node=1)
+    >>> supernet = ser.SuperNet(space, (20, 8, 1), num_classes=3, num_cells=0,
+    ...                         recurrent_filters=4)
+    >>> supernet.compile()
+    >>> x = np.random.default_rng(0).normal(size=(8, 20, 8, 1))
+    >>> half = tf.data.Dataset.from_tensors((x.astype("float32"), [0, 1] * 4))
+    >>> history = supernet.fit(ser.bilevel(half, half), verbose=0)
+    >>> space.contains(supernet.derive())
+    True
+
+    References:
+        - DARTS, arXiv 1806.09055, algorithm 1; emoDARTS, arXiv 2403.14083.
+    """
+
+    def __init__(
+        self, search_space, input_shape, num_classes, seed=None, **network
+    ):
+        name = network.pop("name", None)
+        super().__init__(name=name)
+        if isinstance(search_space, dict):
+            search_space = SearchSpace(**search_space)
+        self.search_space = search_space
+        self.seed = seed
+        self.network = CellNetwork(
+            search_space, input_shape, num_classes, **network
+        )
+        self.architecture = ArchitectureWeights(
+            {
+                kind: [
+                    search_space.num_edges(kind),
+                    len(search_space.candidates(kind)),
+                ]
+                for kind in search_space.kinds
+            },
+            seed=seed,
+        )
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.network(
+            inputs,
+            mixing_weights=self.architecture.mixing_weights(),
+            training=training,
+        )
+
+    def compile(
+        self,
+        optimizer=None,
+        architecture_optimizer=None,
+        *,
+        loss=None,
+        order=1,
+        clip_norm=5.0,
+        weight_decay=3e-4,
+        architecture_decay=1e-3,
+        **kwargs,
+    ):
+        """Configures the search.
+
+        Args:
+            optimizer: Optimiser of the weights; default SGD, 0.025, momentum
+                0.9. Do not let it clip: use `clip_norm`.
+            architecture_optimizer: Optimiser of the alphas; default Adam,
+                3e-4, betas (0.5, 0.999).
+            loss: Default cross-entropy of logits and integer labels.
+            order: 1, or 2 for the gradient through one virtual weight step.
+                The virtual step is one of SGD, with the momentum of
+                `optimizer` if that is an SGD.
+            clip_norm: Largest norm of the weights' gradient, or `None`.
+            weight_decay: L2 decay of the weights, added to their gradient as
+                in the papers' code (Keras' own `weight_decay` is decoupled).
+            architecture_decay: The same for the alphas.
+            **kwargs: Other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: `order` is not 1 or 2, or the policy is float16.
+        """
+        if order not in (1, 2):
+            raise ValueError(
+                f"`order` must be 1 or 2. Received: order={order!r}"
+            )
+        if keras.config.dtype_policy().compute_dtype == "float16":
+            raise ValueError(
+                "A search in float16 needs two loss scales, which SuperNet "
+                "does not have. Use 'mixed_bfloat16' or 'float32'."
+            )
+        if optimizer is None:
+            optimizer = keras.optimizers.SGD(0.025, momentum=0.9)
+        if architecture_optimizer is None:
+            architecture_optimizer = keras.optimizers.Adam(
+                3e-4, beta_1=0.5, beta_2=0.999
+            )
+        if loss is None:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        self.architecture_optimizer = keras.optimizers.get(
+            architecture_optimizer
+        )
+        self.order = order
+        self.clip_norm = clip_norm
+        self.weight_decay = weight_decay
+        self.architecture_decay = architecture_decay
+        self.architecture_loss = keras.metrics.Mean(name="architecture_loss")
+        self.optimizer.build(self.trainable_variables)
+        self.architecture_optimizer.build(self._alphas())
+
+    def get_compile_config(self):
+        optimizer = keras.optimizers.serialize(self.architecture_optimizer)
+        return {
+            **super().get_compile_config(),
+            "architecture_optimizer": optimizer,
+            "order": self.order,
+            "clip_norm": self.clip_norm,
+            "weight_decay": self.weight_decay,
+            "architecture_decay": self.architecture_decay,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(self, x=None, *args, **kwargs):
+        """As `keras.Model.fit`; `x` comes from `bilevel`.
+
+        Raises:
+            ValueError: The data set does not yield two batches a step.
+        """
+        spec = getattr(x, "element_spec", None)
+        if not (isinstance(spec, tuple) and len(spec) == 2) or any(
+            not isinstance(half, tuple) for half in spec
+        ):
+            raise ValueError(
+                "`SuperNet.fit` needs a tf.data.Dataset of two batches a "
+                "step, ((x, y), (x, y)), as `bilevel` makes it. Received "
+                f"elements: {spec}"
+            )
+        self._build_metrics(spec[0])
+        return super().fit(x, *args, **kwargs)
+
+    def _build_metrics(self, spec):
+        # Under a strategy `fit` builds loss and metrics by calling the model
+        # on a whole element: here, on both halves. So they are built before.
+        if self.compiled and not self._compile_metrics_built():
+            zeros = [
+                tf.zeros([size or 1 for size in part.shape], part.dtype)
+                for part in spec
+            ]
+            self.test_on_batch(*zeros)
+            self.reset_metrics()
+
+    def _compile_metrics_built(self):
+        metrics = self._compile_metrics
+        return metrics is None or metrics.built
+
+    def train_step(self, data):
+        weight_batch, architecture_batch = data
+        value = self._architecture_step(weight_batch, architecture_batch)
+        self.architecture_loss.update_state(value * replicas.num_replicas())
+        return self._weight_step(weight_batch)
+
+    def _architecture_step(self, weight_batch, architecture_batch):
+        alphas = {
+            kind: tf.convert_to_tensor(alpha)
+            for kind, alpha in self.architecture.alphas.items()
+        }
+        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
+        if self.order == 1:
+            slopes, value = gradients.first_order(
+                self._loss_of, weights, alphas, architecture_batch
+            )
+        else:
+            slopes, value = gradients.unrolled(
+                self._loss_of,
+                weights,
+                alphas,
+                weight_batch,
+                architecture_batch,
+                learning_rate=tf.convert_to_tensor(
+                    self.optimizer.learning_rate
+                ),
+                weight_decay=self.weight_decay,
+                all_reduce=replicas.all_reduce,
+                **self._momentum(),
+            )
+        slopes = replicas.global_gradients(
+            [slopes[kind] for kind in alphas],
+            alphas.values(),
+            self.architecture_decay,
+        )
+        self.architecture_optimizer.apply(slopes, self._alphas())
+        return value
+
+    def _momentum(self):
+        momentum = getattr(self.optimizer, "momentum", 0.0)
+        if not isinstance(self.optimizer, keras.optimizers.SGD) or not momentum:
+            return {}
+        velocities = [tf.convert_to_tensor(v) for v in self.optimizer.momentums]
+        return {"momentum": momentum, "velocities": velocities}
+
+    def _loss_of(self, weights, alphas, batch):
+        """The training loss as a pure function; updates are discarded."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        logits, _ = self.network.stateless_call(
+            weights,
+            [tf.convert_to_tensor(v) for v in self._non_trainable()],
+            x,
+            mixing_weights=self.architecture.mixing_weights(alphas),
+            training=True,
+        )
+        return self.compute_loss(x, y, logits, sample_weight)
+
+    def _weight_step(self, batch):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            logits = self(x, training=True)
+            loss = self.compute_loss(x, y, logits, sample_weight)
+        weights = self.trainable_variables
+        slopes = tape.gradient(
+            loss, [w.value for w in weights], unconnected_gradients="zero"
+        )
+        slopes = replicas.global_gradients(
+            slopes,
+            [tf.convert_to_tensor(weight) for weight in weights],
+            self.weight_decay,
+            self.clip_norm,
+        )
+        self.optimizer.apply(slopes, weights)
+        self._loss_tracker.update_state(
+            loss * replicas.num_replicas(), sample_weight=tf.shape(x)[0]
+        )
+        return self.compute_metrics(x, y, logits, sample_weight)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        # Tracked by the model, but known in training only.
+        return {k: v for k, v in logs.items() if k != "architecture_loss"}
+
+    def _alphas(self):
+        return list(self.architecture.alphas.values())
+
+    def _non_trainable(self):
+        return self.network.non_trainable_variables
+
+    def derive(self) -> Genotype:
+        """The architecture that the alphas stand for at present.
+
+        Raises:
+            ValueError: The alphas are not finite.
+        """
+        return self.search_space.derive(self.alphas())
+
+    def alphas(self) -> dict:
+        """The architecture parameters as lists: `{kind: edges x candidates}`."""
+        return {
+            kind: alpha.numpy().tolist()
+            for kind, alpha in self.architecture.alphas.items()
+        }
+
+    def get_config(self):
+        network = self.network.get_config()
+        del network["architecture"], network["name"]
+        return {
+            "name": self.name,
+            "search_space": self.search_space.get_config(),
+            "seed": self.seed,
+            **network,
+        }
