@@ -20,7 +20,6 @@ class ArchitectureWeights(keras.layers.Layer):
         seed: Seed of the initial values, drawn from N(0, 0.001).
 
     Example:
-
     >>> alphas = ArchitectureWeights({"normal": [14, 8]}, seed=0)
     >>> alphas.mixing_weights()["normal"].shape
     TensorShape([14, 8])

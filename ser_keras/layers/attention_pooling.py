@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.layers.masking import FrameLayer
 
 
 @serializable
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(FrameLayer):
     """Attentive statistics: weighted mean and deviation over real frames.
 
     `a_t = softmax_t(v . tanh(W h_t + b))`, `mean = sum_t a_t h_t`,
@@ -21,7 +22,6 @@ class AttentionPooling(keras.layers.Layer):
     Output shape: `(batch, 2 * channels)`
 
     Example:
-
     >>> x = np.ones((2, 7, 3), "float32")
     >>> mask = np.arange(7) < np.array([[7], [4]])
     >>> AttentionPooling(4)(x, mask=mask).shape
@@ -58,7 +58,7 @@ class AttentionPooling(keras.layers.Layer):
 
 
 @serializable
-class MeanPooling(keras.layers.Layer):
+class MeanPooling(FrameLayer):
     """Mean over real frames: `(batch, time, channels)` to `(batch, channels)`.
 
     >>> x = np.float32([[[1], [3], [0]]])

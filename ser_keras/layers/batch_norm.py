@@ -28,7 +28,6 @@ class BatchNorm(keras.layers.Layer):
     Output shape: as the input.
 
     Example:
-
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(3, 2, (8, 4, 4, 5))
     >>> y = BatchNorm()(x.astype("float32"), training=True)

@@ -1,6 +1,5 @@
 """One cell: a directed graph of mixed operations."""
 
-import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -8,11 +7,12 @@ from ser_keras.genotype import CELL_KINDS
 from ser_keras.genotype import check_operation
 from ser_keras.layers.conv_mixed_op import ConvMixedOp
 from ser_keras.layers.drop_path import DropPath
+from ser_keras.layers.masking import FrameLayer
 from ser_keras.layers.recurrent_ops import RecurrentMixedOp
 
 
 @serializable
-class Cell(keras.layers.Layer):
+class Cell(FrameLayer):
     """Runs a cell's graph: of a search, or of a derived architecture.
 
     States 0 and 1 are the inputs; each node is the sum over its incoming
@@ -35,8 +35,9 @@ class Cell(keras.layers.Layer):
         dropout: Dropout between stacked bidirectional recurrent layers.
 
     Call arguments:
-        inputs: Two tensors: `(batch, time, frequency, filters)`, or
+        older: State 0: `(batch, time, frequency, filters)`, or
             `(batch, time, filters)` for recurrent cells, zero on padding.
+        newer: State 1, likewise.
         weights: Mixing weights `(edges, candidates)`, or `None`.
         mask: `(batch, time)`, true on real frames, or `None`.
         training: Whether to train.
@@ -45,11 +46,10 @@ class Cell(keras.layers.Layer):
     and frequency are halved (rounded up) by a reduction cell.
 
     Example:
-
     >>> cell = Cell("recurrent", [[0, 2, ["rnn_1"]], [1, 2, ["lstm_1"]]],
     ...             concat=[2], filters=4)
     >>> x = np.zeros((2, 7, 4), "float32")
-    >>> cell([x, x]).shape
+    >>> cell(x, x).shape
     TensorShape([2, 7, 4])
 
     References:
@@ -115,8 +115,8 @@ class Cell(keras.layers.Layer):
     def _leaving(self, source):
         return [i for i, edge in enumerate(self.edges) if edge[0] == source]
 
-    def call(self, inputs, weights=None, mask=None, training=None):
-        states = {0: inputs[0], 1: inputs[1]}
+    def call(self, older, newer, weights=None, mask=None, training=None):
+        states = {0: older, 1: newer}
         if weights is not None:
             weights = tf.unstack(weights)
         incoming = {target: [] for _, target, _ in self.edges}
@@ -131,9 +131,9 @@ class Cell(keras.layers.Layer):
             leaving = self._leaving(state)
             outputs = self.mixed_ops[self.sources.index(state)](
                 states[state],
-                weights=None if weights is None else [
-                    weights[i] for i in leaving
-                ],
+                weights=None
+                if weights is None
+                else [weights[i] for i in leaving],
                 mask=mask if state < 2 else node_mask,
                 training=training,
             )

@@ -1,11 +1,11 @@
 """Mixed operations of a CNN cell: all edges that leave one state."""
 
-import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.genotype import CNN_OPERATIONS
 from ser_keras.layers.factorized_reduce import FactorizedReduce
+from ser_keras.layers.masking import FrameLayer
 from ser_keras.layers.masking import zero_padding
 from ser_keras.layers.pool_norm import PoolNorm
 from ser_keras.layers.primitives import build_primitive
@@ -20,7 +20,7 @@ _CONVOLUTIONS = {
 
 
 @serializable
-class ConvMixedOp(keras.layers.Layer):
+class ConvMixedOp(FrameLayer):
     """Softmax-weighted candidates of the edges that leave one CNN state.
 
     For each edge `e` with candidates `o_k` and mixing weights `w_k` the
@@ -46,7 +46,6 @@ class ConvMixedOp(keras.layers.Layer):
     ceil(frequency / strides), filters)`; `None` for an edge of `"none"` alone.
 
     Example:
-
     >>> mixed = ConvMixedOp([["max_pool_3x3", "sep_conv_3x3", "none"]], 8)
     >>> x = np.zeros((2, 20, 16, 8), "float32")
     >>> [y.shape for y in mixed(x, weights=[np.float32([0.2, 0.5, 0.3])])]
@@ -124,13 +123,22 @@ class ConvMixedOp(keras.layers.Layer):
             ):
                 terms[edge].append(part)
 
-        self._add_shared(whole, terms, inputs, weights, mask, out_mask, training)
+        copies_of = {1: inputs}
+
+        def tiled(count):
+            if count not in copies_of:
+                copies_of[count] = tf.concat([inputs] * count, -1)
+            return copies_of[count]
+
+        shared = self._shared_maps(inputs, mask, out_mask, training)
+        self._add_shared(whole, terms, shared, weights)
         stacked = dict(self.convolutions)
         if self.reduce is not None:
             stacked["skip_connect"] = self.reduce
         for op, layer in stacked.items():
+            copies = 1 if op == "skip_connect" else layer.num_edges
             output = layer(
-                inputs,
+                tiled(copies),
                 weights=self._weights_of(op, weights),
                 mask=out_mask,
                 training=training,
@@ -145,12 +153,12 @@ class ConvMixedOp(keras.layers.Layer):
             terms[int(edge)].append(output)
         if whole:
             parts = tf.split(tf.add_n(whole), len(terms), -1)
-            terms = [[part, *term] for part, term in zip(parts, terms)]
+            terms = [
+                [part, *term] for part, term in zip(parts, terms, strict=True)
+            ]
         return [tf.add_n(term) if term else None for term in terms]
 
-    def _add_shared(
-        self, whole, terms, x, weights, mask, out_mask, training
-    ):
+    def _shared_maps(self, x, mask, out_mask, training):
         """Pools and identity, which edges have in common."""
         shared = {
             key: pool(x, input_mask=mask, mask=out_mask, training=training)
@@ -158,6 +166,9 @@ class ConvMixedOp(keras.layers.Layer):
         }
         if self.strides == 1 and self._edges_of("skip_connect"):
             shared["skip_connect"] = x
+        return shared
+
+    def _add_shared(self, whole, terms, shared, weights):
         if weights is not None and all(
             op in names for op in shared for names in self.candidates
         ):

@@ -19,7 +19,6 @@ class DropPath(keras.layers.Layer):
     Output shape: as the input; changed in training only.
 
     Example:
-
     >>> y = DropPath(0.5, seed=0)(np.ones((100, 3), "float32"), training=True)
     >>> sorted(set(np.asarray(y).ravel().tolist()))
     [0.0, 2.0]
@@ -31,9 +30,7 @@ class DropPath(keras.layers.Layer):
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(
-                f"`rate` must be in [0, 1). Received: rate={rate}"
-            )
+            raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -53,9 +50,7 @@ class DropPath(keras.layers.Layer):
         shape = (tf.shape(inputs)[0],) + (1,) * (inputs.shape.rank - 1)
         keep = 1.0 - tf.convert_to_tensor(self.current_rate)
         kept = keras.random.uniform(shape, seed=self.seed_generator) < keep
-        return inputs * tf.cast(
-            tf.cast(kept, keep.dtype) / keep, inputs.dtype
-        )
+        return inputs * tf.cast(tf.cast(kept, keep.dtype) / keep, inputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -6,10 +6,11 @@ import tensorflow as tf
 from ser_keras._registry import serializable
 from ser_keras.layers.batch_norm import BatchNorm
 from ser_keras.layers.batch_norm import spread
+from ser_keras.layers.masking import FrameLayer
 
 
 @serializable
-class FactorizedReduce(keras.layers.Layer):
+class FactorizedReduce(FrameLayer):
     """ReLU, two 1x1 convolutions with stride 2 that see different positions.
 
     The second convolution reads the input shifted by one position in time and
@@ -26,7 +27,6 @@ class FactorizedReduce(keras.layers.Layer):
     num_edges * filters)`
 
     Example:
-
     >>> FactorizedReduce(6)(np.zeros((2, 5, 8, 3), "float32")).shape
     TensorShape([2, 3, 4, 6])
     """
@@ -54,23 +54,36 @@ class FactorizedReduce(keras.layers.Layer):
 
     def call(self, inputs, weights=None, mask=None, training=None):
         """`weights`: `(num_edges,)`; `mask`: of the output's frames."""
-        x = tf.nn.relu(inputs)
-        shifted = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
-        halves = []
-        for part, kernel in zip((x, shifted), self.kernels, strict=True):
-            channels, edges, filters = kernel.shape
-            half = tf.nn.conv2d(
-                part,
-                tf.reshape(kernel, (1, 1, channels, edges * filters)),
-                2,
-                "VALID",
-            )
-            # Edge by edge, so that the two halves of each can be joined.
-            halves += [tf.split(half, edges, -1)]
-        x = tf.concat([half for edge in zip(*halves) for half in edge], -1)
+        # Both convolutions as one of 2x2 with two of its positions in use,
+        # which takes neither a shifted copy of the input nor a join.
+        first, second = (tf.convert_to_tensor(k) for k in self.kernels)
+        kernel = tf.stack(
+            [
+                tf.concat([first, tf.zeros_like(second)], -1),
+                tf.zeros((*first.shape[:-1], self.filters), first.dtype),
+                tf.zeros((*first.shape[:-1], self.filters), first.dtype),
+                tf.concat([tf.zeros_like(first), second], -1),
+            ]
+        )
+        kernel = tf.reshape(
+            kernel, (2, 2, first.shape[0], self.num_edges * self.filters)
+        )
+        x = self._pad_to_even(tf.nn.relu(inputs))
+        x = tf.nn.conv2d(x, kernel, 2, "VALID")
         scale = None if weights is None else spread(weights, self.filters)
         x = self.norm(x, scale, training=training)
-        return x if mask is None else x * tf.cast(mask, x.dtype)[..., None, None]
+        return (
+            x if mask is None else x * tf.cast(mask, x.dtype)[..., None, None]
+        )
+
+    def _pad_to_even(self, x):
+        odd = tf.shape(x)[1:3] % 2
+        if x.shape[1] is not None and not (x.shape[1] % 2 or x.shape[2] % 2):
+            return x
+        zero = tf.zeros_like(odd[0])
+        return tf.pad(
+            x, [[zero, zero], [zero, odd[0]], [zero, odd[1]], [zero, zero]]
+        )
 
     def get_edge(self, edge: int) -> dict:
         """The weights of one edge, by name."""

@@ -1,6 +1,18 @@
 """Which frames of a padded batch are real."""
 
+import keras
 import tensorflow as tf
+
+
+class FrameLayer(keras.layers.Layer):
+    """A layer whose callers pass `mask` themselves.
+
+    Keras would attach the input's mask to the output, where time may run at
+    another rate; returning none here keeps the explicit one the only one.
+    """
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
 
 def frame_mask(features):
@@ -17,7 +29,6 @@ def frame_mask(features):
         Booleans, `(batch, time)`.
 
     Example:
-
     >>> x = np.zeros((2, 4, 3, 1), "float32")
     >>> x[0, 2] = 1
     >>> frame_mask(x).numpy().astype(int).tolist()

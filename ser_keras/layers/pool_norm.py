@@ -1,14 +1,14 @@
 """3x3 pooling with batch norm, once for all edges that share an input."""
 
-import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.layers.batch_norm import BatchNorm
+from ser_keras.layers.masking import FrameLayer
 
 
 @serializable
-class PoolNorm(keras.layers.Layer):
+class PoolNorm(FrameLayer):
     """Max or average pooling over 3x3 positions, then batch norm.
 
     Positions outside the clip (beyond the edge of the map, or masked) take no

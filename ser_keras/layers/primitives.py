@@ -28,7 +28,6 @@ def register_primitive(name, family, factory=None):
         ValueError: The name is built in or taken.
 
     Example:
-
     >>> from ser_keras.layers import register_primitive
     >>> @register_primitive("gru_1", "recurrent")
     ... def gru(filters):

@@ -5,11 +5,12 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.layers.batch_norm import BatchNorm
+from ser_keras.layers.masking import FrameLayer
 from ser_keras.layers.masking import zero_padding
 
 
 @serializable
-class ReLUConvNorm(keras.layers.Layer):
+class ReLUConvNorm(FrameLayer):
     """ReLU, 1x1 convolution, batch norm.
 
     Args:
@@ -21,7 +22,6 @@ class ReLUConvNorm(keras.layers.Layer):
     Output shape: `(batch, time, frequency, filters)`, zero on padding.
 
     Example:
-
     >>> ReLUConvNorm(6)(np.zeros((2, 5, 8, 3), "float32")).shape
     TensorShape([2, 5, 8, 6])
     """

@@ -20,7 +20,6 @@ class SequenceProjection(keras.layers.Layer):
     Output shape: `(batch, time, filters)`
 
     Example:
-
     >>> SequenceProjection(6)(np.zeros((2, 5, 3), "float32")).shape
     TensorShape([2, 5, 6])
     """

@@ -64,7 +64,6 @@ class CellNetwork(keras.Model):
         ValueError: An argument is out of range.
 
     Example:
-
     >>> from ser_keras import SearchSpace
     >>> genotype = SearchSpace.emodarts("lstm", num_nodes=2).sample(seed=0)
     >>> network = CellNetwork(genotype, (50, 40, 1), num_classes=4, filters=4,
@@ -148,7 +147,10 @@ class CellNetwork(keras.Model):
                     f"`{name}` must be one of {allowed}. Received: "
                     f"{name}={getattr(self, name)!r}"
                 )
-        cells = {"normal": self.num_cells, "recurrent": self.num_recurrent_cells}
+        cells = {
+            "normal": self.num_cells,
+            "recurrent": self.num_recurrent_cells,
+        }
         for kind, count in cells.items():
             if bool(count) != bool(self.architecture.edges(kind)):
                 raise ValueError(
@@ -305,7 +307,7 @@ class CellNetwork(keras.Model):
             if cell is None:
                 return states[0] + states[1], mask, auxiliary
             output = cell(
-                states,
+                *states,
                 weights=weights.get("recurrent"),
                 mask=mask,
                 training=training,
@@ -330,7 +332,7 @@ class CellNetwork(keras.Model):
                 )
             ]
             output = cell(
-                inputs,
+                *inputs,
                 weights=weights.get(cell.kind),
                 mask=masks[1],
                 training=training,

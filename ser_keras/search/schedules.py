@@ -19,7 +19,6 @@ class DelayedStart(keras.optimizers.schedules.LearningRateSchedule):
         steps: Length of the delay, in steps.
 
     Example:
-
     >>> schedule = DelayedStart(0.1, steps=2)
     >>> [round(float(schedule(step)), 2) for step in range(4)]
     [0.0, 0.0, 0.1, 0.1]

@@ -34,7 +34,6 @@ class SuperNet(keras.Model):
     Output shape: logits, `(batch, num_classes)`.
 
     Example:
-
     >>> import ser_keras as ser
     >>> space = ser.SearchSpace(cnn=(), recurrent=("rnn_1", "skip_connect"),
     ...                         num_nodes=1, edges_per_node=1)
@@ -288,7 +287,7 @@ class SuperNet(keras.Model):
         return self.search_space.derive(self.alphas())
 
     def alphas(self) -> dict:
-        """The architecture parameters as lists: `{kind: edges x candidates}`."""
+        """The architecture parameters: lists `{kind: edges x candidates}`."""
         return {
             kind: alpha.numpy().tolist()
             for kind, alpha in self.architecture.alphas.items()
