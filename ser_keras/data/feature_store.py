@@ -67,7 +67,8 @@ class FeatureStore:
 
 
 def _read_shard(path, wanted):
-    with np.load(path, allow_pickle=False) as shard:
+    # Opened here: of an empty file, numpy leaves its own handle open.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as shard:
         keys = [key.decode() for key in shard["keys"]]
         if wanted.isdisjoint(keys):
             return {}

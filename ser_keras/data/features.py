@@ -1,20 +1,22 @@
 """Features of all utterances of a manifest, cached on disk."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 
+from ser_keras.audio.batches import compute_features
 from ser_keras.audio.io import AudioError
-from ser_keras.audio.io import load_audio
+from ser_keras.audio.io import fit_length
+from ser_keras.audio.io import load_many
 from ser_keras.data.feature_store import FeatureStore
 from ser_keras.data.feature_store import audio_key
 from ser_keras.data.feature_store import settings_key
 from ser_keras.data.manifest import Manifest
 
-_CHUNK = 256  # Utterances in memory as waveforms, and in a shard.
+_CHUNK = 512  # Utterances in memory as waveforms, and in a shard.
 _SHOWN = 20  # Files an error message names.
 
 
@@ -96,7 +98,8 @@ class FeatureSet:
         """
         row_of = {u.id: row for row, u in enumerate(self.manifest)}
         skipped = {skip.id: skip for skip in self.skipped}
-        unknown = [u.id for u in manifest if u.id not in row_of | skipped]
+        known = row_of.keys() | skipped.keys()
+        unknown = [u.id for u in manifest if u.id not in known]
         if unknown:
             raise ValueError(
                 "`manifest` must hold utterances of this feature set only. "
@@ -115,7 +118,7 @@ def features_for(
     frontend,
     cache_dir=None,
     *,
-    sample_rate=16000,
+    sample_rate=None,
     duration=None,
     normalization=None,
     skip_bad_audio=False,
@@ -132,7 +135,8 @@ def features_for(
         frontend: Layer from waveforms `(batch, samples)` to features
             `(batch, time, features)`, such as `MFCC`.
         cache_dir: Folder of the cache. None computes everything.
-        sample_rate: Rate to which audio is resampled, in Hz.
+        sample_rate: Rate to which audio is resampled, in Hz. None means the
+            front end's, or 16000 if it has none.
         duration: Longest part of an utterance that is used, in seconds, from
             its middle. None means all of it.
         normalization: Layer that is applied to the features of each whole
@@ -147,110 +151,113 @@ def features_for(
         AudioError: If there is bad audio and it is not to be skipped, or no
             good audio. The message names every file (of many, the first 20).
     """
-    frontend_rate = getattr(frontend, "sample_rate", sample_rate)
-    if frontend_rate != sample_rate:
+    frontend_rate = getattr(frontend, "sample_rate", sample_rate or 16000)
+    if sample_rate not in (None, frontend_rate):
         raise ValueError(
             "`sample_rate` must be that of the front end. Received: "
             f"sample_rate={sample_rate}, frontend.sample_rate={frontend_rate}"
         )
-    featurise = _Featurise(frontend, normalization)
-    store, found = None, {}
-    keys, bad = _audio_keys(manifest)
-    if cache_dir is not None:
-        store = FeatureStore(
-            pathlib.Path(cache_dir)
-            / settings_key(
-                featurise.layers,
-                featurise([_noise(sample_rate)])[0],
-                sample_rate=sample_rate,
-                duration=duration,
-            )
+    if duration is not None and duration <= 0:
+        raise ValueError(
+            "`duration` must be a positive number of seconds or None. "
+            f"Received: duration={duration}"
         )
+    featurise = _Featurise(frontend, normalization, frontend_rate, duration)
+    store, found, bad = None, {}, {}
+    keys = _audio_keys(manifest)
+    if cache_dir is not None:
+        store = FeatureStore(pathlib.Path(cache_dir) / featurise.key())
         found = store.read(keys.values())
-    todo = [u for u in manifest if u.id in keys and keys[u.id] not in found]
+    todo = [u for u in manifest if keys[u.id] not in found]
     for first in range(0, len(todo), _CHUNK):
-        good = {}
         chunk = todo[first : first + _CHUNK]
-        waveforms = _load_all(chunk, sample_rate, duration)
-        for utterance, waveform in zip(chunk, waveforms, strict=True):
-            if isinstance(waveform, Exception):
-                bad[utterance.id] = waveform
-            else:
-                good[keys[utterance.id]] = waveform
-        new = dict(zip(good, featurise(list(good.values())), strict=True))
+        waveforms, errors = featurise.load(chunk)
+        bad.update(errors)
+        new = featurise({keys[name]: x for name, x in waveforms.items()})
         found.update(new)
         if store is not None:
-            store.write({key: x for key, x in new.items() if len(x)})
-    for utterance in manifest:
-        if utterance.id not in bad and not len(found[keys[utterance.id]]):
-            bad[utterance.id] = AudioError(
-                f"{utterance.path}: shorter than one frame of the front end"
-            )
+            store.write(new)
     return _collect(manifest, keys, found, bad, skip_bad_audio)
 
 
 class _Featurise:
-    """Front end and normalization of whole utterances of any length."""
+    """From utterances to waveforms to normalised features."""
 
-    def __init__(self, frontend, normalization):
+    def __init__(self, frontend, normalization, sample_rate, duration):
         self.frontend = frontend
         self.normalization = normalization
-        self.layers = [x for x in (frontend, normalization) if x is not None]
+        self.sample_rate = sample_rate
+        self.duration = duration
+
+    def load(self, utterances):
+        """Dicts from id to waveform, and from id to `AudioError`."""
+        waveforms, errors = load_many(
+            [u.path for u in utterances],
+            self.sample_rate,
+            starts=[u.start for u in utterances],
+            ends=[u.end for u in utterances],
+            on_error="skip",
+        )
+        good, bad = {}, {u.id: errors.get(i) for i, u in enumerate(utterances)}
+        shortest = getattr(self.frontend, "frame_length", 1)
+        for utterance, waveform in zip(utterances, waveforms, strict=True):
+            if waveform is None:
+                continue
+            if len(waveform) < shortest:
+                bad[utterance.id] = AudioError(
+                    utterance.path,
+                    f"{len(waveform)} samples, shorter than one frame of the "
+                    f"front end, {shortest}",
+                    "Leave it out (recipes: --skip-bad-audio)",
+                )
+                continue
+            longest = len(waveform)
+            if self.duration is not None:
+                longest = min(longest, round(self.duration * self.sample_rate))
+            good[utterance.id] = fit_length(waveform, longest)
+        return good, {name: error for name, error in bad.items() if error}
 
     def __call__(self, waveforms):
+        """Dict from key to features, of a dict from key to waveform."""
         if not waveforms:
-            return []
-        features = compute_features(waveforms, self.frontend)
+            return {}
+        features = compute_features(list(waveforms.values()), self.frontend)
         if self.normalization is not None:
-            features = [
-                np.asarray(self.normalization(x[None]))[0] if len(x) else x
-                for x in features
-            ]
-        return [np.asarray(x, np.float32) for x in features]
+            # One graph for all lengths; every clip without any padding.
+            normalize = tf.function(
+                lambda x: self.normalization(x[None])[0],
+                input_signature=[
+                    tf.TensorSpec((None, features[0].shape[1]), tf.float32)
+                ],
+            )
+            features = [normalize(x).numpy() for x in features]
+        return dict(zip(waveforms, features, strict=True))
 
-
-def _noise(sample_rate):
-    rng = np.random.default_rng(0)
-    return rng.normal(0, 0.1, sample_rate).astype("float32")
+    def key(self):
+        """Name of the settings, for the cache."""
+        noise = np.random.default_rng(0).normal(0, 0.1, self.sample_rate)
+        answer = self({"noise": noise.astype("float32")})["noise"]
+        layers = [self.frontend, self.normalization]
+        return settings_key(
+            [layer for layer in layers if layer is not None],
+            answer,
+            sample_rate=self.sample_rate,
+            duration=self.duration,
+        )
 
 
 def _audio_keys(manifest):
-    """Cache keys of all utterances, and errors of files not to be read."""
-    keys, bad, known = {}, {}, {}
+    """Dict from id to cache key."""
+    keys, known = {}, {}
     for utterance in manifest:
         try:
             keys[utterance.id] = audio_key(
                 utterance.path, utterance.start, utterance.end, known
             )
-        except OSError as error:
-            bad[utterance.id] = AudioError(
-                f"{utterance.path}: {error.strerror}"
-            )
-    return keys, bad
-
-
-def _load_all(utterances, sample_rate, duration):
-    """Waveforms, or the `AudioError` where there is none."""
-
-    def load(utterance):
-        try:
-            waveform = load_audio(
-                utterance.path,
-                sample_rate,
-                start=utterance.start,
-                end=utterance.end,
-            )
-        except AudioError as error:
-            return error
-        if duration is not None:
-            longest = round(duration * sample_rate)
-            spare = max(len(waveform) - longest, 0)
-            waveform = waveform[spare // 2 :][:longest]
-        return waveform
-
-    # Decoding and resampling let other threads run.
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        return list(pool.map(load, utterances))
+        except OSError:
+            # No such key is ever cached; loading it says what is wrong.
+            keys[utterance.id] = f"unreadable {utterance.path}"
+    return keys
 
 
 def _collect(manifest, keys, found, bad, skip_bad_audio):
@@ -260,13 +267,13 @@ def _collect(manifest, keys, found, bad, skip_bad_audio):
         if u.id in bad
     ]
     if skipped and (not skip_bad_audio or len(skipped) == len(manifest)):
-        lines = [f"  {skip.id}: {skip.reason}" for skip in skipped[:_SHOWN]]
+        lines = [f"  {skip.reason}" for skip in skipped[:_SHOWN]]
         if len(skipped) > _SHOWN:
             lines.append(f"  and {len(skipped) - _SHOWN} more")
         raise AudioError(
-            f"{len(skipped)} of {len(manifest)} utterances have audio that "
-            "cannot be used. Repair or remove them, or skip bad audio:\n"
-            + "\n".join(lines)
+            f"{len(skipped)} of {len(manifest)} utterances",
+            "their audio cannot be used:\n" + "\n".join(lines) + "\n",
+            "Repair or remove them, or skip bad audio",
         )
     kept = [u for u in manifest if u.id not in bad]
     return FeatureSet(
