@@ -1,0 +1,124 @@
+"""Base of augmentations: stateful as a layer, stateless as a function.
+
+As layers they are active with `training=True` only, and draw from a Keras seed
+generator. In `tf.data` use `augment(x, seed)`: the same seed gives the same
+result, so with `derive_seed(seed, epoch, index)` a run that is resumed sees
+what an uninterrupted run saw.
+"""
+
+import zlib
+
+import keras
+import tensorflow as tf
+
+
+def derive_seed(seed, epoch, index):
+    """Seed of one clip in one epoch, for `augment(x, seed)`.
+
+    Args:
+        seed: Of the run, int.
+        epoch: Int or int tensor.
+        index: Of the clip or batch in the data set, int or int tensor.
+
+    Returns:
+        Int32 tensor `(2,)`.
+
+    >>> derive_seed(1, 2, 3).shape
+    TensorShape([2])
+    """
+    base = tf.stack([tf.cast(seed, tf.int32), tf.cast(epoch, tf.int32)])
+    return tf.random.fold_in(base, tf.cast(index, tf.int32))
+
+
+class Augmentation(keras.layers.Layer):
+    """Base of augmentations; a subclass implements `transform(x, seed)`.
+
+    Args:
+        seed: Int, of the seed generator that `call` draws from. None means at
+            random. `augment` does not use it.
+
+    Call arguments:
+        x: Float tensor.
+        training: If not true, `x` is returned as it is.
+
+    Input shape:
+        `(batch, time, features)` or `(time, features)` where features are
+        augmented; `(batch, samples)` or `(samples,)` where waveforms are.
+
+    Output shape:
+        That of the input.
+    """
+
+    # Rank of a batch: 3 for features, 2 for waveforms.
+    _rank = 3
+
+    def __init__(self, seed=None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        return self.augment(x, tf.cast(self.seed_generator.next(), tf.int32))
+
+    def augment(self, x, seed):
+        """Augments a clip or a batch, each clip of it by its own draw.
+
+        Args:
+            x: Float tensor, with or without the batch axis.
+            seed: Two ints, or an int tensor `(2,)`.
+
+        Returns:
+            Tensor of the shape of `x`; a function of `x`, `seed` and the class.
+        """
+        x = tf.convert_to_tensor(x)
+        rank = x.shape.rank
+        if rank not in (self._rank - 1, self._rank):
+            raise ValueError(
+                f"`x` must have {self._rank} axes, or {self._rank - 1} without "
+                f"the batch axis. Received: x of shape {tuple(x.shape)}"
+            )
+        # Else gain and noise, given one seed, would rise and fall together.
+        name = zlib.crc32(type(self).__name__.encode()) & 0x7FFFFFFF
+        seed = tf.random.fold_in(tf.cast(tf.stack(seed), tf.int32), name)
+        if rank == self._rank:
+            result = self.transform(x, seed)
+        else:
+            result = self.transform(x[None], seed)[0]
+        result.set_shape(x.shape)
+        return result
+
+    def transform(self, x, seed):
+        """Augments the batch `x`; the same seed gives the same result."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+class RangeAugmentation(Augmentation):
+    """Base of those that draw one number for each clip from a range."""
+
+    def __init__(self, low, high, positive, seed, kwargs):
+        super().__init__(seed=seed, **kwargs)
+        if low > high or (positive and low <= 0):
+            rule = "0 < low <= high" if positive else "low <= high"
+            raise ValueError(
+                f"Limits must satisfy {rule}. Received: low={low}, high={high}"
+            )
+        self.low = low
+        self.high = high
+
+    def draw(self, x, seed):
+        """One number for each clip, `(batch,)`."""
+        shape = [tf.shape(x)[0]]
+        return tf.random.stateless_uniform(shape, seed, self.low, self.high)
+
+    def get_config(self):
+        return {**super().get_config(), "low": self.low, "high": self.high}

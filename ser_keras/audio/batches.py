@@ -1,0 +1,128 @@
+"""Features of many clips at once: in memory, or from files in `tf.data`."""
+
+import concurrent.futures
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from ser_keras.audio.io import load_many
+
+
+def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
+    """Features of many clips, each equal to that of the clip by itself.
+
+    Clips of like length are padded to the longest of their batch, and told
+    apart by the front end's `lengths`. One trace serves all shapes.
+
+    Args:
+        waveforms: List of float32 arrays `(samples,)`.
+        frontend: `MFCC` or `LogMelSpectrogram`.
+        batch_size: Clips in a batch. Small batches stay in the cache.
+        num_workers: Batches at a time. None means one for each processor.
+
+    Returns:
+        List of float32 arrays `(time, features)`, in the order of `waveforms`.
+
+    >>> from ser_keras.audio.mfcc import MFCC
+    >>> clips = [np.ones(n, "float32") for n in (8000, 16000)]
+    >>> [x.shape for x in compute_features(clips, MFCC())]
+    [(48, 40), (98, 40)]
+    """
+    function = _batch_function(frontend)
+    order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
+    groups = [
+        order[i : i + batch_size] for i in range(0, len(order), batch_size)
+    ]
+
+    def run(group):
+        batch, lengths = pad_batch([waveforms[i] for i in group])
+        features = function(batch, lengths).numpy()
+        frames = frontend.num_frames(lengths)
+        # Copies, since a view would keep the whole padded batch alive.
+        return [x[:n].copy() for x, n in zip(features, frames, strict=True)]
+
+    results = [None] * len(waveforms)
+    workers = num_workers or os.cpu_count()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        # Longest first, so that the threads end together.
+        for group, features in zip(
+            groups[::-1], pool.map(run, groups[::-1]), strict=True
+        ):
+            for index, value in zip(group, features, strict=True):
+                results[index] = value
+    return results
+
+
+def features_from_files(paths, frontend, batch_size=16, num_workers=None):
+    """Dataset of padded feature batches, straight from audio files.
+
+    Decoding and the front end run in parallel, in the order of `paths`.
+
+    Args:
+        paths: List of audio files.
+        frontend: `MFCC` or `LogMelSpectrogram`; files are resampled to its
+            `sample_rate`.
+        batch_size: Files in a batch.
+        num_workers: Batches at a time. None means one for each processor.
+
+    Returns:
+        `tf.data.Dataset` of `(features, lengths)`: float32 `(batch, time,
+        num_features)` and int32 `(batch,)`, in frames. What follows a clip's
+        end is for `UtteranceNormalization` to zero.
+
+    Raises:
+        tf.errors.OpError: While it is read, with the `AudioError` of the first
+            bad file in its message.
+    """
+    function = _batch_function(frontend)
+
+    def load(batch):
+        names = [os.fsdecode(name) for name in batch]
+        # One thread here: tf.data runs several batches at a time.
+        clips, _ = load_many(names, frontend.sample_rate, num_workers=1)
+        return pad_batch(clips)
+
+    def compute(batch):
+        waveform, lengths = tf.numpy_function(
+            load, [batch], (tf.float32, tf.int32)
+        )
+        waveform.set_shape((None, None))
+        lengths.set_shape((None,))
+        return function(waveform, lengths), frontend.num_frames(lengths)
+
+    dataset = tf.data.Dataset.from_tensor_slices([str(p) for p in paths])
+    dataset = dataset.batch(batch_size)
+    dataset = dataset.map(compute, num_workers or os.cpu_count())
+    return dataset.prefetch(2)
+
+
+def pad_batch(waveforms):
+    """Stacks clips of different lengths, zeros after their ends.
+
+    Args:
+        waveforms: List of arrays `(samples,)`.
+
+    Returns:
+        `(batch, lengths)`: float32 `(batch, samples)` and int32 `(batch,)`.
+
+    >>> pad_batch([np.ones(1), np.ones(2)])[0].tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    lengths = np.array([len(x) for x in waveforms], np.int32)
+    batch = np.zeros((len(waveforms), max(lengths, default=0)), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return batch, lengths
+
+
+def _batch_function(frontend):
+    """The front end as a graph for any batch size and length, traced once."""
+    signature = [
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((None,), tf.int32),
+    ]
+    return tf.function(
+        lambda waveform, lengths: frontend(waveform, lengths=lengths),
+        input_signature=signature,
+    )
