@@ -34,7 +34,6 @@ def parse(config_class, argv=None):
         SystemExit: With status 2 after a usage error, 0 after `--help`.
 
     Example:
-
     >>> @dataclasses.dataclass(frozen=True)
     ... class Config:
     ...     labels: tuple[str, ...] = ("anger", "sadness")

@@ -45,14 +45,13 @@ class Required:
         (["--data-dir", "a b"], Config(data_dir="a b")),
         (["--data_dir=a_b-c"], Config(data_dir="a_b-c")),
         (["--skip-bad-audio"], Config(skip_bad_audio=True)),
-        (["--skip_bad_audio", "--rate", "1"], Config(rate=1.0, skip_bad_audio=True)),
-        (["--skip-bad-audio", "--no-skip-bad-audio"], Config()),
+        (["--skip_bad_audio", "--no-skip-bad-audio"], Config()),
         (["--labels", "fear", "calm"], Config(labels=("fear", "calm"))),
         (["--folds", "3", "1"], Config(folds=(3, 1))),
         (["--labels"], Config(labels=())),
         (["--order", "2"], Config(order=2)),
     ],
-)  # fmt: skip
+)
 def test_flags(argv, expected):
     config = parse(Config, argv)
     assert config == expected
