@@ -1,0 +1,226 @@
+"""The two trainings of a run: the search, and the derived network's own."""
+
+import keras
+
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.pipeline import bilevel
+from ser_keras.data.pipeline import class_weights
+from ser_keras.data.pipeline import make_dataset
+from ser_keras.data.splits import check_disjoint
+from ser_keras.evaluation.resumable import BestWeights
+from ser_keras.evaluation.resumable import fit_resumable
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.genotype import Genotype
+from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
+from ser_keras.metrics.recall import UnweightedAverageRecall
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search.callbacks import ArchitectureLogger
+from ser_keras.search.callbacks import DropPathSchedule
+from ser_keras.search.schedules import DelayedStart
+from ser_keras.search.supernet import SuperNet
+
+
+def search_architecture(
+    supernet: SuperNet,
+    weights_half: FeatureSet,
+    architecture_half: FeatureSet,
+    *,
+    run: RunFolder,
+    epochs: int,
+    batch_size: int = 16,
+    duration_frames: int | None = None,
+    order: int = 1,
+    warm_up_epochs: int = 0,
+    learning_rate: float = 0.025,
+    architecture_learning_rate: float = 3e-4,
+    augment=None,
+    seed: int = 0,
+    callbacks=(),
+    **compile_arguments,
+) -> Genotype:
+    """Searches an architecture on two speaker-disjoint halves; resumable.
+
+    The genotype is the last epoch's. It is written to `genotype.json` in the
+    run's folder, the alphas of every epoch to `architecture.jsonl`.
+
+    Args:
+        supernet: A `SuperNet`; compiled here.
+        weights_half: Utterances that train the weights.
+        architecture_half: Utterances that train the architecture.
+        run: The run's folder.
+        epochs: Number of passes over `weights_half`.
+        batch_size: Utterances in each of the two batches of a step.
+        duration_frames: Frames to which clips are cropped or padded.
+        order: Order of the architecture's gradient, 1 or 2.
+        warm_up_epochs: Epochs in which the architecture stands still.
+        learning_rate: Of the weights, by SGD; falls to a 25th by a cosine.
+        architecture_learning_rate: Of the alphas, by Adam.
+        augment: `(x, seed) -> x` for training batches (see `make_dataset`).
+        seed: Of the order of utterances, crops and augmentation.
+        callbacks: Further Keras callbacks.
+        **compile_arguments: Other arguments of `SuperNet.compile`.
+
+    Returns:
+        The `Genotype`.
+
+    Raises:
+        SpeakerOverlapError: The halves share a speaker.
+    """
+    check_disjoint(weights_half.manifest, architecture_half.manifest)
+    options = {
+        "batch_size": batch_size,
+        "duration_frames": duration_frames,
+        "shuffle": True,
+        "drop_remainder": True,
+        "augment": augment,
+    }
+    steps = len(weights_half) // batch_size
+
+    def dataset_from(epoch):
+        resume = {"first_epoch": epoch, "steps_per_epoch": steps}
+        return bilevel(
+            make_dataset(weights_half, seed=seed, **resume, **options),
+            make_dataset(architecture_half, seed=seed + 1, **resume, **options),
+        )
+
+    supernet.compile(
+        optimizer=keras.optimizers.SGD(
+            keras.optimizers.schedules.CosineDecay(
+                learning_rate, epochs * steps, alpha=0.04
+            ),
+            momentum=0.9,
+        ),
+        architecture_optimizer=keras.optimizers.Adam(
+            DelayedStart(architecture_learning_rate, warm_up_epochs * steps),
+            beta_1=0.5,
+            beta_2=0.999,
+        ),
+        order=order,
+        metrics=[UnweightedAverageRecall(len(weights_half.manifest.labels))],
+        **compile_arguments,
+    )
+    fit_resumable(
+        supernet,
+        dataset_from,
+        epochs=epochs,
+        run=run,
+        stage="search",
+        callbacks=[
+            ArchitectureLogger(run.path / "architecture.jsonl"),
+            *callbacks,
+        ],
+    )
+    genotype = supernet.derive()
+    genotype.save(run.path / "genotype.json")
+    return genotype
+
+
+def train_network(
+    network: keras.Model,
+    train: FeatureSet,
+    *,
+    run: RunFolder,
+    epochs: int,
+    held_out: FeatureSet | None = None,
+    stage: str = "train",
+    batch_size: int = 32,
+    duration_frames: int | None = None,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.02,
+    label_smoothing: float = 0.1,
+    focal_gamma: float = 0.0,
+    balance_classes: bool = True,
+    augment=None,
+    seed: int = 0,
+    callbacks=(),
+) -> int:
+    """Trains a network by AdamW, with warm-up and cosine decay; resumable.
+
+    Args:
+        network: A model from `(batch, time, features, 1)` to logits; compiled
+            here.
+        train: Utterances to train on.
+        run: The run's folder.
+        epochs: Number of epochs.
+        held_out: Utterances of *training* speakers that `train` lacks. If
+            given, the weights of the epoch with the best UAR on them are kept;
+            otherwise those of the last epoch.
+        stage: Name of this training within the run.
+        batch_size: Utterances in a batch.
+        duration_frames: Frames to which clips are cropped or padded.
+        learning_rate: The peak, after a tenth of all steps.
+        weight_decay: Decoupled weight decay.
+        label_smoothing: Share of the target spread over all classes.
+        focal_gamma: Exponent of the focal loss; 0 is cross-entropy.
+        balance_classes: Whether each class has the same weight in the loss.
+        augment: `(x, seed) -> x` for training batches (see `make_dataset`).
+        seed: Of the order of utterances, crops and augmentation.
+        callbacks: Further Keras callbacks.
+
+    Returns:
+        The epoch whose weights the network has (1 for the first).
+
+    Raises:
+        SpeakerOverlapError: `train` and `held_out` share a speaker.
+    """
+    steps = len(train) // batch_size
+    if not steps:
+        raise ValueError(
+            f"`batch_size` must be at most the {len(train)} utterances to "
+            f"train on. Received: batch_size={batch_size}"
+        )
+    total = epochs * steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 100,
+        total - total // 10,
+        warmup_target=learning_rate,
+        warmup_steps=total // 10,
+    )
+    network.compile(
+        optimizer=keras.optimizers.AdamW(
+            schedule, weight_decay=weight_decay, global_clipnorm=5.0
+        ),
+        loss=SparseCategoricalFocalCrossentropy(
+            gamma=focal_gamma,
+            from_logits=True,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights(train.manifest).tolist()
+            if balance_classes
+            else None,
+        ),
+        metrics=[UnweightedAverageRecall(len(train.manifest.labels))],
+    )
+    network.optimizer.build(network.trainable_variables)
+
+    def dataset_from(epoch):
+        return make_dataset(
+            train,
+            batch_size,
+            duration_frames=duration_frames,
+            shuffle=True,
+            drop_remainder=True,
+            augment=augment,
+            seed=seed,
+            first_epoch=epoch,
+        )
+
+    callbacks, best, validation = list(callbacks), None, None
+    if isinstance(network, CellNetwork) and network.drop_path_rate:
+        callbacks.append(DropPathSchedule(epochs))
+    if held_out is not None:
+        check_disjoint(train.manifest, held_out.manifest)
+        validation = make_dataset(
+            held_out, batch_size, duration_frames=duration_frames
+        )
+        best = BestWeights(run, stage)
+        callbacks.append(best)
+    epochs = fit_resumable(
+        network,
+        dataset_from,
+        epochs=epochs,
+        run=run,
+        stage=stage,
+        validation_data=validation,
+        callbacks=callbacks,
+    )
+    return best.restore() if best is not None else epochs

@@ -1,0 +1,110 @@
+"""From a supernet to a derived network, weights included."""
+
+from ser_keras.genotype import Genotype
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search.supernet import SuperNet
+
+
+def derive_network(
+    supernet: SuperNet,
+    genotype: Genotype | None = None,
+    inherit: bool = True,
+    **arguments,
+) -> CellNetwork:
+    """The derived network of a search, as large as the supernet.
+
+    Args:
+        supernet: A `SuperNet`.
+        genotype: The architecture; default `supernet.derive()`.
+        inherit: Whether to start from the supernet's weights for what
+            survived, instead of afresh.
+        **arguments: Arguments of `CellNetwork` which differ from the
+            supernet's: dropout, drop path, the auxiliary head. With
+            `inherit`, none that changes the shape of a weight.
+
+    Raises:
+        ValueError: The genotype is not of the search space, or the shapes
+            differ.
+    """
+    if genotype is None:
+        genotype = supernet.derive()
+    if not supernet.search_space.contains(genotype):
+        raise ValueError(
+            "The genotype is not one of the supernet's search space. "
+            f"Received: genotype=\n{genotype.describe()}"
+        )
+    config = supernet.network.get_config()
+    del config["name"]
+    network = CellNetwork(**{**config, **arguments, "architecture": genotype})
+    if inherit:
+        inherit_weights(supernet, network)
+    return network
+
+
+def inherit_weights(supernet: SuperNet, network: CellNetwork) -> None:
+    """Copies the surviving weights of a supernet into a derived network.
+
+    Scales and offsets which only the derived network learns start at one and
+    zero: its first output is that of the supernet with all mixing weight on
+    the surviving candidates.
+
+    Args:
+        supernet: A `SuperNet`.
+        network: A `CellNetwork` of the same size.
+
+    Raises:
+        ValueError: A weight has another shape in the network.
+    """
+    source = supernet.network
+    pairs = [
+        (source.stem, network.stem),
+        (source.stem_norm, network.stem_norm),
+        (source.pool, network.pool),
+        (source.classifier, network.classifier),
+        *zip(source.preprocess, network.preprocess, strict=True),
+        *zip(
+            source.sequence_preprocess,
+            network.sequence_preprocess,
+            strict=True,
+        ),
+    ]
+    for old, new in pairs:
+        if old is not None:
+            _copy_layer(old, new)
+    for old, new in zip(
+        [*source.cells, *source.recurrent_cells],
+        [*network.cells, *network.recurrent_cells],
+        strict=True,
+    ):
+        _copy_cell(old, new)
+
+
+def _copy_layer(old, new):
+    values = {_relative(old, w): w.numpy() for w in old.weights}
+    for weight in new.weights:
+        name = _relative(new, weight)
+        if name in values:
+            if values[name].shape != tuple(weight.shape):
+                raise ValueError(
+                    f"`{name}` has the shape {tuple(weight.shape)} in the "
+                    f"network and {values[name].shape} in the supernet: only "
+                    "networks of one size can share weights."
+                )
+            weight.assign(values[name])
+
+
+def _relative(layer, weight):
+    return weight.path.split(f"{layer.name}/", 1)[-1]
+
+
+def _copy_cell(old, new):
+    if old.filters != new.filters:
+        raise ValueError(
+            f"Cell {new.name!r} has {new.filters} filters in the network and "
+            f"{old.filters} in the supernet: only networks of one size can "
+            "share weights."
+        )
+    positions = {(s, t): i for i, (s, t, _) in enumerate(old.edges)}
+    for i, (source, target, (op,)) in enumerate(new.edges):
+        values = old.get_candidate(positions[source, target], op)
+        new.set_candidate(i, op, values)
