@@ -46,8 +46,9 @@ def make_dataset(
         steps_per_epoch: Batches the caller counts as an epoch, which decide
             where epoch `first_epoch` begins. None means one pass. The
             architecture half of a search takes the weight half's number.
-        augment: Function `(x, seed) -> x` of a batch `(batch, time, features)`
-            and a stateless seed, int32 `(2,)`. Padding is zero again after it.
+        augment: Augmentation layer such as `SpecAugment`; or a function
+            `(x, seed) -> x` of a batch `(batch, time, features)` and a
+            stateless seed, int32 `(2,)`, after which padding is zero again.
         drop_remainder: Whether to leave out a last batch that is not full,
             so that all shapes are static.
         class_weights: Weights in the order of the labels; batches are then
@@ -217,8 +218,12 @@ class _Gather:
         x = tf.gather(self.frames, index)
         if self.augment is not None:
             seed = _fold(_seed(self.seed, number), 2)
-            x = self.augment(x, _fold(seed, step))
-            x = tf.where(inside[..., None], x, 0.0)
+            seed = _fold(seed, step)
+            if hasattr(self.augment, "augment"):
+                # These keep padding by themselves, and may stretch a clip.
+                x = self.augment.augment(x, seed)
+            else:
+                x = tf.where(inside[..., None], self.augment(x, seed), 0.0)
         return x[..., None]
 
 

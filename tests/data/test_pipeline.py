@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
@@ -119,12 +121,13 @@ def test_random_crops_are_parts_of_the_clip_and_reach_its_ends():
     assert firsts == {1, 2, 3}
 
 
+@pytest.mark.parametrize("augment", [noise, SpecAugment(), TimeStretch()])
 @pytest.mark.parametrize("drop_remainder", [False, True])
-def test_resumed_stream_equals_the_uninterrupted_one(drop_remainder):
+def test_resumed_stream_equals_the_uninterrupted_one(drop_remainder, augment):
     options = {
         "shuffle": True,
         "duration_frames": 10,
-        "augment": noise,
+        "augment": augment,
         "seed": 7,
         "drop_remainder": drop_remainder,
     }
