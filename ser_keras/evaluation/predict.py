@@ -1,0 +1,71 @@
+"""From a model and a dataset to predictions."""
+
+import numpy as np
+
+from ser_keras.evaluation.predictions import Predictions
+
+
+def predict(model, dataset, manifest, from_logits=True):
+    """Runs a model over a dataset, whose rows are those of a manifest.
+
+    Args:
+        model: Keras model with outputs `(batch, classes)`.
+        dataset: `tf.data.Dataset` of batches `(x, y)` or `x`, in the order of
+            the manifest: not shuffled, not repeated, no remainder dropped.
+            Class numbers `y`, where given, are compared with the manifest.
+        manifest: `Manifest` of the same utterances.
+        from_logits: Whether outputs are logits; otherwise probabilities.
+
+    Returns:
+        `Predictions`.
+
+    Raises:
+        ValueError: Dataset, manifest and model do not belong together, or
+            outputs are not finite.
+    """
+    labels = []
+
+    def inputs():
+        # Labels are taken in passing: a second pass would compute all
+        # features again, and would not notice a dataset that is shuffled.
+        for batch in dataset.as_numpy_iterator():
+            if isinstance(batch, tuple):
+                if len(batch) > 1:
+                    labels.append(np.reshape(batch[1], -1))
+                batch = batch[0]
+            yield (batch,)
+
+    outputs = np.asarray(model.predict(inputs(), verbose=0), np.float64)
+    expected = (len(manifest), len(manifest.labels))
+    if outputs.shape != expected:
+        raise ValueError(
+            "The model's outputs must have one row for each utterance of the "
+            f"manifest and one column for each label, {expected}. Received: "
+            f"shape {outputs.shape}"
+        )
+    if labels and not np.array_equal(
+        np.concatenate(labels), manifest.label_ids
+    ):
+        raise ValueError(
+            "`dataset` must have the utterances of `manifest` in the same "
+            "order, but its labels differ from the manifest's. Is it shuffled?"
+        )
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
+        rows = np.flatnonzero(~finite)
+        raise ValueError(
+            f"The model's outputs are not finite for {len(rows)} of "
+            f"{len(manifest)} utterances, such as {manifest[int(rows[0])].id}."
+            " Did training diverge (see its loss)?"
+        )
+    if from_logits:
+        outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        outputs /= outputs.sum(axis=1, keepdims=True)
+    return Predictions(
+        ids=tuple(utterance.id for utterance in manifest),
+        speakers=tuple(utterance.speaker for utterance in manifest),
+        sexes=tuple(utterance.sex for utterance in manifest),
+        labels=manifest.label_ids,
+        probabilities=outputs,
+        label_names=manifest.labels,
+    )

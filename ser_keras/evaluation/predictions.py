@@ -1,0 +1,229 @@
+"""What a model said about each utterance, as a table."""
+
+import csv
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+_COLUMN = "probability_"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row for each utterance: who speaks, the truth, the probabilities.
+
+    Args:
+        ids: Names of the utterances, each there once.
+        speakers: Speaker of each utterance.
+        sexes: `"female"`, `"male"` or None for each utterance.
+        labels: True class number of each utterance, int array `(utterances,)`.
+        probabilities: float array `(utterances, classes)`, kept as float32.
+        label_names: Names of the classes, in the order of `probabilities`.
+
+    Raises:
+        ValueError: Lengths differ, an utterance is there twice, a label is no
+            class, or a row is not a probability distribution.
+
+    Example:
+    >>> predictions = Predictions(
+    ...     ids=("a", "b"), speakers=("03", "08"), sexes=("male", None),
+    ...     labels=[0, 1], probabilities=[[0.9, 0.1], [0.8, 0.2]],
+    ...     label_names=("anger", "neutral"))
+    >>> predictions.predicted.tolist()
+    [0, 0]
+    """
+
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    sexes: tuple[str | None, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    label_names: tuple[str, ...]
+
+    def __post_init__(self):
+        for name in ("ids", "speakers", "sexes", "label_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        labels = np.asarray(self.labels)
+        probabilities = np.asarray(self.probabilities, np.float32)
+        classes = len(self.label_names)
+        if not len(self):
+            raise ValueError("Predictions must have at least one utterance.")
+        lengths = {
+            "ids": len(self.ids),
+            "speakers": len(self.speakers),
+            "sexes": len(self.sexes),
+            "labels": len(labels),
+            "probabilities": len(probabilities),
+        }
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                "All columns of predictions must have the same length. "
+                f"Received: {lengths}"
+            )
+        if labels.ndim != 1 or probabilities.shape[1:] != (classes,):
+            raise ValueError(
+                "`labels` must have shape (utterances,) and `probabilities` "
+                f"(utterances, {classes}), as there are {classes} label names."
+                f" Received shapes: {labels.shape}, {probabilities.shape}"
+            )
+        if len(set(self.label_names)) < classes:
+            raise ValueError(
+                "`label_names` must not repeat a name. Received: "
+                f"label_names={self.label_names}"
+            )
+        _, first = np.unique(np.array(self.ids), return_index=True)
+        twice = np.ones(len(self), bool)
+        twice[first] = False
+        self._check(twice, "Every utterance must be there once", self.ids)
+        wrong = ~np.isin(labels, np.arange(classes))
+        self._check(
+            wrong, f"`labels` must be from 0 to {classes - 1}", labels.tolist()
+        )
+        total = probabilities.sum(axis=1)
+        # NaN and infinity fail this test as well. The tolerance is what
+        # bfloat16 needs; logits do not pass.
+        valid = (np.abs(total - 1) < 1e-2) & (probabilities >= 0).all(axis=1)
+        self._check(
+            ~valid,
+            "A row of `probabilities` must be finite, not negative, and sum "
+            "to 1",
+            probabilities.tolist(),
+        )
+        object.__setattr__(self, "labels", labels.astype(np.int32))
+        object.__setattr__(self, "probabilities", probabilities)
+
+    def _check(self, wrong, rule, column, shown=3):
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            examples = "; ".join(
+                f"{column[row]} in row {row} ({self.ids[row]})"
+                for row in rows[:shown]
+            )
+            raise ValueError(
+                f"{rule}. Received {len(rows)} wrong rows of {len(self)}, "
+                f"such as: {examples} (rows count from 0)."
+            )
+
+    def __len__(self):
+        return len(self.ids)
+
+    @property
+    def predicted(self):
+        """Most probable class of each utterance, int array `(utterances,)`."""
+        return self.probabilities.argmax(axis=1)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """Joins predictions of the same classes, such as those of all folds.
+
+        Args:
+            parts: Sequence of `Predictions`.
+
+        Returns:
+            Predictions, in the same order.
+
+        Raises:
+            ValueError: The classes differ, or two parts share an utterance.
+        """
+        parts = list(parts)
+        if not parts:
+            raise ValueError("`parts` must have at least one element.")
+        names = {part.label_names for part in parts}
+        if len(names) > 1:
+            raise ValueError(
+                "Predictions can be joined only if their `label_names` are "
+                f"the same, in the same order. Received: {sorted(names)}"
+            )
+        columns = {
+            name: [row for part in parts for row in getattr(part, name)]
+            for name in ("ids", "speakers", "sexes", "labels", "probabilities")
+        }
+        return cls(**columns, label_names=parts[0].label_names)
+
+    def save_csv(self, path):
+        """Writes a CSV file that `load_csv` reads back without a difference.
+
+        Its columns are id, speaker, sex, label, predicted, and
+        `probability_<label>` for each class.
+        """
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        names, predicted = self.label_names, self.predicted
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                ["id", "speaker", "sex", "label", "predicted"]
+                + [_COLUMN + name for name in names]
+            )
+            for i, row in enumerate(self.probabilities.tolist()):
+                writer.writerow(
+                    [
+                        self.ids[i],
+                        self.speakers[i],
+                        self.sexes[i],
+                        names[self.labels[i]],
+                        names[predicted[i]],
+                    ]
+                    # Nine digits name every float32 exactly.
+                    + [f"{probability:.9g}" for probability in row]
+                )
+        os.replace(temporary, path)
+
+    @classmethod
+    def load_csv(cls, path):
+        """Reads what `save_csv` wrote, or another program in the same form.
+
+        The columns `sex` and `predicted` may be missing; the latter is not
+        read.
+
+        Raises:
+            ValueError: A column is missing or a value is wrong; the message
+                names the file and the line.
+        """
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = reader.fieldnames or []
+            names = [
+                column.removeprefix(_COLUMN)
+                for column in columns
+                if column.startswith(_COLUMN)
+            ]
+            needed = {"id", "speaker", "label"} - set(columns)
+            if needed or not names:
+                raise ValueError(
+                    f"{path} must have the columns id, speaker, label and "
+                    f"{_COLUMN}<label> for each class. Received: {columns}"
+                )
+            number = {name: i for i, name in enumerate(names)}
+            rows, labels, probabilities = [], [], []
+            for row in reader:
+                try:
+                    labels.append(number[row["label"]])
+                    probabilities.append(
+                        [float(row[_COLUMN + name]) for name in names]
+                    )
+                except KeyError as error:
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: unknown label "
+                        f"{error}; there are columns for {names}"
+                    ) from None
+                except (TypeError, ValueError) as error:
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: {error}"
+                    ) from error
+                rows.append((row["id"], row["speaker"], row.get("sex") or None))
+        ids, speakers, sexes = zip(*rows, strict=True) if rows else ((),) * 3
+        try:
+            return cls(
+                ids,
+                speakers,
+                sexes,
+                np.array(labels, np.int32),
+                np.array(probabilities, np.float32),
+                tuple(names),
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error

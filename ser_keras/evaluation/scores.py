@@ -1,0 +1,271 @@
+"""Scores of predictions, and how far they can be trusted.
+
+Every score is a function of confusion matrices, rows the truth and columns the
+prediction, of shape `(..., classes, classes)`. So one definition serves the
+total, each speaker, and thousands of bootstrap resamples at once.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+def _ratio(numerator, denominator):
+    """Quotient; NaN, not a warning, where the denominator is 0."""
+    return np.divide(
+        numerator,
+        denominator,
+        out=np.full(np.shape(numerator), np.nan),
+        where=denominator > 0,
+    )
+
+
+def _counts(confusion):
+    confusion = np.asarray(confusion, np.float64)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return hits, confusion.sum(axis=-1), confusion.sum(axis=-2)
+
+
+def recalls(confusion):
+    """Recall of each class, NaN for a class without utterances."""
+    hits, support, _ = _counts(confusion)
+    return _ratio(hits, support)
+
+
+def unweighted_average_recall(confusion):
+    """UAR: mean recall of the classes that have utterances."""
+    return np.nanmean(recalls(confusion), axis=-1)
+
+
+def weighted_accuracy(confusion):
+    """WA: proportion of utterances that are recognised."""
+    hits, support, _ = _counts(confusion)
+    return _ratio(hits.sum(axis=-1), support.sum(axis=-1))
+
+
+def macro_f1(confusion):
+    """Mean F1 of the classes that have utterances or are predicted."""
+    return np.nanmean(_f1(confusion), axis=-1)
+
+
+def weighted_f1(confusion):
+    """Mean F1 of the classes, weighted by their number of utterances."""
+    support = _counts(confusion)[1]
+    total = np.nansum(_f1(confusion) * support, axis=-1)
+    return _ratio(total, support.sum(axis=-1))
+
+
+def _f1(confusion):
+    hits, support, predicted = _counts(confusion)
+    return _ratio(2 * hits, support + predicted)
+
+
+#: Names of the scores, and functions of `(..., classes, classes)` counts.
+METRICS = {
+    "uar": unweighted_average_recall,
+    "wa": weighted_accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """All scores of one set of predictions.
+
+    Args:
+        uar: Unweighted average recall, from 0 to 1 as all scores.
+        wa: Weighted accuracy.
+        macro_f1: Mean of the classes' F1.
+        weighted_f1: The same, weighted by support.
+        confusion: Counts `(classes, classes)`, rows are the truth.
+        recall: Recall of each label; None without utterances.
+        per_speaker: For each speaker `{"uar": ..., "wa": ..., "n": ...}`, with
+            `n` utterances and a UAR over the classes this speaker has.
+        per_sex: The same for each sex that is known.
+        label_names: Names of the classes.
+    """
+
+    uar: float
+    wa: float
+    macro_f1: float
+    weighted_f1: float
+    confusion: np.ndarray
+    recall: dict
+    per_speaker: dict
+    per_sex: dict
+    label_names: tuple[str, ...]
+
+    @property
+    def n(self):
+        """Number of utterances."""
+        return int(self.confusion.sum())
+
+    def to_dict(self):
+        """Everything as JSON types, for `result.json`."""
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        return {
+            **fields,
+            "n": self.n,
+            "confusion": self.confusion.tolist(),
+            "label_names": list(self.label_names),
+        }
+
+
+def confusion_by(groups, predictions):
+    """Confusion matrix of each group of utterances, such as of each speaker.
+
+    Args:
+        groups: One value for each utterance, such as
+            `predictions.speakers`.
+        predictions: `Predictions`.
+
+    Returns:
+        The groups, a sorted list, and counts `(groups, classes, classes)`.
+    """
+    names, index = np.unique(np.array(groups), return_inverse=True)
+    classes = len(predictions.label_names)
+    cell = (index * classes + predictions.labels) * classes
+    counts = np.bincount(
+        cell + predictions.predicted, minlength=len(names) * classes**2
+    )
+    return names.tolist(), counts.reshape(-1, classes, classes)
+
+
+def score(predictions):
+    """Scores predictions, pooled over all their utterances.
+
+    UAR, WA and F1 are computed once, from the pooled confusion matrix, and not
+    averaged over folds.
+
+    Args:
+        predictions: `Predictions`.
+
+    Returns:
+        `Scores`.
+
+    Example:
+    >>> from ser_keras.evaluation.predictions import Predictions
+    >>> predictions = Predictions(
+    ...     ids="abc", speakers="xyy", sexes=(None,) * 3, labels=[0, 0, 1],
+    ...     probabilities=[[1, 0], [0, 1], [0, 1]], label_names="AN")
+    >>> score(predictions).to_dict()["uar"]
+    0.75
+    """
+    speakers, by_speaker = confusion_by(predictions.speakers, predictions)
+    # A sex that is not known is grouped under "", and left out.
+    sexes, by_sex = confusion_by(
+        [sex or "" for sex in predictions.sexes], predictions
+    )
+    confusion = by_speaker.sum(axis=0)
+    names = predictions.label_names
+    return Scores(
+        **{name: float(metric(confusion)) for name, metric in METRICS.items()},
+        confusion=confusion,
+        recall={
+            name: None if np.isnan(recall) else float(recall)
+            for name, recall in zip(names, recalls(confusion), strict=True)
+        },
+        per_speaker=_table(speakers, by_speaker),
+        per_sex=_table(sexes, by_sex),
+        label_names=names,
+    )
+
+
+def _table(names, confusions):
+    return {
+        name: {
+            "uar": float(unweighted_average_recall(confusion)),
+            "wa": float(weighted_accuracy(confusion)),
+            "n": int(confusion.sum()),
+        }
+        for name, confusion in zip(names, confusions, strict=True)
+        if name
+    }
+
+
+def confidence_interval(
+    predictions, metric="uar", resamples=10000, level=0.95, seed=0
+):
+    """Percentile interval of a score, by bootstrap over speakers.
+
+    Utterances of one speaker are alike, so utterances are not independent and
+    an interval over them is too narrow. Here speakers are drawn: a resample
+    has as many speakers as there are, drawn with replacement, each with all
+    of its utterances, and is scored like the predictions themselves.
+
+    A resample may lack a class, if few speakers have it. Such a resample is
+    neither drawn again nor scored 0: the class has no utterances in it, and
+    is left out of the mean as `unweighted_average_recall` and `macro_f1` do
+    (for F1: unless the class is predicted, which makes its F1 0).
+
+    With few speakers the interval is too narrow still; with one, nothing is
+    known about another speaker and there is no interval.
+
+    Args:
+        predictions: `Predictions`.
+        metric: Name of a score in `METRICS`.
+        resamples: Number of resamples.
+        level: Probability that the interval is meant to cover.
+        seed: Seed of the resamples. The same speakers with the same seed are
+            drawn in the same way, whatever the metric.
+
+    Returns:
+        `(low, high)`, or None if there are fewer than two speakers.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    References:
+        Field and Welsh, "Bootstrapping clustered data", J. R. Stat. Soc. B,
+        2007 (the randomized cluster bootstrap).
+    """
+    if metric not in METRICS:
+        raise ValueError(
+            f"`metric` must be one of {tuple(METRICS)}. Received: "
+            f"metric={metric!r}"
+        )
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(
+            "`resamples` must be positive and `level` between 0 and 1. "
+            f"Received: resamples={resamples}, level={level}"
+        )
+    speakers, confusions = confusion_by(predictions.speakers, predictions)
+    if len(speakers) < 2:
+        return None
+    scores = np.concatenate(
+        [
+            METRICS[metric](
+                np.tensordot(drawn, confusions.astype(np.float64), axes=1)
+            )
+            for drawn in draw_speakers(len(speakers), resamples, seed)
+        ]
+    )
+    tail = (1 - level) / 2
+    low, high = np.quantile(scores, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def draw_speakers(speakers, resamples, seed=0):
+    """Draws bootstrap resamples of speakers.
+
+    Args:
+        speakers: Number of speakers.
+        resamples: Number of resamples.
+        seed: Seed.
+
+    Yields:
+        How often each speaker is drawn, arrays `(some resamples, speakers)`
+        which together have all resamples.
+    """
+    random = np.random.default_rng(seed)
+    chunk = max(1, 2_000_000 // speakers)  # 16 MB, whatever the corpus.
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        drawn = random.integers(speakers, size=(rows, speakers))
+        drawn += np.arange(rows)[:, None] * speakers
+        counts = np.bincount(drawn.ravel(), minlength=rows * speakers)
+        yield counts.reshape(rows, speakers).astype(np.float64)

@@ -1,0 +1,3 @@
+"""Keras losses."""
+
+from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy

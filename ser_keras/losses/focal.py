@@ -1,0 +1,131 @@
+"""Cross-entropy of class numbers: focal, smoothed, weighted by class."""
+
+import keras
+from keras import ops
+
+from ser_keras._registry import serializable
+
+
+@serializable
+class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
+    """Focal cross-entropy for class numbers instead of one-hot labels.
+
+    With the smoothed one-hot label `q` and the probabilities `p`, the loss of
+    an example of class `y` is
+    `-class_weights[y] * sum_c q[c] * (1 - p[c]) ** gamma * log(p[c])`.
+    So `gamma=0` is cross-entropy, and larger values of `gamma` take weight off
+    the examples that are already recognised. It is computed from log
+    probabilities, and stays accurate for confident predictions.
+
+    As in Keras, and unlike in PyTorch, the mean over a batch divides by the
+    number of examples, not by the sum of their weights.
+
+    Args:
+        gamma: Focusing exponent, 0 or more.
+        from_logits: Whether predictions are logits; otherwise probabilities.
+        label_smoothing: Part of the label, from 0 up to 1, that is spread
+            evenly over all classes.
+        class_weights: List with one weight for each class, or None for ones.
+        reduction: As in every Keras loss.
+        name: Name of the loss.
+        dtype: Type of the computation.
+
+    Input shape:
+        `y_true`: class numbers `(batch,)` or `(batch, 1)`.
+        `y_pred`: `(batch, classes)`.
+
+    Raises:
+        ValueError: An argument is out of its range, labels are one-hot, or
+            `class_weights` has another number of classes than the predictions.
+
+    Example:
+    >>> loss = SparseCategoricalFocalCrossentropy(gamma=2.0)
+    >>> round(float(loss(np.array([0, 1]), np.zeros((2, 2)))), 4)  # log(2) / 4
+    0.1733
+
+    References:
+        Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017,
+        equations 4 and 5.
+    """
+
+    def __init__(
+        self,
+        gamma=2.0,
+        from_logits=True,
+        label_smoothing=0.0,
+        class_weights=None,
+        reduction="sum_over_batch_size",
+        name="sparse_categorical_focal_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if not gamma >= 0:
+            raise ValueError(
+                f"`gamma` must be 0 or more. Received: gamma={gamma}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                "`label_smoothing` must be at least 0 and less than 1. "
+                f"Received: label_smoothing={label_smoothing}"
+            )
+        if class_weights is not None:
+            class_weights = [float(weight) for weight in class_weights]
+            if not class_weights or not all(w >= 0 for w in class_weights):
+                raise ValueError(
+                    "`class_weights` must be numbers of 0 or more, one for "
+                    f"each class. Received: class_weights={class_weights}"
+                )
+        self.gamma = gamma
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+
+    def call(self, y_true, y_pred):
+        classes = y_pred.shape[-1]
+        weights = self.class_weights
+        if weights is not None and len(weights) != classes:
+            raise ValueError(
+                f"`class_weights` must have one weight for each of the "
+                f"{classes} classes of the predictions. Received: "
+                f"class_weights={weights}"
+            )
+        if len(y_true.shape) == len(y_pred.shape):
+            if y_true.shape[-1] != 1:
+                raise ValueError(
+                    "`y_true` must be class numbers, not one-hot labels. "
+                    f"Received: y_true.shape={y_true.shape}"
+                )
+            y_true = ops.squeeze(y_true, axis=-1)
+        y_true = ops.cast(y_true, "int32")
+        if self.from_logits:
+            log_probabilities = ops.log_softmax(y_pred, axis=-1)
+        else:
+            total = ops.sum(y_pred, axis=-1, keepdims=True)
+            log_probabilities = ops.log(
+                ops.maximum(y_pred / total, keras.config.epsilon())
+            )
+        labels = ops.one_hot(y_true, classes, dtype=log_probabilities.dtype)
+        smooth = self.label_smoothing
+        terms = -log_probabilities * (
+            labels * (1 - smooth) + smooth / classes if smooth else labels
+        )
+        if self.gamma:  # The gradient of x ** 0 at 0 would be NaN.
+            others = -ops.expm1(log_probabilities)
+            # For the same reason, with exponents below 1.
+            others = ops.maximum(others, keras.config.epsilon())
+            terms *= others**self.gamma
+        loss = ops.sum(terms, axis=-1)
+        if weights is not None:
+            weights = ops.convert_to_tensor(weights, dtype=loss.dtype)
+            loss *= ops.sum(labels * weights, axis=-1)
+        return loss
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dtype": self.dtype,
+            "gamma": self.gamma,
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+        }

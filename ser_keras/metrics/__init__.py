@@ -1,0 +1,3 @@
+"""Keras metrics."""
+
+from ser_keras.metrics.recall import UnweightedAverageRecall

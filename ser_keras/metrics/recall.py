@@ -1,0 +1,102 @@
+"""Unweighted average recall, the usual score of speech emotion recognition."""
+
+import keras
+from keras import ops
+
+from ser_keras._registry import serializable
+
+
+@serializable
+class UnweightedAverageRecall(keras.metrics.Metric):
+    """Unweighted average recall (UAR): the mean over classes of their recall.
+
+    Also called unweighted accuracy (UA) or balanced accuracy. Chance level is
+    1 / classes, whatever the class balance. The state is a matrix of counts,
+    so the value is that of all examples since the last reset, not a mean over
+    batches, and is the same for one replica as for several. Classes without
+    any example are left out of the mean. The value before the first example
+    is 0.
+
+    Args:
+        num_classes: Number of classes.
+        name: Name of the metric in logs.
+        dtype: Type of the counts.
+
+    Input shape:
+        `y_true`: class numbers `(batch,)` or `(batch, 1)`, or one-hot labels
+        `(batch, classes)`. Class numbers outside `0 ... num_classes - 1`, such
+        as -1 for padding, are not counted.
+        `y_pred`: logits or probabilities `(batch, classes)`. More axes, such
+        as time, may stand before the last one in both.
+        `sample_weight`: `(batch,)`, or whatever broadcasts to the labels.
+
+    Raises:
+        ValueError: `num_classes` is less than 2, or `y_pred` has another
+            number of classes.
+
+    Example:
+    >>> uar = UnweightedAverageRecall(num_classes=2)
+    >>> uar.update_state([0, 0, 0, 1], [[2., 1], [2, 1], [1, 2], [1, 2]])
+    >>> round(float(uar.result()), 4)  # (2/3 + 1) / 2
+    0.8333
+
+    References:
+        Schuller et al., "The INTERSPEECH 2009 Emotion Challenge",
+        Interspeech 2009.
+    """
+
+    def __init__(self, num_classes, name="uar", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(
+                "`num_classes` must be an integer of at least 2. Received: "
+                f"num_classes={num_classes}"
+            )
+        self._direction = "up"  # How Keras knows that more is better.
+        self.num_classes = num_classes
+        self.confusion = self.add_variable(
+            shape=(num_classes, num_classes),
+            initializer="zeros",
+            name="confusion",
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = ops.convert_to_tensor(y_true)
+        y_pred = ops.convert_to_tensor(y_pred)
+        if y_pred.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"`y_pred` must have {self.num_classes} classes in its last "
+                f"axis. Received: y_pred.shape={y_pred.shape}"
+            )
+        if len(y_true.shape) == len(y_pred.shape):
+            if y_true.shape[-1] == 1:
+                y_true = ops.squeeze(y_true, axis=-1)
+            else:
+                y_true = ops.argmax(y_true, axis=-1)
+        rows = self._one_hot(y_true)
+        columns = self._one_hot(ops.argmax(y_pred, axis=-1))
+        if sample_weight is not None:
+            weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+            if len(weight.shape) > len(y_true.shape):
+                weight = ops.squeeze(weight, axis=-1)
+            while len(weight.shape) < len(y_true.shape):
+                weight = ops.expand_dims(weight, axis=-1)
+            weight = ops.broadcast_to(weight, ops.shape(y_true))
+            rows *= ops.reshape(weight, (-1, 1))
+        # A sum, not a matrix product: accelerators round a product's factors.
+        counts = rows[:, :, None] * columns[:, None, :]
+        self.confusion.assign_add(ops.sum(counts, axis=0))
+
+    def _one_hot(self, labels):
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        return ops.one_hot(labels, self.num_classes, dtype=self.dtype)
+
+    def result(self):
+        confusion = ops.convert_to_tensor(self.confusion)
+        support = ops.sum(confusion, axis=1)
+        recall = ops.divide_no_nan(ops.diagonal(confusion), support)
+        classes = ops.sum(ops.cast(support > 0, self.dtype))
+        return ops.divide_no_nan(ops.sum(recall), classes)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
