@@ -3,9 +3,16 @@
 import os
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import soundfile
+
+from ser_keras.audio.mfcc import MFCC
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.layers.masking import frame_mask
+from ser_keras.layers.masking import zero_padding
+from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -39,3 +46,38 @@ def recordings(corpora_root):
             pytest.fail(f"{path} is not 16 kHz mono")
         clips.append(np.ascontiguousarray(samples))
     return clips
+
+
+@keras.saving.register_keras_serializable("tests")
+class MaskedNetwork(keras.Model):
+    """The smallest network that reads padded features as ours do."""
+
+    def __init__(self, num_classes=4, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.hidden = keras.layers.Dense(8, activation="tanh")
+        self.classifier = keras.layers.Dense(num_classes)
+        self.build((None, None, 20, 1))
+
+    def build(self, input_shape):
+        self.hidden.build((None, None, input_shape[2]))
+        self.classifier.build((None, 8))
+
+    def call(self, inputs):
+        mask = frame_mask(inputs)
+        x = zero_padding(self.hidden(inputs[..., 0]), mask)
+        frames = keras.ops.sum(keras.ops.cast(mask, x.dtype), 1)
+        return self.classifier(4 * keras.ops.sum(x, 1) / frames[:, None])
+
+    def get_config(self):
+        return {"name": self.name, "num_classes": self.num_classes}
+
+
+@pytest.fixture
+def waveform_model():
+    """Waveforms at 16 kHz to probabilities of four classes; not trained."""
+    return with_frontend(
+        MaskedNetwork(),
+        MFCC(sample_rate=16000, num_coefficients=20, delta_order=0),
+        UtteranceNormalization(),
+    )

@@ -5,7 +5,6 @@ import pathlib
 import shutil
 import tempfile
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -27,7 +26,7 @@ def export_serving(
 ):
     """Writes a SavedModel `<path>/<version>/` with the front end inside.
 
-    It needs neither this library nor Keras to run. Batch and length are
+    It runs without this library. Batch and length are
     dynamic. Every signature returns `probabilities` `(batch, classes)`,
     `label` `(batch,)`, the name of the most probable class, and `labels`
     `(batch, classes)`, the names in the order of the probabilities (repeated,
@@ -91,12 +90,13 @@ def export_serving(
         "versions": package_versions(),
     }
     target = path / str(_new_version(path, version))
+    signatures = _signatures(model, labels)
     path.mkdir(parents=True, exist_ok=True)
     # A hidden name beside it: no server looks there, and renaming is atomic.
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path))
     try:
         folder = temporary / "model"
-        _archive(model, labels).write_out(str(folder), verbose=False)
+        _write(model, signatures, folder)
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
         if target.exists():  # Another process was quicker.
             raise _exists(target)
@@ -194,8 +194,8 @@ class ServingModel:
         }
 
 
-def _archive(model, labels):
-    """The graph functions of a SavedModel."""
+def _signatures(model, labels):
+    """The graph functions of a SavedModel by name."""
     names = tf.constant(labels)
 
     def named(outputs):
@@ -206,39 +206,43 @@ def _archive(model, labels):
             "labels": tf.tile(names[None], [tf.shape(probabilities)[0], 1]),
         }
 
-    waveform = tf.TensorSpec((None, None), "float32", "waveform")
-    lengths = tf.TensorSpec((None,), "int32", "lengths")
-    outputs = model(tf.zeros((1, model.frontend.sample_rate)))
-    classes = outputs["probabilities"].shape[-1]
+    def serving_default(waveform):
+        return named(model(waveform, training=False))
+
+    def serving_lengths(waveform, lengths):
+        return named(model(waveform, lengths=lengths, training=False))
+
+    def features(features):
+        return named(model.predict_features(features, training=False))
+
+    second = tf.zeros((1, model.frontend.sample_rate))
+    classes = model(second)["probabilities"].shape[-1]
     if classes != len(labels):
         raise ValueError(
             f"`labels` must be as many as the model's {classes} classes. "
             f"Received: labels={labels}"
         )
-    width = model.features(tf.zeros((1, model.frontend.sample_rate))).shape[-1]
-    features = tf.TensorSpec((None, None, width), "float32", "features")
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda waveform: named(model(waveform, training=False)),
-        input_signature=[waveform],
-    )
-    archive.add_endpoint(
-        "serving_lengths",
-        lambda waveform, lengths: named(
-            model(waveform, lengths=lengths, training=False)
-        ),
-        input_signature=[waveform, lengths],
-    )
-    archive.add_endpoint(
-        "features",
-        lambda features: named(
-            model.predict_features(features, training=False)
-        ),
-        input_signature=[features],
-    )
-    return archive
+    width = model.features(second).shape[-1]
+    waveform = tf.TensorSpec((None, None), tf.float32, "waveform")
+    lengths = tf.TensorSpec((None,), tf.int32, "lengths")
+    table = tf.TensorSpec((None, None, width), tf.float32, "features")
+    return {
+        function.__name__: tf.function(function, autograph=False)
+        .get_concrete_function(*specs)
+        for function, *specs in (
+            (serving_default, waveform),
+            (serving_lengths, waveform, lengths),
+            (features, table),
+        )
+    }  # fmt: skip
+
+
+def _write(model, signatures, folder):
+    # The variables, not the model: of a Keras model, TensorFlow would trace
+    # the default call of every model inside as well, with shapes of its own.
+    module = tf.Module()
+    module.variables_of_model = [v.value for v in model.variables]
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def _versions(path):

@@ -16,7 +16,8 @@ def with_frontend(model, frontend, normalization=None, **arguments):
         model: A built Keras model from features `(batch, time, features, 1)`
             to logits `(batch, classes)`.
         frontend: A layer from waveforms `(batch, samples)` to features
-            `(batch, time, features)`, such as `MFCC`.
+            `(batch, time, features)`, such as `MFCC`, which is called with
+            `lengths=` in samples and has a method `num_frames(samples)`.
         normalization: The per-utterance normalization of training, if any:
             a layer which is called with features and `lengths=` in frames.
         **arguments: `name` and other arguments of `keras.Model`.
@@ -73,10 +74,10 @@ class WaveformModel(keras.Model):
         self.model = model
         self.frontend = frontend
         self.normalization = normalization
-        self.build(None)
+        self.build((None, None))
 
     def build(self, input_shape):
-        waveform = keras.Input((None,))
+        waveform = keras.Input(input_shape[1:])
         features = self.frontend(waveform)
         if self.normalization is not None:
             self.normalization(features)
@@ -99,7 +100,7 @@ class WaveformModel(keras.Model):
             # Not a product: the padding may be NaN.
             inputs = tf.where(real, inputs, 0.0)
             frames = self.frontend.num_frames(lengths)
-        features = self.frontend(inputs)
+        features = self.frontend(inputs, lengths=lengths)
         if self.normalization is not None:
             features = self.normalization(features, lengths=frames)
         if frames is not None:
