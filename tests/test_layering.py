@@ -80,8 +80,9 @@ def test_every_keras_class_is_registered():
     while pending:
         for subclass in pending.pop().__subclasses__():
             pending.append(subclass)
-            public = not subclass.__name__.startswith("_")
-            if subclass.__module__.startswith("ser_keras.") and public:
+            ours = subclass.__module__.startswith("ser_keras.")
+            # What others derive from may be abstract, and is never saved.
+            if ours and not subclass.__subclasses__():
                 found.add(subclass)
     assert len(found) > 10
     missing = {
