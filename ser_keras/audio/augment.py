@@ -9,8 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.audio.augmentation import ALGORITHM
 from ser_keras.audio.augmentation import Augmentation
 from ser_keras.audio.augmentation import RangeAugmentation
+from ser_keras.audio.augmentation import normal
+from ser_keras.audio.augmentation import uniform
 from ser_keras.audio.functional import valid_lengths
 
 
@@ -70,7 +73,7 @@ class SpecAugment(Augmentation):
         self.max_feature_width = max_feature_width
 
     def transform(self, x, seed):
-        seeds = tf.unstack(tf.random.split(seed, 2))
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         shape, lengths = tf.shape(x), valid_lengths(x)
         limit = tf.cast(lengths, tf.float32) * self.max_time_fraction
         limit = tf.minimum(tf.floor(limit), float(self.max_time_width))
@@ -147,12 +150,12 @@ class GaussianNoise(RangeAugmentation):
         super().__init__(low, high, False, seed, kwargs)
 
     def transform(self, x, seed):
-        seeds = tf.unstack(tf.random.split(seed, 2))
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         lengths = valid_lengths(x)
         count = tf.cast(tf.maximum(lengths, 1), x.dtype)
         root = tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) / count)
         level = root * _amplitude(-self.draw(x, seeds[0]))
-        noise = tf.random.stateless_normal(tf.shape(x), seeds[1])
+        noise = normal(tf.shape(x), seeds[1])
         inside = tf.sequence_mask(lengths, tf.shape(x)[1], x.dtype)
         return x + noise * level[:, None] * inside
 
@@ -186,7 +189,7 @@ class TimeShift(Augmentation):
     def transform(self, x, seed):
         limits = {"minval": -self.max_shift, "maxval": self.max_shift + 1}
         shift = tf.random.stateless_uniform(
-            [tf.shape(x)[0]], seed, dtype=tf.int32, **limits
+            [tf.shape(x)[0]], seed, dtype=tf.int32, alg=ALGORITHM, **limits
         )
         time = tf.range(tf.shape(x)[1])[None]
         lengths = tf.maximum(valid_lengths(x), 1)[:, None]
@@ -287,7 +290,7 @@ def _stretches(size, number, max_width, ends, seed):
     Widths are drawn from 0 to `max_width`, floats `(batch,)`.
     """
     shape = [2, tf.shape(ends)[0], number]
-    widths, starts = tf.unstack(tf.random.stateless_uniform(shape, seed))
+    widths, starts = tf.unstack(uniform(shape, seed))
     room = tf.cast(tf.maximum(ends, 0), tf.float32)[:, None]
     widths = tf.floor(widths * (tf.minimum(max_width[:, None], room) + 1.0))
     starts = tf.floor(starts * (room - widths + 1.0))

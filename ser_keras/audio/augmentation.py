@@ -6,10 +6,13 @@ result, so with `derive_seed(seed, epoch, index)` a run that is resumed sees
 what an uninterrupted run saw.
 """
 
+import math
 import zlib
 
 import keras
 import tensorflow as tf
+
+ALGORITHM = "philox"  # Left alone, TensorFlow picks one for the device.
 
 
 def derive_seed(seed, epoch, index):
@@ -27,7 +30,33 @@ def derive_seed(seed, epoch, index):
     TensorShape([2])
     """
     base = tf.stack([tf.cast(seed, tf.int32), tf.cast(epoch, tf.int32)])
-    return tf.random.fold_in(base, tf.cast(index, tf.int32))
+    return tf.random.fold_in(base, tf.cast(index, tf.int32), ALGORITHM)
+
+
+def uniform(shape, seed, low=0.0, high=1.0):
+    """Floats from `low` to below `high`: the same with XLA and without it.
+
+    `tf.random.stateless_uniform` makes the same bits but other floats of them.
+
+    >>> uniform([2], (1, 2)).shape
+    TensorShape([2])
+    """
+    bits = tf.random.stateless_uniform(
+        shape, seed, None, None, tf.int32, alg=ALGORITHM
+    )
+    bits = tf.bitwise.bitwise_and(bits, 2**24 - 1)
+    return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
+
+
+def normal(shape, seed):
+    """Standard normal floats, by Box and Muller's transform of `uniform`.
+
+    >>> normal([2], (1, 2)).shape
+    TensorShape([2])
+    """
+    radius, angle = tf.unstack(uniform(tf.concat([[2], shape], 0), seed))
+    radius = tf.sqrt(-2.0 * tf.math.log(1.0 - radius))
+    return radius * tf.cos(2.0 * math.pi * angle)
 
 
 class Augmentation(keras.layers.Layer):
@@ -83,7 +112,9 @@ class Augmentation(keras.layers.Layer):
             )
         # Else gain and noise, given one seed, would rise and fall together.
         name = zlib.crc32(type(self).__name__.encode()) & 0x7FFFFFFF
-        seed = tf.random.fold_in(tf.cast(tf.stack(seed), tf.int32), name)
+        seed = tf.random.fold_in(
+            tf.cast(tf.stack(seed), tf.int32), name, ALGORITHM
+        )
         if rank == self._rank:
             result = self.transform(x, seed)
         else:
@@ -117,8 +148,7 @@ class RangeAugmentation(Augmentation):
 
     def draw(self, x, seed):
         """One number for each clip, `(batch,)`."""
-        shape = [tf.shape(x)[0]]
-        return tf.random.stateless_uniform(shape, seed, self.low, self.high)
+        return uniform([tf.shape(x)[0]], seed, self.low, self.high)
 
     def get_config(self):
         return {**super().get_config(), "low": self.low, "high": self.high}

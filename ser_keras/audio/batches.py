@@ -27,7 +27,7 @@ def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
     >>> from ser_keras.audio.mfcc import MFCC
     >>> clips = [np.ones(n, "float32") for n in (8000, 16000)]
     >>> [x.shape for x in compute_features(clips, MFCC())]
-    [(48, 40), (98, 40)]
+    [(47, 40), (97, 40)]
     """
     function = _batch_function(frontend)
     order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))

@@ -67,7 +67,7 @@ class LogMelSpectrogram(keras.layers.Layer):
 
     >>> layer = LogMelSpectrogram(sample_rate=16000, num_mel_bins=40)
     >>> layer(np.ones((2, 16000), "float32")).shape
-    TensorShape([2, 98, 40])
+    TensorShape([2, 97, 40])
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class MFCC(LogMelSpectrogram):
 
     >>> layer = MFCC(num_coefficients=13, delta_order=1)
     >>> layer(np.ones((2, 16000), "float32")).shape
-    TensorShape([2, 98, 26])
+    TensorShape([2, 97, 26])
     """
 
     def __init__(

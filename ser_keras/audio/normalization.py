@@ -16,7 +16,9 @@ class UtteranceNormalization(keras.layers.Layer):
     Args:
         over: `"time"`: each feature by itself; `"all"`: one mean and one
             variance for all features of a clip.
-        scale: If false, only the mean is removed.
+        scale: Whether to divide by the standard deviation, too. With `"all"`
+            the mean is removed as `over` says, but one deviation scales all
+            features of a clip, so that they keep their relative ranges.
         epsilon: Added to the variance.
 
     Call arguments:
@@ -45,6 +47,11 @@ class UtteranceNormalization(keras.layers.Layer):
             raise ValueError(
                 f"`over` must be 'time' or 'all'. Received: over={over!r}"
             )
+        if scale not in (True, False, "all"):
+            raise ValueError(
+                "`scale` must be True, False or 'all'. Received: "
+                f"scale={scale!r}"
+            )
         if epsilon < 0:
             raise ValueError(
                 f"`epsilon` must not be negative. Received: epsilon={epsilon}"
@@ -72,17 +79,22 @@ class UtteranceNormalization(keras.layers.Layer):
         if self.over == "all":
             axes, count = [1, 2], count * x.shape[2]
         # `where` and not a product: what lies beyond the end may be anything,
-        # infinity included.
-        mean = _sum(tf.where(mask, x, 0.0), axes) / count
+        # infinity included. Taking off the first value makes a constant
+        # feature exactly 0, which the rounded mean alone would not.
+        first = x[:, :1] if self.over == "time" else x[:, :1, :1]
+        x = tf.where(mask, x - first, 0.0)
+        mean = _sum(x, axes) / count
         x = tf.where(mask, x - mean, 0.0)
         if self.scale:
-            # Two passes: of a constant, one pass leaves rounding errors that
-            # the division would blow up.
+            offset = tf.abs(first) + tf.abs(mean)
+            if self.scale == "all" and self.over == "time":
+                axes, count = [1, 2], count * x.shape[2]
+                offset = tf.reduce_max(offset, axis=2, keepdims=True)
             variance = _sum(tf.square(x), axes) / count
-            noise = tf.square(_RELATIVE_ERROR * mean)
-            constant = variance <= noise
-            x = tf.where(constant, 0.0, x)
-            variance = tf.where(constant, 1.0, variance)
+            noise = tf.square(_ROUNDING * offset)
+            x = tf.where(variance <= noise, 0.0, x)
+            # Where that was so, x is 0 and any finite factor will do.
+            variance = tf.where(variance <= noise, 1.0, variance)
             x *= tf.math.rsqrt(variance + self.epsilon)
         return x[0] if unbatched else x
 
@@ -99,7 +111,7 @@ class UtteranceNormalization(keras.layers.Layer):
 
 
 # A spread below this part of the mean is float32 rounding, not signal.
-_RELATIVE_ERROR = 1e-6
+_ROUNDING = 1e-6
 
 
 def _sum(x, axes):

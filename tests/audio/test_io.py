@@ -1,0 +1,178 @@
+import pickle
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from ser_keras.audio.io import AudioError
+from ser_keras.audio.io import fit_length
+from ser_keras.audio.io import inspect_audio
+from ser_keras.audio.io import load_audio
+from ser_keras.audio.io import load_many
+
+
+def tone(rate, seconds=1.0, hertz=440.0):
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(rate * seconds) / rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_U8", 1e-2),
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "PCM_32", 1e-6),
+        ("a.wav", "FLOAT", 1e-6),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.ogg", "VORBIS", 5e-2),
+        ("a.mp3", "MPEG_LAYER_III", 5e-2),
+    ],
+)
+def test_formats(tmp_path, name, subtype, tolerance):
+    x = tone(16000)
+    soundfile.write(tmp_path / name, x, 16000, subtype)
+    y = load_audio(tmp_path / name, 16000)
+    assert y.dtype == np.float32
+    assert y.ndim == 1
+    middle = slice(2000, 14000)  # Lossy coders ring at the ends.
+    np.testing.assert_allclose(y[: len(x)][middle], x[middle], atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_stereo_at_other_rates(tmp_path, rate):
+    x = tone(rate)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, 0.5 * x], 1), rate)
+    y = load_audio(tmp_path / "a.wav", 16000)
+    expected = 0.75 * tone(16000)
+    assert len(y) == len(expected)
+    np.testing.assert_allclose(y[500:-500], expected[500:-500], atol=1e-3)
+
+
+def test_resampling_is_band_limited(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(48000, hertz=11000.0), 48000)
+    y = load_audio(tmp_path / "a.wav", 16000)
+    _, spectrum = scipy.signal.welch(y[500:-500], 16000)
+    assert spectrum.max() < 1e-8  # Decimation would put it at 5 kHz.
+
+
+def test_stretch(tmp_path):
+    x = tone(16000)
+    soundfile.write(tmp_path / "a.wav", x, 16000, "FLOAT")
+    y = load_audio(tmp_path / "a.wav", 16000, start=0.25, end=0.5)
+    np.testing.assert_allclose(y, x[4000:8000], atol=1e-6)
+    late = load_audio(tmp_path / "a.wav", 16000, start=0.5, end=1.02)
+    assert len(late) == 8000
+    for start, end in ((0.5, 0.5), (-1.0, None), (2.0, None), (0.0, 1.5)):
+        with pytest.raises(AudioError, match="lasts 1.000 s"):
+            load_audio(tmp_path / "a.wav", 16000, start, end)
+
+
+def write(path, samples, rate=16000, subtype="FLOAT"):
+    soundfile.write(path, samples, rate, subtype)
+    return path
+
+
+def bad_file(kind, folder):
+    path = folder / f"{kind}.wav"
+    x = tone(16000)
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "zero_length":
+        write(path, x[:0])
+    elif kind == "silent":
+        write(path, 0 * x)
+    elif kind == "nan":
+        write(path, np.where(np.arange(16000) == 7, np.nan, x))
+    elif kind == "infinite":
+        write(path, np.where(np.arange(16000) == 7, np.inf, x))
+    elif kind == "text":
+        path.write_bytes(b"this is not audio" * 100)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "truncated":
+        write(path, x, subtype="PCM_16")
+        path.write_bytes(path.read_bytes()[:20000])
+    elif kind == "truncated_flac":
+        path = path.with_suffix(".flac")
+        noise = np.random.default_rng(0).normal(0, 0.1, 16000)
+        write(path, noise, subtype="PCM_16")
+        path.write_bytes(path.read_bytes()[:12000])
+    return path
+
+
+BAD = {
+    "missing": "no such file",
+    "empty": "empty file",
+    "zero_length": "no samples",
+    "silent": "silent",
+    "nan": "1 of 16000 samples are NaN",
+    "infinite": "1 of 16000 samples are NaN or infinite",
+    "text": "not audio",
+    "folder": "not audio|cannot be read",
+    "truncated": "truncated: .* promises 16000 .* 99[0-9][0-9] are",
+    "truncated_flac": "truncated|cannot be decoded",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_have_one_clear_error(tmp_path, kind):
+    path = bad_file(kind, tmp_path)
+    with pytest.raises(AudioError, match=BAD[kind]) as raised:
+        load_audio(path, 16000)
+    assert str(path) in str(raised.value)
+    assert raised.value.advice in str(raised.value)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "empty", "zero_length", "text", "folder", "truncated"]
+)
+def test_inspection_finds_what_the_header_tells(tmp_path, kind):
+    with pytest.raises(AudioError, match=BAD[kind]):
+        inspect_audio(bad_file(kind, tmp_path))
+
+
+def test_inspect(tmp_path):
+    info = inspect_audio(write(tmp_path / "a.wav", tone(48000), 48000))
+    assert (info.sample_rate, info.channels, info.frames) == (48000, 1, 48000)
+    assert info.duration == 1.0
+
+
+def test_wav_of_unknown_length_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", tone(16000), subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\xff"  # As ffmpeg writes to a pipe.
+    path.write_bytes(bytes(content))
+    assert len(load_audio(path, 16000)) == 16000
+
+
+def test_load_many(tmp_path):
+    good = write(tmp_path / "good.wav", tone(16000), subtype="PCM_16")
+    paths = [good, bad_file("nan", tmp_path), good, tmp_path / "none.wav"]
+    with pytest.raises(AudioError, match="nan.wav"):
+        load_many(paths, 16000)
+    waveforms, errors = load_many(paths, 8000, on_error="skip")
+    assert [x is None for x in waveforms] == [False, True, False, True]
+    assert list(errors) == [1, 3]
+    assert "none.wav" in str(errors[3])
+    np.testing.assert_array_equal(waveforms[0], load_audio(good, 8000))
+    part, _ = load_many([good, good], 16000, [0.5, None], [0.75, None])
+    assert [len(x) for x in part] == [4000, 16000]
+    with pytest.raises(ValueError, match="on_error"):
+        load_many(paths, 16000, on_error="ignore")
+
+
+def test_fit_length():
+    x = np.arange(1, 6)
+    assert fit_length(x, 3).tolist() == [2, 3, 4]
+    assert fit_length(x, 3, "start").tolist() == [1, 2, 3]
+    assert fit_length(x, 8).tolist() == [0, 1, 2, 3, 4, 5, 0, 0]
+    assert fit_length(x, 8, "start").tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
+    assert fit_length(x[:, None], 7).shape == (7, 1)
+    assert fit_length(x, 5, "random").tolist() == x.tolist()
+    cuts = {tuple(fit_length(x, 3, "random", s)) for s in range(50)}
+    assert cuts == {(1, 2, 3), (2, 3, 4), (3, 4, 5)}
+    with pytest.raises(ValueError, match="mode='end'"):
+        fit_length(x, 3, "end")
