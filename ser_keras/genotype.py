@@ -146,7 +146,6 @@ class Genotype:
         recurrent: Cell over time, or `None`.
 
     Example:
-
     >>> cell = CellGenotype(
     ...     edges=(Edge(0, 2, "lstm_1"), Edge(1, 2, "skip_connect")),
     ...     concat=(2,),
@@ -191,9 +190,11 @@ class Genotype:
     def edges(self, kind: str) -> list:
         """Edges as `[source, target, [op]]`: a search cell's list, decided."""
         cell = self.cells.get(kind)
-        return [] if cell is None else [
-            [edge.source, edge.target, [edge.op]] for edge in cell.edges
-        ]
+        return (
+            []
+            if cell is None
+            else [[edge.source, edge.target, [edge.op]] for edge in cell.edges]
+        )
 
     def concat(self, kind: str) -> list[int]:
         """States whose concatenation is the output of cells of this kind."""
@@ -211,7 +212,9 @@ class Genotype:
             lines.append(kind)
             for node in range(2, cell.num_nodes + 2):
                 terms = [
-                    f"{e.op}({e.source})" for e in cell.edges if e.target == node
+                    f"{e.op}({e.source})"
+                    for e in cell.edges
+                    if e.target == node
                 ]
                 lines.append(f"  {node} <- {' + '.join(terms)}")
             lines.append(f"  output: {', '.join(map(str, cell.concat))}")
@@ -249,6 +252,13 @@ class Genotype:
                 f"Received: version={config.get('version')!r}. Derive it "
                 "again, or use the release that wrote it."
             )
+        wrong = (
+            "Not a genotype: each cell needs `edges`, a list of "
+            "[source, target, operation], and `concat`, a list of "
+            f"states. Received: {str(config)[:200]}"
+        )
+        if not isinstance(config["cells"], dict):
+            raise ValueError(wrong)
         unknown = set(config["cells"]) - set(CELL_KINDS)
         if unknown:
             raise ValueError(
@@ -256,22 +266,19 @@ class Genotype:
                 f"{tuple(CELL_KINDS)}."
             )
         try:
-            cells = {
-                kind: CellGenotype(
-                    edges=tuple(
+            parts = {
+                kind: (
+                    [
                         Edge(int(source), int(target), str(op))
                         for source, target, op in cell["edges"]
-                    ),
-                    concat=tuple(int(state) for state in cell["concat"]),
+                    ],
+                    [int(state) for state in cell["concat"]],
                 )
                 for kind, cell in config["cells"].items()
             }
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                "Not a genotype: each cell needs `edges`, a list of "
-                "[source, target, operation], and `concat`, a list of "
-                f"states. Received: {str(config)[:200]}"
-            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(wrong) from error
+        cells = {kind: CellGenotype(*part) for kind, part in parts.items()}
         return cls(**cells)
 
     def save(self, path) -> None:
