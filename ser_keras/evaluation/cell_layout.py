@@ -6,7 +6,6 @@ state, and each label takes the free place nearest to the middle of its line.
 """
 
 import itertools
-import random
 
 import numpy as np
 
@@ -36,27 +35,21 @@ def place_states(cell):
         column[edge.target] = max(depth, column.get(edge.target, 1))
     nodes = sorted(state for state in column if state > 1)
     column = _spread(column, cell.edges)
-    lines = [(edge.source, edge.target) for edge in cell.edges]
-    outputs = [(state, "output") for state in cell.concat]
-    fixed = {
-        0: (0, 0.8),
-        1: (0, -0.8),
+    rows = _assignments(len(nodes))
+    at = {
+        0: (0.0, 0.8),
+        1: (0.0, -0.8),
         "output": (max(column.values()) + 1.1, 0.0),
     }
-    choices = list(itertools.islice(_assignments(len(nodes)), _TRIALS))
-
-    def placed(rows):
-        return {
-            **fixed,
-            **{
-                node: (column[node], row)
-                for node, row in zip(nodes, rows, strict=True)
-            },
-        }
-
-    return min(
-        map(placed, choices), key=lambda at: _badness(at, lines, outputs)
-    )
+    points = {name: np.array([place]) for name, place in at.items()}
+    for node, row in zip(nodes, rows.T, strict=True):
+        points[node] = np.stack([np.full_like(row, column[node]), row], axis=1)
+    lines = [((edge.source, edge.target), 1.0) for edge in cell.edges]
+    lines += [((state, "output"), 0.3) for state in cell.concat]
+    best = _badness(points, lines).argmin()
+    for node in nodes:
+        at[node] = tuple(points[node][best].tolist())
+    return at
 
 
 def _spread(column, edges):
@@ -73,42 +66,42 @@ def _spread(column, edges):
 
 
 def _assignments(nodes):
-    """All ways to give rows to nodes, or random ones if they are many."""
+    """Ways to give rows to nodes `(ways, nodes)`: all, or some if many."""
     if len(_ROWS) ** nodes <= _TRIALS:
-        yield from itertools.product(_ROWS, repeat=nodes)
-    else:
-        generator = random.Random(0)
-        rows = [(1 - nodes) / 2 + row for row in range(nodes)]
-        while True:
-            yield tuple(generator.choice(rows) for _ in range(nodes))
+        return np.array(list(itertools.product(_ROWS, repeat=nodes)))
+    rows = np.linspace(-1.8, 1.8, nodes)
+    return np.random.default_rng(0).choice(rows, size=(_TRIALS, nodes))
 
 
-def _badness(at, lines, outputs):
-    points = {name: np.array(point, float) for name, point in at.items()}
-    if len({tuple(point) for point in points.values()}) < len(points):
-        return 1e6
+def _badness(points, lines):
+    """How bad each way to place the states is, all ways at once."""
     total = 0.0
-    every = [(line, 1.0) for line in lines] + [(line, 0.3) for line in outputs]
-    for (start, end), weight in every:
+    for one, other in itertools.combinations(points.values(), 2):
+        distance = np.linalg.norm(one - other, axis=1)
+        total = total + 100 * (distance < 2 * _NEAR)
+    for (start, end), weight in lines:
         a, b = points[start], points[end]
-        total += 0.05 * weight * np.hypot(*(b - a))
+        total = total + 0.05 * weight * np.linalg.norm(b - a, axis=1)
         for name, point in points.items():
             if name not in (start, end):
-                total += 5 * (_distance(point, a, b) < _NEAR)
-    for (line, weight), (other, factor) in itertools.combinations(every, 2):
-        if _cross(*(points[name] for name in (*line, *other))):
-            total += weight * factor
+                total = total + 5 * (_distance(point, a, b) < _NEAR)
+    for (one, weight), (other, factor) in itertools.combinations(lines, 2):
+        crossing = _cross(*(points[name] for name in (*one, *other)))
+        total = total + weight * factor * crossing
     return total
 
 
 def _cross(a, b, c, d):
     """Whether the inner parts of the lines a-b and c-d meet."""
-    matrix = np.stack([b - a, c - d], axis=1)
-    determinant = np.linalg.det(matrix)
-    if abs(determinant) < 1e-9:
-        return False
-    along = np.linalg.solve(matrix, c - a)
-    return bool(((along > 0.01) & (along < 0.99)).all())
+
+    def sides(a, b, points):
+        """Less than 0 if two points are on different sides of a line."""
+        x, y = (b - a).T
+        return np.prod(
+            [x * (p - a)[:, 1] - y * (p - a)[:, 0] for p in points], axis=0
+        )
+
+    return (sides(a, b, (c, d)) < -1e-9) & (sides(c, d, (a, b)) < -1e-9)
 
 
 def place_labels(at, lines):
@@ -148,9 +141,11 @@ def place_labels(at, lines):
 
 
 def _distance(point, a, b):
-    """From a point to the line between `a` and `b`."""
-    along = (point - a) @ (b - a) / ((b - a) @ (b - a))
-    return np.hypot(*(point - a - np.clip(along, 0, 1) * (b - a)))
+    """From points to the lines from `a` to `b`, arrays `(..., 2)`."""
+    line = b - a
+    along = ((point - a) * line).sum(-1) / (line * line).sum(-1)
+    nearest = a + np.clip(along, 0, 1)[..., None] * line
+    return np.linalg.norm(point - nearest, axis=-1)
 
 
 def _overlap(offset, size):

@@ -1,5 +1,7 @@
 """From a model and a dataset to predictions."""
 
+import warnings
+
 import numpy as np
 
 from ser_keras.evaluation.predictions import Predictions
@@ -35,7 +37,12 @@ def predict(model, dataset, manifest, from_logits=True):
                 batch = batch[0]
             yield (batch,)
 
-    outputs = np.asarray(model.predict(inputs(), verbose=0), np.float64)
+    with warnings.catch_warnings():
+        # Keras takes the end of a generator for a mistake. Here a mistake
+        # would show in the number of rows.
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        outputs = model.predict(inputs(), verbose=0)
+    outputs = np.asarray(outputs, np.float64)
     expected = (len(manifest), len(manifest.labels))
     if outputs.shape != expected:
         raise ValueError(

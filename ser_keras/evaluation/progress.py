@@ -47,6 +47,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._seconds = []
+        self.on_train_end()  # Of a training that was interrupted.
         if sys.stdout.isatty():
             self._bar = rich.progress.Progress(
                 "{task.description}",

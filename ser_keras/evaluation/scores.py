@@ -236,11 +236,10 @@ def confidence_interval(
     speakers, confusions = confusion_by(predictions.speakers, predictions)
     if len(speakers) < 2:
         return None
+    confusions = confusions.astype(np.float64)  # BLAS multiplies floats.
     scores = np.concatenate(
         [
-            METRICS[metric](
-                np.tensordot(drawn, confusions.astype(np.float64), axes=1)
-            )
+            METRICS[metric](np.tensordot(drawn, confusions, axes=1))
             for drawn in draw_speakers(len(speakers), resamples, seed)
         ]
     )

@@ -1,0 +1,127 @@
+"""Every fold trained and scored; all test speakers pooled."""
+
+import dataclasses
+
+import keras
+
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.pipeline import make_dataset
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import check_classes
+from ser_keras.data.splits import hold_out_speakers
+from ser_keras.evaluation.predict import predict
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.scores import Scores
+from ser_keras.evaluation.scores import score
+from ser_keras.evaluation.training import train_network
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """What `cross_validate` found.
+
+    Args:
+        predictions: Of the test utterances of all folds, pooled.
+        scores: Of the pooled predictions.
+        fold_scores: `Scores` of each fold, by name.
+        network: The last fold's network, or `None` if that fold was finished
+            before.
+    """
+
+    predictions: Predictions
+    scores: Scores
+    fold_scores: dict
+    network: keras.Model | None
+
+
+def cross_validate(
+    build_network,
+    features: FeatureSet,
+    folds: list[Fold],
+    *,
+    run: RunFolder,
+    seed: int = 0,
+    held_out_speakers: int = 1,
+    **training,
+) -> CrossValidation:
+    """Trains and scores a network on each fold; resumable fold by fold.
+
+    In each fold some *training* speakers are held out to choose the epoch;
+    the test speakers are looked at once, when training is over. Each fold has
+    a folder of its own in the run's `folds`; one that is finished is not
+    trained again.
+
+    Args:
+        build_network: `build_network(fold, run)`, a new network for a fold,
+            given the `Fold` and the fold's `RunFolder`. A search belongs in
+            here, unless its speakers are in none of the folds.
+        features: Features of all utterances.
+        folds: Folds, as the functions of `ser_keras.data.splits` make them.
+        run: The run's folder.
+        seed: Seed of every fold.
+        held_out_speakers: Training speakers held out in each fold, or 0 to
+            train on all of them and keep the last epoch.
+        **training: Arguments of `train_network`.
+
+    Returns:
+        `CrossValidation`.
+
+    Raises:
+        ValueError: A fold lacks a class in training, or an utterance is
+            tested twice.
+
+    Example: see `recipes/emodb_emodarts.py`.
+    """
+    for fold in folds:
+        check_classes(fold)
+    parts, fold_scores, network = [], {}, None
+    for number, fold in enumerate(folds, start=1):
+        folder = RunFolder(run.path / "folds" / fold.name, run.config)
+        file = folder.path / "predictions.csv"
+        if not file.exists():
+            print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
+            keras.utils.set_random_seed(seed)
+            network = build_network(fold, folder)
+            part = _run_fold(
+                network,
+                features,
+                fold,
+                folder,
+                seed,
+                held_out_speakers,
+                training,
+            )
+            part.save_csv(file)
+        parts.append(Predictions.load_csv(file))
+        fold_scores[fold.name] = score(parts[-1])
+        print(
+            f"fold {number}/{len(folds)}: test {fold.name}  "
+            f"UAR {fold_scores[fold.name].uar:.3f}",
+            flush=True,
+        )
+    pooled = Predictions.concatenate(parts)
+    pooled.save_csv(run.path / "predictions.csv")
+    return CrossValidation(pooled, score(pooled), fold_scores, network)
+
+
+def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
+    train, held_out = fold.train, None
+    if held_out_speakers:
+        train, held_out = hold_out_speakers(
+            fold.train, count=held_out_speakers, seed=seed
+        )
+        held_out = features.select(held_out)
+    epoch = train_network(
+        network,
+        features.select(train),
+        held_out=held_out,
+        run=run,
+        seed=seed,
+        **training,
+    )
+    network.save_weights(run.path / "network.weights.h5")
+    run.write_json("chosen.json", {"epoch": epoch})
+    test = features.select(fold.test)
+    dataset = make_dataset(test, training.get("batch_size", 32))
+    return predict(network, dataset, test.manifest)

@@ -1,0 +1,73 @@
+"""Pictures and `result.json` of a finished run."""
+
+from ser_keras._registry import package_versions
+from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.figures import draw_genotype
+from ser_keras.evaluation.figures import plot_alphas
+from ser_keras.evaluation.figures import plot_confusion
+from ser_keras.evaluation.figures import plot_learning_curves
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.scores import confidence_interval
+from ser_keras.genotype import Genotype
+from ser_keras.search.callbacks import read_rows
+
+
+def write_report(run: RunFolder, outcome: CrossValidation) -> dict:
+    """Writes `result.json` and the pictures of a run and of its folds.
+
+    Args:
+        run: The run's folder.
+        outcome: What `cross_validate` returned.
+
+    Returns:
+        What `result.json` holds.
+    """
+    folders = [run.path, *sorted((run.path / "folds").iterdir())]
+    for folder in folders:
+        draw_folder(folder, run.config)
+    plot_confusion(outcome.scores, run.path / "confusion.png")
+    result = {
+        "scores": outcome.scores.to_dict(),
+        "uar_interval_95": _interval(outcome.predictions),
+        "folds": {
+            name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
+            for name, scores in outcome.fold_scores.items()
+        },
+        "seed": run.config.get("seed"),
+        "versions": package_versions(),
+    }
+    run.write_json("result.json", result)
+    return result
+
+
+def draw_folder(folder, config) -> None:
+    """Draws what a folder holds: cells, alphas, learning curves."""
+    if (folder / "genotype.json").exists():
+        genotype = Genotype.load(folder / "genotype.json")
+        draw_genotype(genotype, folder / "cells.png")
+    rows = read_rows(folder / "architecture.jsonl")
+    if rows:
+        plot_alphas(_history(rows), folder / "alphas.png")
+    for stage in ("search", "train"):
+        rows = RunFolder(folder, config).rows(stage)
+        if rows:
+            plot_learning_curves(rows, folder / f"{stage}_curves.png")
+
+
+def _history(rows):
+    """Alphas of all epochs, with the names of edges and candidates."""
+    return {
+        kind: {
+            "alphas": [row["alphas"][kind] for row in rows],
+            "candidates": rows[0]["candidates"][kind],
+            "edges": rows[0]["edges"][kind],
+        }
+        for kind in rows[0]["alphas"]
+    }
+
+
+def _interval(predictions):
+    """By bootstrap over speakers; none with a single speaker."""
+    if len(set(predictions.speakers)) < 2:
+        return None
+    return list(confidence_interval(predictions))

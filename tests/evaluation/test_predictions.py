@@ -1,0 +1,176 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.manifest import Utterance
+from ser_keras.distribution import strategy
+from ser_keras.evaluation.predict import predict
+from ser_keras.evaluation.predictions import Predictions
+
+FIELDS = {
+    "ids": ("a", 'b, "c"', "ü"),
+    "speakers": ("03", "08", "08"),
+    "sexes": ("male", None, "female"),
+    "labels": [0, 2, 1],
+    "probabilities": [[0.7, 0.2, 0.1], [1 / 3] * 3, [1e-9, 1, 0]],
+    "label_names": ("anger", "fear", "neutral"),
+}
+
+
+def equal(one, other):
+    return all(
+        np.array_equal(getattr(one, field), getattr(other, field))
+        for field in FIELDS
+    )
+
+
+def test_csv_round_trip_is_exact(tmp_path):
+    predictions = Predictions(**FIELDS)
+    predictions.save_csv(tmp_path / "new" / "predictions.csv")
+    loaded = Predictions.load_csv(tmp_path / "new" / "predictions.csv")
+    assert equal(loaded, predictions)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == [
+        "predictions.csv"
+    ]
+    lines = (tmp_path / "new/predictions.csv").read_text("utf-8").splitlines()
+    assert lines[0].startswith("id,speaker,sex,label,predicted,probability_an")
+    assert lines[1].startswith("a,03,male,anger,anger,0.699999988")
+
+
+def test_csv_of_another_program(tmp_path):
+    file = tmp_path / "theirs.csv"
+    file.write_text(
+        "speaker,id,label,probability_n,probability_a\nx,1,a,0.5,0.5\n",
+        encoding="utf-8-sig",
+    )
+    loaded = Predictions.load_csv(file)
+    assert loaded.label_names == ("n", "a")
+    assert loaded.labels.tolist() == [1] and loaded.sexes == (None,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have the columns"),
+        ("id,speaker,label\na,b,c\n", "must have the columns"),
+        ("id,speaker,probability_a\na,b,1\n", "must have the columns"),
+        ("id,speaker,label,probability_a\n", "at least one utterance"),
+        ("id,speaker,label,probability_a\nu,s,b,1\n", "line 2: unknown.*'b'"),
+        ("id,speaker,label,probability_a\nu,s,a,x\n", "line 2: could not"),
+        ("id,speaker,label,probability_a\nu,s,a\n", "line 2: float"),
+        ("id,speaker,label,probability_a\nu,s,a,2\n", "row 0 .u.*count from"),
+    ],
+)
+def test_bad_csv_names_file_and_line(tmp_path, text, message):
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"bad.csv.*{message}"):
+        Predictions.load_csv(file)
+
+
+def test_concatenate():
+    first = Predictions(**FIELDS)
+    second = Predictions(**{**FIELDS, "ids": ("x", "y", "z")})
+    both = Predictions.concatenate([first, second])
+    assert both.ids == first.ids + second.ids
+    assert both.labels.tolist() == [0, 2, 1] * 2
+    assert both.probabilities.shape == (6, 3)
+    with pytest.raises(ValueError, match="6 .*a in row 3|in row 3 .a."):
+        Predictions.concatenate([first, first])
+    renamed = Predictions(
+        **{**FIELDS, "label_names": ("fear", "anger", "neutral")}
+    )
+    with pytest.raises(ValueError, match="label_names"):
+        Predictions.concatenate([first, renamed])
+    with pytest.raises(ValueError, match="parts"):
+        Predictions.concatenate([])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": ("a", "b", "a")}, "once.*a in row 2"),
+        ({"speakers": ("a",)}, "'speakers': 1"),
+        ({"labels": [0, 1, 3]}, "from 0 to 2.*3 in row 2"),
+        ({"labels": [[0], [1], [2]]}, r"\(3, 1\)"),
+        ({"probabilities": np.full((3, 2), 0.5)}, r"\(3, 2\)"),
+        ({"probabilities": np.full((3, 3), np.nan)}, "3 wrong rows"),
+        ({"probabilities": [[1.5, -0.5, 0]] * 3}, "not negative"),
+        ({"probabilities": np.eye(3) * 3}, "sum to 1.*row 0 .a"),
+        ({"label_names": ("a", "a", "b")}, "repeat"),
+    ],
+)
+def test_bad_tables(change, message):
+    with pytest.raises(ValueError, match=message):
+        Predictions(**{**FIELDS, **change})
+
+
+@pytest.fixture
+def manifest():
+    labels = ("anger", "fear", "neutral")
+    return Manifest(
+        [
+            Utterance(
+                f"u{i}", "a.wav", labels[i % 3], f"s{i % 4}", sex="female"
+            )
+            for i in range(22)
+        ],
+        labels,
+    )
+
+
+def network(activation=None):
+    model = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(3, activation)]
+    )
+    return model
+
+
+def batches(manifest, size=8):
+    x = np.random.default_rng(0).normal(size=(len(manifest), 5))
+    x = x.astype("float32")
+    pairs = (x, manifest.label_ids[: len(x)])
+    return x, tf.data.Dataset.from_tensor_slices(pairs).batch(size)
+
+
+@pytest.mark.parametrize("devices", ["none", "mirrored"])
+def test_predict(manifest, devices):
+    x, dataset = batches(manifest)
+    with strategy(devices).scope():
+        model = network()
+    predictions = predict(model, dataset, manifest)
+    logits = x @ model.get_weights()[0]
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        predictions.probabilities, expected, rtol=1e-4, atol=1e-6
+    )
+    assert predictions.ids == tuple(u.id for u in manifest)
+    assert predictions.speakers[:2] == ("s0", "s1")
+    assert predictions.sexes[0] == "female"
+    np.testing.assert_array_equal(predictions.labels, manifest.label_ids)
+    assert predictions.label_names == manifest.labels
+
+
+def test_predict_takes_probabilities_and_inputs_alone(manifest):
+    x, dataset = batches(manifest)
+    model = network("softmax")
+    for data in (dataset, dataset.map(lambda x, y: x)):
+        predictions = predict(model, data, manifest, from_logits=False)
+        np.testing.assert_allclose(
+            predictions.probabilities, model(x), atol=1e-6
+        )
+
+
+def test_predict_notices_what_does_not_belong_together(manifest):
+    _, dataset = batches(manifest)
+    with pytest.raises(ValueError, match=r"\(22, 3\).*\(16, 3\)"):
+        predict(network(), dataset.take(2), manifest)
+    with pytest.raises(ValueError, match="shuffled"):
+        shuffled = dataset.unbatch().shuffle(22, seed=1).batch(8)
+        predict(network(), shuffled, manifest)
+    model = network()
+    model.set_weights([np.full((5, 3), np.nan), np.zeros(3)])
+    with pytest.raises(ValueError, match="not finite.*such as u0"):
+        predict(model, dataset, manifest)
