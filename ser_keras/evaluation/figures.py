@@ -5,51 +5,22 @@ and leave the caller's `pyplot` figures and settings alone. The file name's
 ending chooses the format: `.png`, `.svg` or `.pdf`.
 """
 
-import itertools
 import math
-import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ser_keras.evaluation.cell_layout import place_labels
-from ser_keras.evaluation.cell_layout import place_states
+from ser_keras.evaluation.cell_drawing import CELL_TITLES
+from ser_keras.evaluation.cell_drawing import draw_genotype  # noqa: F401
+from ser_keras.evaluation.cell_drawing import genotype_dot  # noqa: F401
+from ser_keras.evaluation.cell_drawing import math_name
+from ser_keras.evaluation.cell_drawing import save_figure
+from ser_keras.evaluation.cell_drawing import state_name
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Darker ones, for text.
-_DARK = ("#005A8D", "#B34700", "#00704F", "#8F3F74", "#7A5C00", "#333333")
-_TITLES = {
-    "normal": "Normal cell",
-    "reduce": "Reduction cell",
-    "recurrent": "Recurrent cell",
-}
-
-
-def state_name(state):
-    """How a state is called in pictures: `c_{k-2}`, `c_{k-1}`, `0`, `1` ...
-
-    >>> [state_name(state) for state in (0, 1, 2)]
-    ['c_{k-2}', 'c_{k-1}', '0']
-    """
-    return ("c_{k-2}", "c_{k-1}")[state] if state < 2 else str(state - 2)
-
-
-def _math(name):
-    return f"${name}$" if "_" in name else name
-
-
-def _cells(genotype):
-    kinds = {kind: getattr(genotype, kind) for kind in _TITLES}
-    return {kind: cell for kind, cell in kinds.items() if cell is not None}
-
-
-def _save(figure, path):
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, facecolor="white")
 
 
 def _tidy(axis, xlabel="", ylabel="", title=""):
@@ -59,116 +30,6 @@ def _tidy(axis, xlabel="", ylabel="", title=""):
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def draw_genotype(genotype, path, dot_path=None):
-    """Draws the cells of a genotype side by side, as graphs.
-
-    Args:
-        genotype: A `Genotype`.
-        path: Image file to write.
-        dot_path: If given, file for the same graphs as Graphviz text.
-    """
-    cells = _cells(genotype)
-    places = {kind: place_states(cell) for kind, cell in cells.items()}
-    widths = [places[kind]["output"][0] + 0.7 for kind in cells]
-    figure = Figure((sum(widths), 4.2), layout="constrained")
-    axes = figure.subplots(
-        1, len(cells), squeeze=False, width_ratios=widths
-    ).ravel()
-    for axis, (kind, cell) in zip(axes, cells.items(), strict=True):
-        _draw_cell(axis, cell, places[kind])
-        axis.set_title(_TITLES[kind], fontsize=13)
-    _save(figure, path)
-    if dot_path is not None:
-        pathlib.Path(dot_path).write_text(genotype_dot(genotype), "utf-8")
-
-
-def _draw_cell(axis, cell, at):
-    names = {s: _math(state_name(s)) for s in at if s != "output"}
-    names["output"] = "$c_k$"
-    lines = [(edge.source, edge.target) for edge in cell.edges]
-    for source, target in [(state, "output") for state in cell.concat]:
-        _arrow(axis, at[source], at[target], color="#bbbbbb", linewidth=1.0)
-    labels = place_labels(at, lines)
-    # A label has its line's colour: lines cross where cells are dense.
-    colours = itertools.cycle(_DARK)
-    for edge, place in zip(cell.edges, labels, strict=True):
-        colour = next(colours)
-        _arrow(
-            axis, at[edge.source], at[edge.target], color=colour, linewidth=1.5
-        )
-        axis.annotate(
-            edge.op,
-            place,
-            ha="center",
-            va="center",
-            fontsize=9.5,
-            color=colour,
-            zorder=4,
-            bbox={"fc": "white", "ec": "none", "pad": 1.2, "alpha": 0.92},
-        )
-    for state, place in at.items():
-        node = state not in (0, 1, "output")
-        axis.annotate(
-            names[state],
-            place,
-            ha="center",
-            va="center",
-            fontsize=12,
-            zorder=5,
-            bbox={
-                "boxstyle": "circle,pad=0.45" if node else "round,pad=0.45",
-                "fc": "#cfe6f5" if node else "#f6e3c5",
-                "ec": _BLUE if node else "#b07d2b",
-            },
-        )
-    rows = [row for _, row in at.values()]
-    axis.set_xlim(-0.35, at["output"][0] + 0.35)
-    axis.set_ylim(min(-1.5, *rows) - 0.35, max(1.5, *rows) + 0.35)
-    axis.set_axis_off()
-
-
-def _arrow(axis, start, end, **style):
-    axis.annotate(
-        "",
-        end,
-        start,
-        zorder=2,
-        arrowprops={
-            "arrowstyle": "-|>",
-            "mutation_scale": 13,
-            "shrinkA": 14,
-            "shrinkB": 17,
-            **style,
-        },
-    )
-
-
-def genotype_dot(genotype):
-    """The cells of a genotype as Graphviz text, one cluster for each."""
-    lines = ["digraph genotype {", "  rankdir=LR;"]
-    for kind, cell in _cells(genotype).items():
-        lines += [f"  subgraph cluster_{kind} {{", f'    label="{kind}";']
-        states = {0, 1, *(edge.target for edge in cell.edges)}
-        for state in sorted(states):
-            shape = "box" if state < 2 else "circle"
-            lines.append(
-                f'    {kind}_{state} [label="{state_name(state)}", '
-                f"shape={shape}];"
-            )
-        lines.append(f'    {kind}_output [label="c_k", shape=box];')
-        lines += [
-            f'    {kind}_{edge.source} -> {kind}_{edge.target} [label="'
-            f'{edge.op}"];'
-            for edge in cell.edges
-        ]
-        lines += [
-            f"    {kind}_{state} -> {kind}_output [color=grey];"
-            for state in cell.concat
-        ]
-        lines.append("  }")
-    return "\n".join([*lines, "}", ""])
 
 
 def plot_alphas(history, path):
@@ -203,9 +64,9 @@ def plot_alphas(history, path):
         len(history), squeeze=False, height_ratios=heights
     ).ravel()
     for part, (kind, entry) in zip(parts, history.items(), strict=True):
-        part.suptitle(_TITLES.get(kind, kind), fontsize=14)
+        part.suptitle(CELL_TITLES.get(kind, kind), fontsize=14)
         _plot_kind(part, **entry)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _plot_kind(figure, alphas, candidates, edges):
@@ -276,7 +137,7 @@ def _plot_entropy(axis, weights):
 def _edge_name(edge):
     if isinstance(edge, str):
         return edge
-    source, target = (_math(state_name(state)) for state in edge[:2])
+    source, target = (math_name(state_name(state)) for state in edge[:2])
     return f"{source} → {target}"
 
 
@@ -359,7 +220,7 @@ def plot_learning_curves(rows, path):
         if title == "Learning rate":
             axis.set_ylim(bottom=0)
         axis.legend(frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(scores, path):
@@ -402,4 +263,4 @@ def plot_confusion(scores, path):
     )
     bar = figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
     bar.set_label("proportion of the true class (row)")
-    _save(figure, path)
+    save_figure(figure, path)
