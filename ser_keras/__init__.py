@@ -18,12 +18,28 @@ if TYPE_CHECKING:
     from ser_keras._registry import package_versions
     from ser_keras.audio.log_mel import LogMelSpectrogram
     from ser_keras.audio.mfcc import MFCC
+    from ser_keras.audio.normalization import UtteranceNormalization
     from ser_keras.data.corpora import load_corpus
+    from ser_keras.data.features import features_for
     from ser_keras.data.manifest import Manifest
     from ser_keras.data.pipeline import bilevel
     from ser_keras.data.pipeline import make_dataset
+    from ser_keras.data.splits import halves
+    from ser_keras.data.splits import hold_out_speakers
+    from ser_keras.data.splits import leave_one_session_out
+    from ser_keras.data.splits import leave_one_speaker_out
+    from ser_keras.data.splits import speaker_groups
+    from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
     from ser_keras.evaluation.cross_validation import cross_validate
+    from ser_keras.evaluation.predict import predict
+    from ser_keras.evaluation.run_folder import RunFolder
+    from ser_keras.evaluation.scores import confidence_interval
+    from ser_keras.evaluation.scores import score
+    from ser_keras.evaluation.training import search_architecture
+    from ser_keras.evaluation.training import train_network
+    from ser_keras.experiment import EmoDARTSConfig
+    from ser_keras.experiment import run_emodarts
     from ser_keras.export.serving import export_serving
     from ser_keras.export.serving import load_serving
     from ser_keras.genotype import Genotype
@@ -31,28 +47,46 @@ if TYPE_CHECKING:
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
     from ser_keras.models.waveform_model import with_frontend
+    from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
     from ser_keras.search_space import SearchSpace
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
+    "EmoDARTSConfig": "ser_keras.experiment",
     "Genotype": "ser_keras.genotype",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
+    "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
     "SuperNet": "ser_keras.search.supernet",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
+    "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
+    "built_in_corpus": "ser_keras.data.synthetic",
+    "confidence_interval": "ser_keras.evaluation.scores",
     "cross_validate": "ser_keras.evaluation.cross_validation",
+    "derive_network": "ser_keras.search.inherit",
     "export_serving": "ser_keras.export.serving",
+    "features_for": "ser_keras.data.features",
+    "halves": "ser_keras.data.splits",
+    "hold_out_speakers": "ser_keras.data.splits",
+    "leave_one_session_out": "ser_keras.data.splits",
+    "leave_one_speaker_out": "ser_keras.data.splits",
     "load_corpus": "ser_keras.data.corpora",
     "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",
     "package_versions": "ser_keras._registry",
+    "predict": "ser_keras.evaluation.predict",
+    "run_emodarts": "ser_keras.experiment",
+    "score": "ser_keras.evaluation.scores",
+    "search_architecture": "ser_keras.evaluation.training",
+    "speaker_groups": "ser_keras.data.splits",
     "strategy": "ser_keras.distribution",
+    "train_network": "ser_keras.evaluation.training",
     "with_frontend": "ser_keras.models.waveform_model",
 }
 

@@ -23,6 +23,7 @@ LAYERS = [
     ("export",),
     ("serving",),
     ("tuning", "distribution"),
+    ("experiment",),
     ("cli",),
 ]
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

@@ -25,14 +25,13 @@ class CrossValidation:
         predictions: Of the test utterances of all folds, pooled.
         scores: Of the pooled predictions.
         fold_scores: `Scores` of each fold, by name.
-        network: The last fold's network, or `None` if that fold was finished
-            before.
+        network: The last fold's network.
     """
 
     predictions: Predictions
     scores: Scores
     fold_scores: dict
-    network: keras.Model | None
+    network: keras.Model
 
 
 def cross_validate(
@@ -75,16 +74,15 @@ def cross_validate(
     """
     for fold in folds:
         check_classes(fold)
-    parts, fold_scores, network = [], {}, None
+    parts, fold_scores = [], {}
     for number, fold in enumerate(folds, start=1):
         folder = RunFolder(run.path / "folds" / fold.name, run.config)
         file = folder.path / "predictions.csv"
         if not file.exists():
             print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
             keras.utils.set_random_seed(seed)
-            network = build_network(fold, folder)
-            part = _run_fold(
-                network,
+            _run_fold(
+                build_network(fold, folder),
                 features,
                 fold,
                 folder,
@@ -92,7 +90,6 @@ def cross_validate(
                 held_out_speakers,
                 training,
             )
-            part.save_csv(file)
         parts.append(Predictions.load_csv(file))
         fold_scores[fold.name] = score(parts[-1])
         print(
@@ -102,6 +99,7 @@ def cross_validate(
         )
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
+    network = keras.saving.load_model(folder.path / "network.keras")
     return CrossValidation(pooled, score(pooled), fold_scores, network)
 
 
@@ -120,8 +118,10 @@ def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
         seed=seed,
         **training,
     )
-    network.save_weights(run.path / "network.weights.h5")
+    network.save(run.path / "network.keras")
     run.write_json("chosen.json", {"epoch": epoch})
     test = features.select(fold.test)
     dataset = make_dataset(test, training.get("batch_size", 32))
-    return predict(network, dataset, test.manifest)
+    # Last, and in one step: its presence says that the fold is finished.
+    part = predict(network, dataset, test.manifest)
+    part.save_csv(run.path / "predictions.csv")

@@ -28,13 +28,16 @@ class ArchitectureLogger(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # Once, before the first row of this process.
         if not hasattr(self, "_file"):
-            kept = [row for row in read_rows(self.path) if row["epoch"] <= epoch]
+            kept = [
+                row for row in read_rows(self.path) if row["epoch"] <= epoch
+            ]
             self._file = open(self.path, "w", encoding="utf-8")
             for row in kept:
                 self._write(row)
 
     def on_epoch_end(self, epoch, logs=None):
         alphas = self.model.alphas()
+        space = self.model.search_space
         genotype = self.model.derive()
         skips = (
             genotype.count("skip_connect", "normal") if genotype.normal else 0
@@ -42,6 +45,8 @@ class ArchitectureLogger(keras.callbacks.Callback):
         self._write(
             {
                 "epoch": epoch + 1,
+                "candidates": {k: space.candidates(k) for k in alphas},
+                "edges": {k: [e[:2] for e in space.edges(k)] for k in alphas},
                 "alphas": alphas,
                 "entropy": {k: entropy(rows) for k, rows in alphas.items()},
                 "skip_connections": skips,
@@ -121,8 +126,7 @@ def entropy(rows) -> float:
 
 
 def read_rows(path) -> list:
-    """Rows that `ArchitectureLogger` wrote; a line cut off by a kill is not
-    one of them."""
+    """Rows that `ArchitectureLogger` wrote, but for a last one cut short."""
     try:
         with open(path, encoding="utf-8") as file:
             *lines, _ = file.read().split("\n")

@@ -37,10 +37,18 @@ def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
     Returns:
         Gradients whose sum over replicas is the global gradient.
     """
-    gradients = [
-        gradient + decay * value
-        for gradient, value in zip(all_reduce(gradients), values, strict=True)
-    ]
+    gradients = all_reduce(gradients)
+    if decay:
+        decay = tf.constant(decay, gradients[0].dtype)
+        gradients = [
+            gradient + decay * value
+            for gradient, value in zip(gradients, values, strict=True)
+        ]
+    # One factor for both: a large network has hundreds of gradients.
+    factor = 1.0 / num_replicas()
     if clip_norm is not None:
-        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
-    return [gradient / num_replicas() for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        factor *= clip_norm / tf.maximum(norm, clip_norm)
+    elif factor == 1.0:
+        return gradients
+    return [gradient * factor for gradient in gradients]

@@ -1,5 +1,7 @@
 """The search: weights and architecture trained in turns."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -191,23 +193,28 @@ class SuperNet(keras.Model):
 
     def train_step(self, data):
         weight_batch, architecture_batch = data
-        value = self._architecture_step(weight_batch, architecture_batch)
+        # Neither step changes what the other reads, so once is enough.
+        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
+        value = self._architecture_step(
+            weights, weight_batch, architecture_batch
+        )
         self.architecture_loss.update_state(value * replicas.num_replicas())
-        return self._weight_step(weight_batch)
+        return self._weight_step(weights, weight_batch)
 
-    def _architecture_step(self, weight_batch, architecture_batch):
+    def _architecture_step(self, weights, weight_batch, architecture_batch):
         alphas = {
             kind: tf.convert_to_tensor(alpha)
             for kind, alpha in self.architecture.alphas.items()
         }
-        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
+        state = [tf.convert_to_tensor(v) for v in self._non_trainable()]
+        loss = functools.partial(self._loss_of, state)
         if self.order == 1:
             slopes, value = gradients.first_order(
-                self._loss_of, weights, alphas, architecture_batch
+                loss, weights, alphas, architecture_batch
             )
         else:
             slopes, value = gradients.unrolled(
-                self._loss_of,
+                loss,
                 weights,
                 alphas,
                 weight_batch,
@@ -234,34 +241,32 @@ class SuperNet(keras.Model):
         velocities = [tf.convert_to_tensor(v) for v in self.optimizer.momentums]
         return {"momentum": momentum, "velocities": velocities}
 
-    def _loss_of(self, weights, alphas, batch):
+    def _loss_of(self, state, weights, alphas, batch):
         """The training loss as a pure function; updates are discarded."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         logits, _ = self.network.stateless_call(
             weights,
-            [tf.convert_to_tensor(v) for v in self._non_trainable()],
+            state,
             x,
             mixing_weights=self.architecture.mixing_weights(alphas),
             training=True,
         )
         return self.compute_loss(x, y, logits, sample_weight)
 
-    def _weight_step(self, batch):
+    def _weight_step(self, weights, batch):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             logits = self(x, training=True)
             loss = self.compute_loss(x, y, logits, sample_weight)
-        weights = self.trainable_variables
         slopes = tape.gradient(
-            loss, [w.value for w in weights], unconnected_gradients="zero"
+            loss,
+            [v.value for v in self.trainable_variables],
+            unconnected_gradients="zero",
         )
         slopes = replicas.global_gradients(
-            slopes,
-            [tf.convert_to_tensor(weight) for weight in weights],
-            self.weight_decay,
-            self.clip_norm,
+            slopes, weights, self.weight_decay, self.clip_norm
         )
-        self.optimizer.apply(slopes, weights)
+        self.optimizer.apply(slopes, self.trainable_variables)
         self._loss_tracker.update_state(
             loss * replicas.num_replicas(), sample_weight=tf.shape(x)[0]
         )

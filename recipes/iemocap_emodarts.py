@@ -1,0 +1,39 @@
+"""emoDARTS on IEMOCAP: search, derive, train, score one session, export.
+
+    python recipes/iemocap_emodarts.py --data-dir /corpora/IEMOCAP_full_release
+
+Without `--data-dir` it runs on the built-in synthetic corpus.
+"""
+
+import dataclasses
+import typing
+
+import ser_keras as ser
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(ser.EmoDARTSConfig):
+    """emoDARTS on IEMOCAP, leave one session out."""
+
+    output_dir: str = "results/iemocap_emodarts"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    scripts: typing.Literal["all", "improvised", "scripted"] = "all"
+    """Which dialogues to use."""
+    merge_excited: bool = True
+    """Count excited as happy: 5 531 utterances of all dialogues."""
+
+
+def main(config: Config):
+    """Runs the recipe."""
+    corpus = ser.load_corpus(
+        "iemocap",
+        config.data_dir or ser.built_in_corpus(smoke=config.smoke),
+        scripts=config.scripts,
+        merge_excited=config.merge_excited,
+    )
+    print(corpus.describe())
+    ser.run_emodarts(config, ser.leave_one_session_out(corpus))
+
+
+if __name__ == "__main__":
+    main(ser.cli.parse(Config))

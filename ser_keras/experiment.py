@@ -1,0 +1,362 @@
+"""A whole emoDARTS run: corpus, search, training, scores, SavedModel."""
+
+import dataclasses
+import math
+import pathlib
+import typing
+
+import keras
+
+from ser_keras.audio.augment import FrequencyWarp
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
+from ser_keras.audio.log_mel import LogMelSpectrogram
+from ser_keras.audio.mfcc import MFCC
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.features import features_for
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import check_classes
+from ser_keras.data.splits import check_disjoint
+from ser_keras.data.splits import halves
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.report import write_report
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.training import search_architecture
+from ser_keras.export.serving import export_serving
+from ser_keras.genotype import Genotype
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search.supernet import SuperNet
+from ser_keras.search_space import SearchSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class EmoDARTSConfig:
+    """Search, train and score an emoDARTS network, and export it."""
+
+    data_dir: str = ""
+    """Folder of the corpus. Without it the built-in synthetic corpus is
+    used, which shows that everything works and nothing else."""
+    output_dir: str = "results/emodarts"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    export_dir: str = ""
+    """Folder for the SavedModel; default `saved_models/<name of output_dir>`
+    beside the results. No version in it is ever overwritten."""
+    cache_dir: str = ".cache/features"
+    """Folder of the feature cache."""
+    fold: int = 1
+    """Number of the fold to run; 0 runs all folds."""
+    genotype: str = ""
+    """Genotype file to train, instead of searching."""
+    seed: int = 0
+    """Seed of everything random."""
+    smoke: bool = False
+    """Tiny sizes and one epoch: only shows that the recipe runs."""
+    skip_bad_audio: bool = False
+    """Leave out files that cannot be used, and count them, instead of
+    stopping."""
+    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
+    """Log-mel bands, or as many cepstral coefficients of 128 bands."""
+    num_features: int = 64
+    """Bands or coefficients of a frame."""
+    duration: float = 3.0
+    """Length of a training clip in seconds: longer ones are cropped at
+    random, shorter ones padded. Scoring sees whole utterances."""
+    published: bool = False
+    """Search at the published size: second order, the whole sequential
+    space, independent stacks, four recurrent cells of 128 channels, 50
+    epochs. Days on a CPU."""
+    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
+        "lstm_att"
+    )
+    """Sequential candidates."""
+    search_epochs: int = 20
+    """Epochs of the search."""
+    search_warm_up_epochs: int = 4
+    """Epochs of the search in which the architecture stands still."""
+    search_batch_size: int = 16
+    """Utterances of each half in a search step."""
+    search_filters: int = 8
+    """Channels of the supernet's first cell."""
+    search_order: int = 1
+    """Order of the architecture's gradient, 1 or 2."""
+    architecture_learning_rate: float = 3e-3
+    """Learning rate of the architecture parameters, by Adam."""
+    filters: int = 16
+    """Channels of the derived network's first cell."""
+    num_cells: int = 4
+    """CNN cells."""
+    num_recurrent_cells: int = 1
+    """Recurrent cells."""
+    recurrent_filters: int = 64
+    """Channels of the recurrent cells."""
+    train_epochs: int = 60
+    """Epochs of the derived network's training."""
+    batch_size: int = 32
+    """Utterances in a training step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of the training, by AdamW."""
+    dropout: float = 0.3
+    """Dropout before the last layer."""
+    drop_path_rate: float = 0.1
+    """Probability of dropping an edge at the end of training."""
+    held_out_speakers: int = 1
+    """Training speakers of each fold who choose its epoch; 0 trains on all
+    and keeps the last epoch."""
+
+    def __post_init__(self):
+        for name in ("search_epochs", "train_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be a positive integer. Received: "
+                    f"{name}={getattr(self, name)}"
+                )
+
+    def resolved(self) -> "EmoDARTSConfig":
+        """This configuration with `published` and `smoke` spelled out."""
+        changes = {}
+        if self.published:
+            changes |= {
+                "sequence": "all",
+                "search_epochs": 50,
+                "search_warm_up_epochs": 0,
+                "search_order": 2,
+                "search_filters": 8,
+                "filters": 8,
+                "num_recurrent_cells": 4,
+                "recurrent_filters": 128,
+                "architecture_learning_rate": 3e-4,
+            }
+        if self.smoke:
+            changes |= {
+                "sequence": "lstm",
+                "search_epochs": 1,
+                "search_warm_up_epochs": 0,
+                "search_batch_size": 4,
+                "search_filters": 4,
+                "filters": 4,
+                "num_cells": 3,
+                "recurrent_filters": 8,
+                "train_epochs": 1,
+                "batch_size": 8,
+                "duration": 1.0,
+                "num_features": 24,
+            }
+        return dataclasses.replace(self, **changes)
+
+
+def run_emodarts(
+    config: EmoDARTSConfig,
+    folds: list[Fold],
+    search_corpus: Manifest | None = None,
+) -> dict:
+    """Searches, derives, trains, scores and exports; resumable throughout.
+
+    The run's folder then holds `config.json`, `genotype.json`, the alphas of
+    every epoch (`architecture.jsonl`), metrics of every epoch, predictions of
+    every test utterance, `result.json`, pictures and TensorBoard logs.
+
+    Args:
+        config: The configuration.
+        folds: All folds of the corpus, of which `config.fold` picks one.
+        search_corpus: Another corpus to search on, once for all folds. By
+            default each fold searches on its own training speakers.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        ValueError: The configuration, the corpus or the output folder does
+            not fit, or an audio file is bad; before any training.
+    """
+    config = config.resolved()
+    folds = _chosen(folds, config.fold)
+    genotype = Genotype.load(config.genotype) if config.genotype else None
+    run = RunFolder(config.output_dir, dataclasses.asdict(config))
+    frontend, normalization = front_end(config)
+
+    def features_of(manifest) -> FeatureSet:
+        features = features_for(
+            manifest,
+            frontend,
+            config.cache_dir,
+            normalization=normalization,
+            skip_bad_audio=config.skip_bad_audio,
+        )
+        if features.skipped:
+            print(f"skipped {len(features.skipped)} files with bad audio:")
+            for skipped in features.skipped:
+                print(f"  {skipped.path}: {skipped.reason}")
+        return features
+
+    features = features_of(_union(folds))
+    run.write_json(
+        "skipped.json", [dataclasses.asdict(s) for s in features.skipped]
+    )
+    if search_corpus is not None and genotype is None:
+        for fold in folds:
+            check_disjoint(search_corpus, fold.test)
+        genotype = search(config, features_of(search_corpus), run)
+
+    def build(fold, fold_run):
+        found = genotype
+        if found is None:
+            found = search(config, features.select(fold.train), fold_run)
+        return build_network(config, found, features)
+
+    outcome = cross_validate(
+        build,
+        features,
+        folds,
+        run=run,
+        seed=config.seed,
+        held_out_speakers=config.held_out_speakers,
+        epochs=config.train_epochs,
+        batch_size=config.batch_size,
+        duration_frames=duration_frames(config, frontend),
+        learning_rate=config.learning_rate,
+        augment=augmentation(),
+    )
+    result = write_report(run, outcome)
+    export_dir = config.export_dir or str(
+        pathlib.Path("saved_models") / run.path.name
+    )
+    exported = export_serving(
+        outcome.network,
+        export_dir,
+        labels=features.manifest.labels,
+        frontend=frontend,
+        normalization=normalization,
+    )
+    result["saved_model"] = str(exported)
+    run.write_json("result.json", result)
+    print(f"results in {run.path}, SavedModel in {exported}")
+    return result
+
+
+def search(
+    config: EmoDARTSConfig, features: FeatureSet, run: RunFolder
+) -> Genotype:
+    """Searches on two speaker-disjoint halves of these utterances."""
+    manifest = features.manifest
+    first, second = halves(manifest, seed=config.seed)
+    keras.utils.set_random_seed(config.seed)
+    frontend, _ = front_end(config)
+    supernet = SuperNet(
+        SearchSpace.emodarts(config.sequence),
+        input_shape=(None, features.num_features, 1),
+        num_classes=len(manifest.labels),
+        seed=config.seed,
+        filters=config.search_filters,
+        num_cells=config.num_cells,
+        num_recurrent_cells=config.num_recurrent_cells,
+        recurrent_filters=config.recurrent_filters,
+        shared_stacks=not config.published,
+        **_shape(config),
+    )
+    genotype = search_architecture(
+        supernet,
+        features.select(first),
+        features.select(second),
+        run=run,
+        epochs=config.search_epochs,
+        batch_size=config.search_batch_size,
+        duration_frames=duration_frames(config, frontend),
+        order=config.search_order,
+        warm_up_epochs=config.search_warm_up_epochs,
+        architecture_learning_rate=config.architecture_learning_rate,
+        augment=augmentation(),
+        seed=config.seed,
+    )
+    print(genotype.describe(), flush=True)
+    return genotype
+
+
+def build_network(
+    config: EmoDARTSConfig, genotype: Genotype, features: FeatureSet
+) -> CellNetwork:
+    """The derived network that a configuration asks for."""
+    return CellNetwork(
+        genotype,
+        input_shape=(None, features.num_features, 1),
+        num_classes=len(features.manifest.labels),
+        filters=config.filters,
+        num_cells=config.num_cells,
+        num_recurrent_cells=config.num_recurrent_cells,
+        recurrent_filters=config.recurrent_filters,
+        dropout=config.dropout,
+        drop_path_rate=config.drop_path_rate,
+        **_shape(config),
+    )
+
+
+def front_end(config: EmoDARTSConfig):
+    """Features and their normalisation."""
+    options = {
+        "sample_rate": 16000,
+        "frame_length": 1024,
+        "frame_step": 256,
+        "fft_length": 1024,
+        "low_frequency": 50.0,
+        "log": "natural",
+    }
+    if config.features == "mfcc":
+        layer = MFCC(
+            num_mel_bins=128, num_coefficients=config.num_features, **options
+        )
+    else:
+        layer = LogMelSpectrogram(num_mel_bins=config.num_features, **options)
+    # The mean of each band goes (the microphone, the voice's long-term
+    # spectrum); how much it moves, against the other bands, stays.
+    return layer, UtteranceNormalization(scale="all")
+
+
+def augmentation():
+    """Speed, vocal tract length, and time and frequency masks."""
+    layers = (TimeStretch(), FrequencyWarp(), SpecAugment())
+
+    def augment(x, seed):
+        for layer in layers:
+            x = layer.augment(x, seed)
+        return x
+
+    return augment
+
+
+def duration_frames(config: EmoDARTSConfig, frontend) -> int:
+    """Frames of a training clip."""
+    samples = math.ceil(config.duration * frontend.sample_rate)
+    return int(frontend.num_frames(samples))
+
+
+def _shape(config):
+    if config.published:
+        return {"stem_strides": 1, "frequency_pooling": "mean"}
+    return {"stem_strides": 2, "frequency_pooling": "projection"}
+
+
+def _chosen(folds, number):
+    if not 0 <= number <= len(folds):
+        names = ", ".join(
+            f"{i} ({fold.name})" for i, fold in enumerate(folds, start=1)
+        )
+        raise ValueError(
+            f"`fold` must be one of {names}, or 0 for all. Received: "
+            f"fold={number}"
+        )
+    folds = folds if number == 0 else [folds[number - 1]]
+    for fold in folds:
+        check_classes(fold)
+    return folds
+
+
+def _union(folds) -> Manifest:
+    """All utterances of the folds, each once."""
+    utterances = {
+        utterance.id: utterance
+        for fold in folds
+        for part in (fold.train, fold.test)
+        for utterance in part
+    }
+    return Manifest(list(utterances.values()), folds[0].train.labels)
