@@ -1,0 +1,244 @@
+"""Stacks of recurrent layers which read one sequence, run side by side."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers import recurrence
+from ser_keras.layers.masking import FrameLayer
+
+_CELLS = {"lstm": (recurrence.lstm, 4), "rnn": (recurrence.simple_rnn, 1)}
+
+
+@serializable
+class RecurrentStacks(FrameLayer):
+    """Several stacks of LSTM or tanh-RNN layers on the same input.
+
+    The layers of one depth are the units of one recurrence, with their
+    weights stacked in a few variables: `recurrent_kernel_<depth>` etc. Units
+    of a depth are ordered: one-way stacks, then the forward, then the
+    backward directions of two-way stacks; within each, by the stacks' depth.
+
+    Args:
+        cell: `"lstm"` or `"rnn"`.
+        depths: Layers of each one-way stack, ascending.
+        two_way_depths: Layers of each bidirectional stack, ascending.
+        filters: Channels of the input and of each direction's state.
+        dropout: Dropout between layers of bidirectional stacks, in training.
+
+    Call arguments:
+        x: `(time, batch, filters)`.
+        lengths: Valid frames of each clip, `(batch,)`, or `None` for all.
+        training: Whether to drop.
+
+    Output shape: two lists with an entry for each depth: outputs of the
+    one-way stacks which are at least that deep, `(time, stacks, batch,
+    filters)`; and `(outputs, last)` of the two-way stacks, `(time, stacks,
+    batch, 2 * filters)` and `(stacks, batch, 2 * filters)`, the final state
+    of either direction. Padded frames hold arbitrary finite numbers.
+
+    Example:
+    >>> stacks = RecurrentStacks("lstm", [1, 2, 2], [1], filters=4)
+    >>> one_way, two_way = stacks(np.zeros((7, 5, 4), "float32"))
+    >>> [tuple(x.shape) for x in one_way]
+    [(7, 3, 5, 4), (7, 2, 5, 4)]
+    >>> [tuple(x.shape) for x in two_way[0]]
+    [(7, 1, 5, 8), (1, 5, 8)]
+    """
+
+    def __init__(
+        self, cell, depths, two_way_depths, filters, dropout=0.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.depths = list(depths)
+        self.two_way_depths = list(two_way_depths)
+        self.filters = filters
+        self.dropout = dropout
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def units(self, depth):
+        """How many one-way and two-way stacks have a layer at `depth`."""
+        one_way = sum(n >= depth for n in self.depths)
+        return one_way, sum(n >= depth for n in self.two_way_depths)
+
+    def build(self, input_shape):
+        c, width = self.filters, _CELLS[self.cell][1] * self.filters
+        self.weights_of_depth = []
+        for depth in range(1, max(self.depths + self.two_way_depths) + 1):
+            one, two = self.units(depth)
+            shapes = (
+                # The first layers share their input: one matrix product.
+                {"forward": (c, one + two, width), "backward": (c, two, width)}
+                if depth == 1
+                else {
+                    "one_way": (one, c, width),
+                    "two_way": (2 * two, 2 * c, width),
+                }
+            )
+            made = {
+                name: self.add_weight(
+                    name=f"kernel_{name}_{depth}",
+                    shape=shape,
+                    initializer=_glorot(c if depth == 1 else shape[1], width),
+                )
+                for name, shape in shapes.items()
+                if math.prod(shape)
+            }
+            made["recurrent"] = self.add_weight(
+                name=f"recurrent_kernel_{depth}",
+                shape=(one + 2 * two, c, width),
+                initializer=_orthogonal,
+            )
+            made["bias"] = self.add_weight(
+                name=f"bias_{depth}",
+                shape=(one + 2 * two, width),
+                initializer=_forget if self.cell == "lstm" else "zeros",
+            )
+            self.weights_of_depth.append(made)
+
+    def call(self, x, lengths=None, training=None):
+        one_way, two_way = [], []
+        for depth, variables in enumerate(self.weights_of_depth, 1):
+            values = {
+                name: tf.convert_to_tensor(variable)
+                for name, variable in variables.items()
+            }
+            if depth == 1:
+                inputs = self._project_first(x, lengths, values)
+            else:
+                inputs = self._project(one_way, two_way, lengths, values)
+            inputs = inputs + values["bias"][:, None]
+            one, two = self.units(depth)
+            run = _CELLS[self.cell][0]
+            h = run(inputs, values["recurrent"])
+            single, forward, backward = tf.split(h, [one, two, two], 1)
+            one_way.append(single)
+            backward_last = recurrence.last_frame(backward, lengths)
+            outputs = tf.concat(
+                [forward, recurrence.reverse(backward, lengths)], -1
+            )
+            last = recurrence.last_frame(forward, lengths)
+            last = tf.concat([last, backward_last], -1)
+            two_way.append((outputs, last))
+            if training and self.dropout and self.units(depth + 1)[1]:
+                # Dropped for the next layer only, as in `torch.nn.LSTM`.
+                dropped = keras.random.dropout(
+                    outputs, self.dropout, seed=self.seed_generator
+                )
+                two_way[-1] = (outputs, last, dropped)
+        return one_way, [entry[:2] for entry in two_way]
+
+    def _project_first(self, x, lengths, values):
+        parts = []
+        for name in ("forward", "backward"):
+            if name not in values:
+                continue
+            if name == "backward":
+                x = recurrence.reverse(x[:, None], lengths)[:, 0]
+            kernel = values[name]
+            units, width = kernel.shape[1:]
+            shape = tf.shape(x)
+            part = tf.matmul(
+                tf.reshape(x, [-1, self.filters]),
+                tf.reshape(kernel, [self.filters, -1]),
+            )
+            part = tf.reshape(part, [shape[0], shape[1], units, width])
+            parts.append(tf.transpose(part, [0, 2, 1, 3]))
+        return tf.concat(parts, 1)
+
+    def _project(self, one_way, two_way, lengths, values):
+        """Gate inputs of the next depth from the last entries' outputs."""
+        parts = []
+        if "one_way" in values:
+            kernel = values["one_way"]
+            below = one_way[-1]
+            parts.append(_each(below[:, -kernel.shape[0] :], kernel))
+        if "two_way" in values:
+            kernel = values["two_way"]
+            below = two_way[-1][-1] if len(two_way[-1]) == 3 else two_way[-1][0]
+            below = below[:, -(kernel.shape[0] // 2) :]
+            below = tf.concat([below, recurrence.reverse(below, lengths)], 1)
+            parts.append(_each(below, kernel))
+        return tf.concat(parts, 1)
+
+    def layer_weights(self, stack, layers, two_way=False):
+        """Where the weights of one stack are.
+
+        Args:
+            stack: Its position in `depths`, or in `two_way_depths`.
+            layers: How many layers, from the first, are asked for.
+            two_way: Whether it is bidirectional.
+
+        Returns:
+            Dict from names such as `"layer_1/kernel"` or
+            `"layer_2/backward/bias"` to `(variable, index)`.
+        """
+        found = {}
+        depths = self.two_way_depths if two_way else self.depths
+        for depth in range(1, layers + 1):
+            one, two = self.units(depth)
+            made = self.weights_of_depth[depth - 1]
+            # Deeper stacks come last, so the first ones end first.
+            position = stack - sum(n < depth for n in depths)
+            directions = ("forward", "backward") if two_way else ("",)
+            for direction in directions:
+                prefix = f"layer_{depth}/" + (direction and direction + "/")
+                unit = position
+                if two_way:
+                    unit += one + two * (direction == "backward")
+                if depth > 1 and two_way:
+                    kernel = made["two_way"], unit - one
+                elif depth > 1:
+                    kernel = made["one_way"], unit
+                elif direction == "backward":
+                    kernel = made["backward"], (slice(None), position)
+                else:
+                    kernel = made["forward"], (slice(None), unit)
+                found[prefix + "kernel"] = kernel
+                found[prefix + "recurrent_kernel"] = made["recurrent"], unit
+                found[prefix + "bias"] = made["bias"], unit
+        return found
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "cell": self.cell,
+            "depths": self.depths,
+            "two_way_depths": self.two_way_depths,
+            "filters": self.filters,
+            "dropout": self.dropout,
+        }
+
+
+def _each(x, kernel):
+    """A matrix product for each unit: `(time, units, batch, channels)`."""
+    shape = tf.shape(x)
+    units, channels, width = kernel.shape
+    x = tf.reshape(tf.transpose(x, [1, 0, 2, 3]), [units, -1, channels])
+    x = tf.reshape(tf.matmul(x, kernel), [units, shape[0], shape[2], width])
+    return tf.transpose(x, [1, 0, 2, 3])
+
+
+def _glorot(fan_in, fan_out):
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    return keras.initializers.RandomUniform(-limit, limit)
+
+
+def _orthogonal(shape, dtype=None):
+    """`keras.initializers.Orthogonal` for each unit."""
+    units, rows, columns = shape
+    normal = keras.initializers.RandomNormal(stddev=1.0)
+    q, r = keras.ops.qr(normal((units, columns, rows), dtype="float32"))
+    signs = keras.ops.sign(keras.ops.diagonal(r, axis1=1, axis2=2))
+    q = keras.ops.transpose(q * signs[:, None], [0, 2, 1])
+    return keras.ops.cast(q, dtype or keras.config.floatx())
+
+
+def _forget(shape, dtype=None):
+    """Zeros, but one for the forget gate."""
+    gate = keras.ops.arange(shape[1]) // (shape[1] // 4) == 1
+    gate = keras.ops.cast(gate, dtype or keras.config.floatx())
+    return keras.ops.broadcast_to(gate, shape)

@@ -1,0 +1,112 @@
+"""Attention over time, for several bidirectional stacks at once."""
+
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers.masking import FrameLayer
+from ser_keras.layers.recurrent_stacks import _glorot
+
+
+@serializable
+class TemporalAttention(FrameLayer):
+    """Adds to each frame a summary of the clip that attention chose.
+
+    With the outputs `O` of a bidirectional stack and its final states `s`:
+    scores `S = Dense([s, O])` for each channel, weights `A = softmax(S)` over
+    the real frames, context `c = sum_t A_t O_t`, output
+    `Dense(Dense([O, c]))`. The reference code of emoDARTS takes its softmax
+    over channels instead, and fits one batch size only.
+
+    Args:
+        heads: Stacks, each with weights of its own.
+        filters: Channels of the output.
+
+    Call arguments:
+        outputs: `(time, heads, batch, 2 * filters)`.
+        last: `(heads, batch, 2 * filters)`.
+        mask: `(batch, time)`, true on real frames, or `None`.
+
+    Output shape: `(time, heads, batch, filters)`.
+
+    Example:
+    >>> attention = TemporalAttention(heads=3, filters=4)
+    >>> attention(np.zeros((7, 3, 2, 8), "float32"), np.zeros((3, 2, 8))).shape
+    TensorShape([7, 3, 2, 4])
+
+    References:
+        - emoDARTS, arXiv 2403.14083, `lstm_att_1` ... `rnn_att_2`.
+    """
+
+    def __init__(self, heads, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+        self.filters = filters
+
+    def build(self, input_shape, *_):
+        wide = 2 * self.filters
+        self.parameters = {}
+        for name, rows, columns in (
+            ("score", 2 * wide, wide),
+            ("combine", 2 * wide, wide),
+            ("output", wide, self.filters),
+        ):
+            self.parameters[f"{name}/kernel"] = self.add_weight(
+                name=f"{name}_kernel",
+                shape=(self.heads, rows, columns),
+                initializer=_glorot(rows, columns),
+            )
+            self.parameters[f"{name}/bias"] = self.add_weight(
+                name=f"{name}_bias",
+                shape=(self.heads, columns),
+                initializer="zeros",
+            )
+
+    def call(self, outputs, last, mask=None):
+        values = {
+            name: tf.convert_to_tensor(variable)
+            for name, variable in self.parameters.items()
+        }
+        wide = 2 * self.filters
+        shape = tf.shape(outputs)
+        time, batch = shape[0], shape[2]
+        # (heads, time * batch, channels): a product for each head.
+        frames = tf.transpose(outputs, [1, 0, 2, 3])
+        frames = tf.reshape(frames, [self.heads, -1, wide])
+
+        def dense(name, clip):
+            # `Dense([clip tiled, frame])`, without tiling.
+            kernel = values[f"{name}/kernel"]
+            tops = kernel[:, :wide], kernel[:, wide:]
+            of_clip, of_frame = tops if name == "score" else tops[::-1]
+            y = tf.matmul(frames, of_frame)
+            y = tf.reshape(y, [self.heads, time, batch, wide])
+            clip = tf.matmul(clip, of_clip) + values[f"{name}/bias"][:, None]
+            return y + clip[:, None]
+
+        scores = dense("score", last)
+        if mask is not None:
+            real = tf.transpose(mask)[None, :, :, None]
+            scores = tf.where(real, scores, tf.cast(-1e9, scores.dtype))
+        scores = scores - tf.stop_gradient(
+            tf.reduce_max(scores, 1, keepdims=True)
+        )
+        weights = tf.exp(scores)
+        total = tf.reduce_sum(weights, 1)
+        four = tf.reshape(frames, [self.heads, time, batch, wide])
+        context = tf.reduce_sum(weights * four, 1) / total
+        y = tf.reshape(dense("combine", context), [self.heads, -1, wide])
+        y = tf.matmul(y, values["output/kernel"])
+        y = y + values["output/bias"][:, None]
+        y = tf.reshape(y, [self.heads, time, batch, self.filters])
+        return tf.transpose(y, [1, 0, 2, 3])
+
+    def head_weights(self, head):
+        """Dict from names such as `"score/kernel"` to `(variable, index)`."""
+        return {name: (v, head) for name, v in self.parameters.items()}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "heads": self.heads,
+            "filters": self.filters,
+        }
