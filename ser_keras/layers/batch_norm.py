@@ -1,6 +1,7 @@
 """Batch normalisation as the search needs it: fused, scaled, synchronised."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -48,6 +49,8 @@ class BatchNorm(keras.layers.Layer):
                 shape=shape,
                 initializer=initializer,
                 trainable=trainable,
+                # Statistics in half precision would stop moving.
+                autocast=False,
             )
 
         self.gamma = weight("gamma", "ones", True) if self.affine else None
@@ -58,18 +61,25 @@ class BatchNorm(keras.layers.Layer):
     def call(self, inputs, scale=None, training=None):
         """`scale`: optional factor of each channel, shape `(channels,)`."""
         channels = inputs.shape[-1]
-        gamma = tf.ones((channels,), inputs.dtype)
-        beta = tf.zeros((channels,), inputs.dtype)
+        wide = self.moving_mean.dtype
+        if scale is not None:
+            scale = tf.cast(scale, wide)
         if self.affine:
             gamma = tf.convert_to_tensor(self.gamma)
             beta = tf.convert_to_tensor(self.beta)
-        if scale is not None:
-            gamma, beta = gamma * scale, beta * scale
+            if scale is not None:
+                gamma, beta = gamma * scale, beta * scale
+        else:
+            gamma = tf.ones((channels,), wide)
+            beta = tf.zeros((channels,), wide)
+            if scale is not None:
+                gamma = scale
         if not training:
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)
             factor = gamma * tf.math.rsqrt(variance + EPSILON)
-            return inputs * factor + (beta - mean * factor)
+            outputs = tf.cast(inputs, wide) * factor + (beta - mean * factor)
+            return tf.cast(outputs, inputs.dtype)
         moving = [
             tf.convert_to_tensor(self.moving_mean),
             tf.convert_to_tensor(self.moving_variance),
@@ -125,7 +135,12 @@ class BatchNorm(keras.layers.Layer):
 
 def spread(values, count):
     """Each of `values` repeated `count` times: one for each channel."""
-    return tf.reshape(values[:, None] * tf.ones((1, count), values.dtype), [-1])
+    # As a product with a constant: few operations, in the gradient as well.
+    size = values.shape[0]
+    copies = np.repeat(np.eye(size), count, axis=1)
+    copies = tf.constant(copies, values.dtype)
+    product = tf.matmul(tf.reshape(values, (1, size)), copies)
+    return tf.reshape(product, (size * count,))
 
 
 def _num_replicas():
@@ -135,6 +150,7 @@ def _num_replicas():
 
 def _normalize(inputs, gamma, beta):
     """What the fused kernel does, over the batches of all replicas."""
+    dtype, inputs = inputs.dtype, tf.cast(inputs, gamma.dtype)
     axes = list(range(inputs.shape.rank - 1))
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], inputs.dtype)
     total = tf.reduce_sum(inputs, axes)
@@ -148,5 +164,6 @@ def _normalize(inputs, gamma, beta):
     variance = tf.maximum(squares / count - tf.square(mean), 0.0)
     factor = gamma * tf.math.rsqrt(variance + EPSILON)
     outputs = inputs * factor + (beta - mean * factor)
+    outputs = tf.cast(outputs, dtype)
     # The moving variance is the unbiased one, as in the fused kernel.
     return outputs, mean, variance * count / tf.maximum(count - 1, 1.0)

@@ -1,6 +1,9 @@
 """Depthwise-separable convolutions of several edges at once."""
 
+import functools
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -90,14 +93,14 @@ class SeparableConvs(FrameLayer):
         scale = None if weights is None else spread(weights, self.filters)
         x = inputs
         for stage in range(self.stages):
-            x = self._convolve(stage, tf.nn.relu(x))
+            x = self._convolve(stage, tf.nn.relu(x), training)
             last = stage == self.stages - 1
             x = self.norms[stage](x, scale if last else None, training=training)
             # Padding must look like the zeros that surround a shorter clip.
             x = zero_padding(x, mask)
         return x
 
-    def _convolve(self, stage, x):
+    def _convolve(self, stage, x, training):
         strides = self.strides if stage == 0 else 1
         dilation, size = self.dilation, self.kernel_size
         if strides == 2 and dilation == 2:
@@ -105,21 +108,35 @@ class SeparableConvs(FrameLayer):
             # As a pooling, whose gradient is eight times as fast as a slice's.
             x = tf.nn.avg_pool2d(x, 1, 2, "VALID")
             strides, dilation = 1, 1
+        kernel = tf.convert_to_tensor(self.depthwise[stage])
+        if dilation == 2 and not (training and _kernel_dilates(x.dtype)):
+            # In inference always: a SavedModel may be taken to any machine.
+            x = tf.nn.depthwise_conv2d(
+                x, kernel, (1, 1, 1, 1), "SAME", dilations=(2, 2)
+            )
+            return self._pointwise(stage, x)
         pad = (size - 1) // 2
         explicit = [0, 0, pad, pad, pad, pad, 0, 0] if strides == 2 else []
         x = tf.raw_ops.DepthwiseConv2dNative(
             input=x,
-            filter=tf.convert_to_tensor(self.depthwise[stage]),
+            filter=kernel,
             strides=(1, strides, strides, 1),
             padding="EXPLICIT" if explicit else "SAME",
             explicit_paddings=explicit,
             dilations=(1, dilation, dilation, 1),
         )
+        return self._pointwise(stage, x)
+
+    def _pointwise(self, stage, x):
         pointwise = tf.convert_to_tensor(self.pointwise[stage])
         edges, filters = self.num_edges, self.filters
         if edges > 1:
-            diagonal = tf.eye(edges, dtype=pointwise.dtype)
-            pointwise = pointwise[:, :, None, :] * diagonal[:, None, :, None]
+            # A constant, and no slices: a supernet has hundreds of these, and
+            # what it takes to trace it grows with the operations in its graph.
+            diagonal = np.eye(edges)[:, None, :, None]
+            pointwise = tf.reshape(
+                pointwise, (edges, filters, 1, filters)
+            ) * tf.constant(diagonal, pointwise.dtype)
         kernel = tf.reshape(pointwise, (1, 1, edges * filters, edges * filters))
         return tf.nn.conv2d(x, kernel, 1, "VALID")
 
@@ -165,3 +182,20 @@ class SeparableConvs(FrameLayer):
             "stages": self.stages,
             "affine": self.affine,
         }
+
+
+@functools.cache
+def _kernel_dilates(dtype):
+    """Whether TensorFlow's kernel dilates here: oneDNN's does, not for all."""
+    with tf.init_scope():
+        try:
+            tf.raw_ops.DepthwiseConv2dNative(
+                input=tf.zeros((1, 3, 3, 1), dtype),
+                filter=tf.zeros((3, 3, 1, 1), dtype),
+                strides=(1, 1, 1, 1),
+                padding="SAME",
+                dilations=(1, 2, 2, 1),
+            )
+        except tf.errors.OpError:
+            return False
+    return True
