@@ -136,6 +136,24 @@ class CellNetwork(keras.Model):
                     f"`{name}` must be a positive integer. Received: "
                     f"{name}={value}"
                 )
+        for name in ("num_cells", "num_recurrent_cells"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(
+                    f"`{name}` must be an integer of 0 or more. Received: "
+                    f"{name}={value}"
+                )
+        for name in ("dropout", "cell_dropout", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be a rate in [0, 1). Received: "
+                    f"{name}={getattr(self, name)}"
+                )
+        if self.auxiliary_weight < 0:
+            raise ValueError(
+                "`auxiliary_weight` must be 0 or more. Received: "
+                f"auxiliary_weight={self.auxiliary_weight}"
+            )
         choices = {
             "stem_strides": (1, 2),
             "frequency_pooling": ("mean", "projection"),
@@ -210,8 +228,9 @@ class CellNetwork(keras.Model):
             if kind == "reduce":
                 filters *= 2
                 frequency = -(-frequency // 2)
-            (before, before_frequency), (last, last_frequency) = outputs
-            if before_frequency != last_frequency:
+            (before, _), (last, _) = outputs
+            # Not by the frequencies, of which one cannot be halved.
+            if i - 1 in self.reductions:
                 first = FactorizedReduce(
                     filters, affine=affine, name=f"cell_{i}_preprocess_0"
                 )
