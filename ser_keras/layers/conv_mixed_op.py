@@ -1,11 +1,13 @@
 """Mixed operations of a CNN cell: all edges that leave one state."""
 
+import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.genotype import CNN_OPERATIONS
 from ser_keras.layers.factorized_reduce import FactorizedReduce
 from ser_keras.layers.masking import FrameLayer
+from ser_keras.layers.masking import mask_factor
 from ser_keras.layers.masking import zero_padding
 from ser_keras.layers.pool_norm import PoolNorm
 from ser_keras.layers.primitives import build_primitive
@@ -130,8 +132,10 @@ class ConvMixedOp(FrameLayer):
                 copies_of[count] = tf.concat([inputs] * count, -1)
             return copies_of[count]
 
+        columns = self._columns(weights)
+        factor = mask_factor(out_mask, inputs)
         shared = self._shared_maps(inputs, mask, out_mask, training)
-        self._add_shared(whole, terms, shared, weights)
+        self._add_shared(whole, terms, shared, weights, columns)
         stacked = dict(self.convolutions)
         if self.reduce is not None:
             stacked["skip_connect"] = self.reduce
@@ -139,8 +143,8 @@ class ConvMixedOp(FrameLayer):
             copies = 1 if op == "skip_connect" else layer.num_edges
             output = layer(
                 tiled(copies),
-                weights=self._weights_of(op, weights),
-                mask=out_mask,
+                weights=columns.get(op),
+                mask=out_mask if op == "skip_connect" else factor,
                 training=training,
             )
             add(op, output)
@@ -168,12 +172,12 @@ class ConvMixedOp(FrameLayer):
             shared["skip_connect"] = x
         return shared
 
-    def _add_shared(self, whole, terms, shared, weights):
+    def _add_shared(self, whole, terms, shared, weights, columns):
         if weights is not None and all(
             op in names for op in shared for names in self.candidates
         ):
             if shared:
-                whole.append(self._mix_shared(shared, weights))
+                whole.append(self._mix_shared(shared, columns))
             return
         for edge, names in enumerate(self.candidates):
             for op in names:
@@ -184,12 +188,12 @@ class ConvMixedOp(FrameLayer):
                     term = term * self._weight(weights, edge, op)
                 terms[edge].append(term)
 
-    def _mix_shared(self, shared, weights):
+    def _mix_shared(self, shared, columns):
         """All edges' mixtures of the shared maps, as one 1x1 convolution."""
-        weights = tf.stack([self._weights_of(op, weights) for op in shared])
+        weights = tf.stack([columns[op] for op in shared])
         kernel = tf.reshape(
-            weights[:, None, :, None]
-            * tf.eye(self.filters, dtype=weights.dtype)[:, None, :],
+            tf.reshape(weights, (len(shared), 1, -1, 1))
+            * tf.constant(np.eye(self.filters)[:, None, :], weights.dtype),
             (1, 1, len(shared) * self.filters, -1),
         )
         maps = tf.concat(list(shared.values()), -1)
@@ -198,16 +202,20 @@ class ConvMixedOp(FrameLayer):
     def _weight(self, weights, edge, op):
         return weights[edge][self.candidates[edge].index(op)]
 
-    def _weights_of(self, op, weights):
-        """The mixing weights of one operation on the edges that have it."""
+    def _columns(self, weights):
+        """For each operation, its weights on the edges that have it."""
         if weights is None:
-            return None
-        if all(names == self.candidates[0] for names in self.candidates):
-            position = self.candidates[0].index(op)
-            return tf.stack(weights)[:, position]
-        return tf.stack(
-            [self._weight(weights, edge, op) for edge in self._edges_of(op)]
-        )
+            return {}
+        names = self.candidates[0]
+        if all(other == names for other in self.candidates):
+            columns = tf.unstack(tf.stack(weights), axis=1)
+            return dict(zip(names, columns, strict=True))
+        return {
+            op: tf.stack(
+                [self._weight(weights, edge, op) for edge in self._edges_of(op)]
+            )
+            for op in dict.fromkeys(sum(self.candidates, []))
+        }
 
     def get_candidate(self, edge: int, op: str) -> dict:
         """The weights of one candidate, by name: empty where it has none."""

@@ -47,5 +47,19 @@ def zero_padding(x, mask):
     """Sets frames outside the mask to zero; `mask=None` changes nothing."""
     if mask is None:
         return x
-    shape = tf.concat([tf.shape(mask), [1] * (x.shape.rank - 2)], 0)
-    return x * tf.cast(tf.reshape(mask, shape), x.dtype)
+    if mask.dtype == tf.bool:
+        mask = mask_factor(mask, x)
+    return x * mask
+
+
+def mask_factor(mask, x):
+    """The mask as a factor of `x`, for `zero_padding` of several like it."""
+    if mask is None:
+        return None
+    # With one unknown size at most a reshape needs no arithmetic of shapes.
+    sizes = [mask.shape[0], mask.shape[1]]
+    if None in sizes:
+        sizes = [tf.shape(mask)[0], sizes[1] or -1]
+    return tf.reshape(
+        tf.cast(mask, x.dtype), [*sizes, *[1] * (x.shape.rank - 2)]
+    )

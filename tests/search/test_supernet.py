@@ -1,0 +1,257 @@
+"""The bilevel search step as `fit` runs it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ser_keras as ser
+from ser_keras.distribution import strategy
+from ser_keras.search.schedules import DelayedStart
+
+CNN = ("max_pool_3x3", "skip_connect", "sep_conv_3x3", "none")
+RECURRENT = ("rnn_1", "lstm_1", "skip_connect", "none")
+
+
+def make_supernet(cnn=CNN, recurrent=RECURRENT, **arguments):
+    space = ser.SearchSpace(cnn, recurrent, num_nodes=1)
+    return ser.SuperNet(
+        space,
+        (16, 8, 1),
+        3,
+        seed=1,
+        filters=2,
+        num_cells=3 if cnn else 0,
+        num_recurrent_cells=1 if recurrent else 0,
+        recurrent_filters=4,
+        **arguments,
+    )
+
+
+def halves(steps=3, batch=4):
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(2):
+        x = rng.normal(size=(steps * batch, 16, 8, 1)).astype("float32")
+        x[::3, 11:] = 0
+        y = rng.integers(0, 3, steps * batch).astype("int32")
+        parts.append(
+            tf.data.Dataset.from_tensor_slices((x, y)).batch(
+                batch, drop_remainder=True
+            )
+        )
+    return ser.bilevel(*parts)
+
+
+def state(supernet):
+    variables = [
+        *supernet.variables,
+        *supernet.optimizer.variables,
+        *supernet.architecture_optimizer.variables,
+    ]
+    # Keras does not save the seeds of random layers (`fit_resumable` does).
+    return [v.numpy() for v in variables if "seed_generator" not in v.path]
+
+
+def assert_same(first, second, **tolerance):
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_alphas_are_no_trainable_variables():
+    supernet = make_supernet()
+    alphas = {id(a) for a in supernet.architecture.alphas.values()}
+    assert len(alphas) == 3
+    assert not alphas & {id(v) for v in supernet.trainable_variables}
+    assert alphas < {id(v) for v in supernet.variables}
+    trained = [v.path for v in supernet.trainable_variables]
+    assert trained == [v.path for v in supernet.network.trainable_variables]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_step_moves_both(order):
+    supernet = make_supernet()
+    supernet.compile(order=order)
+    alphas = [a.numpy() for a in supernet.architecture.alphas.values()]
+    weights = [v.numpy() for v in supernet.trainable_variables]
+    history = supernet.fit(halves(1), verbose=0).history
+    assert set(history) == {"loss", "architecture_loss"}
+    for before, after in zip(
+        alphas, supernet.architecture.alphas.values(), strict=True
+    ):
+        # Adam's first step is its learning rate, whatever the gradient.
+        moved = np.abs(after.numpy() - before)
+        assert 2e-4 < moved.max() < 4e-4
+    moved = [
+        np.abs(after.numpy() - before).max() > 0
+        for before, after in zip(
+            weights, supernet.trainable_variables, strict=True
+        )
+    ]
+    assert all(moved)
+
+
+def test_first_step_of_weights_is_clipped_sgd():
+    supernet = make_supernet()
+    supernet.compile(
+        keras.optimizers.SGD(0.5),
+        architecture_optimizer=keras.optimizers.SGD(0.0),
+        clip_norm=0.01,
+        weight_decay=0.1,
+    )
+    (x, y), _ = next(iter(halves(1)))
+    twin = make_supernet()
+    twin.set_weights(supernet.get_weights())
+    with tf.GradientTape() as tape:
+        value = keras.losses.sparse_categorical_crossentropy(
+            y, twin(x, training=True), from_logits=True
+        )
+        value = tf.reduce_mean(value)
+    weights = [v.value for v in twin.trainable_variables]
+    slopes = [
+        g + 0.1 * w
+        for g, w in zip(tape.gradient(value, weights), weights, strict=True)
+    ]
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in slopes))
+    assert norm > 0.01
+    expected = [
+        w - 0.5 * 0.01 / norm * g for w, g in zip(weights, slopes, strict=True)
+    ]
+    history = supernet.fit(halves(1), verbose=0).history
+    np.testing.assert_allclose(history["loss"], [value], rtol=1e-5)
+    assert_same(
+        [v.numpy() for v in supernet.trainable_variables],
+        expected,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_alphas_stand_still_during_warm_up():
+    supernet = make_supernet()
+    supernet.compile(
+        architecture_optimizer=keras.optimizers.Adam(DelayedStart(0.1, 3)),
+    )
+    before = supernet.alphas()
+    supernet.fit(halves(3), verbose=0)
+    assert supernet.alphas() == before
+    supernet.fit(halves(1), verbose=0)
+    assert supernet.alphas() != before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.zeros((4, 16, 8, 1), "float32"),
+        tf.data.Dataset.from_tensors((np.zeros((4, 16, 8, 1)), [0] * 4)),
+    ],
+)
+def test_fit_explains_what_data_it_needs(data):
+    supernet = make_supernet(cnn=())
+    supernet.compile()
+    with pytest.raises(ValueError, match="bilevel"):
+        supernet.fit(data)
+
+
+def test_wrong_order_and_float16_are_refused():
+    supernet = make_supernet(cnn=())
+    with pytest.raises(ValueError, match="`order` must be 1 or 2"):
+        supernet.compile(order=3)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(ValueError, match="mixed_bfloat16"):
+            supernet.compile()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_metrics_are_of_the_weight_half():
+    supernet = make_supernet(cnn=())
+    supernet.compile(metrics=[ser.UnweightedAverageRecall(3)])
+    dataset = halves(2)
+    logs = supernet.fit(dataset, verbose=0).history
+    assert set(logs) == {"loss", "architecture_loss", "uar"}
+    data = dataset.map(lambda weights, architecture: weights)
+    logs = supernet.evaluate(data, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "uar"}
+    y = np.concatenate([y for _, y in data])
+    predicted = supernet.predict(data, verbose=0).argmax(-1)
+    recalls = [np.mean(predicted[y == c] == c) for c in range(3)]
+    np.testing.assert_allclose(logs["uar"], np.mean(recalls), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_saved_and_loaded_search_goes_on_identically(tmp_path):
+    supernet = make_supernet()
+    supernet.compile(
+        keras.optimizers.SGD(DelayedStart(0.1, 1), momentum=0.9),
+        order=2,
+        clip_norm=1.0,
+        weight_decay=0.01,
+        architecture_decay=0.1,
+    )
+    supernet.fit(halves(2), verbose=0)
+    supernet.save(tmp_path / "search.keras")
+    loaded = keras.saving.load_model(tmp_path / "search.keras")
+    x = next(iter(halves(1)))[0][0]
+    np.testing.assert_array_equal(loaded(x), supernet(x))
+    assert loaded.order == 2
+    assert loaded.clip_norm == 1.0
+    assert loaded.weight_decay == 0.01
+    assert loaded.architecture_decay == 0.1
+    assert loaded.derive() == supernet.derive()
+    supernet.reset_metrics()
+    loaded.reset_metrics()
+    assert_same(state(loaded), state(supernet), rtol=0)
+    assert loaded.optimizer.iterations.numpy() == 2
+    assert loaded.architecture_optimizer.iterations.numpy() == 2
+    for model in (supernet, loaded):
+        model.fit(halves(2), verbose=0)
+    assert_same(state(loaded), state(supernet), rtol=1e-6, atol=1e-7)
+
+
+def search(scope, order, arguments=None, **compile_arguments):
+    keras.utils.set_random_seed(0)
+    with scope:
+        supernet = make_supernet(**(arguments or {}))
+        supernet.compile(
+            keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.optimizers.SGD(0.5),
+            order=order,
+            clip_norm=1.0,
+            metrics=[ser.UnweightedAverageRecall(3)],
+            **compile_arguments,
+        )
+    start = state(supernet)
+    history = supernet.fit(halves(3), verbose=0).history
+    return supernet, start, history
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_two_replicas_search_like_one(order):
+    one, start, logs = search(strategy("none").scope(), order)
+    two, same, other_logs = search(strategy("mirrored").scope(), order)
+    assert strategy("mirrored").num_replicas_in_sync == 2
+    assert_same(start, same, rtol=0)
+    for a, b in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(
+            np.array(a.value), np.array(b.value), atol=1e-5, err_msg=a.path
+        )
+        copies = getattr(b.value, "values", [b.value])
+        for copy in copies:
+            np.testing.assert_array_equal(copies[0], copy, err_msg=b.path)
+    for name in logs:
+        np.testing.assert_allclose(logs[name], other_logs[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"recurrent": ()}, {"cnn": ()}], ids=["cnn", "recurrent"]
+)
+def test_compiled_by_xla(arguments):
+    scope = strategy("none").scope
+    plain, _, _ = search(scope(), 1, arguments, jit_compile=False)
+    compiled, _, _ = search(scope(), 1, arguments, jit_compile=True)
+    for a, b in zip(plain.weights, compiled.weights, strict=True):
+        np.testing.assert_allclose(
+            a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5, err_msg=a.path
+        )
