@@ -35,8 +35,17 @@ class Fold:
 
 
 def check_disjoint(first, second):
-    """Raises `SpeakerOverlapError` if two manifests share a speaker."""
-    shared = sorted(set(first.speakers) & set(second.speakers))
+    """Raises `SpeakerOverlapError` if two manifests share a speaker.
+
+    Speakers of two known corpora are different people, whatever they are
+    called: there is a speaker 03 in EMO-DB and another one in RAVDESS.
+    """
+    known = {u.corpus for part in (first, second) for u in part}
+    named = [
+        {(None if None in known else u.corpus, u.speaker) for u in part}
+        for part in (first, second)
+    ]
+    shared = sorted(speaker for _, speaker in named[0] & named[1])
     if shared:
         raise SpeakerOverlapError(
             "The two parts must have different speakers, or the score says "
