@@ -315,7 +315,7 @@ class CellNetwork(keras.Model):
             states, masks, auxiliary = self._run_cnn(x, mask, weights, training)
         states, mask = self._over_time(states, masks)
         for i, cell in enumerate(self.recurrent_cells or [None]):
-            states = [
+            inputs = [
                 zero_padding(projection(state), mask)
                 for projection, state in zip(
                     self.sequence_preprocess[2 * i : 2 * i + 2],
@@ -324,9 +324,9 @@ class CellNetwork(keras.Model):
                 )
             ]
             if cell is None:
-                return states[0] + states[1], mask, auxiliary
+                return inputs[0] + inputs[1], mask, auxiliary
             output = cell(
-                *states,
+                *inputs,
                 weights=weights.get("recurrent"),
                 mask=mask,
                 training=training,
