@@ -37,9 +37,12 @@ class AttentionPooling(FrameLayer):
         self.units = units
 
     def build(self, input_shape):
-        self.hidden = keras.layers.Dense(self.units, activation="tanh")
+        # Named, because weights are inherited by name.
+        self.hidden = keras.layers.Dense(
+            self.units, activation="tanh", name="hidden"
+        )
         self.hidden.build(input_shape)
-        self.score = keras.layers.Dense(1, use_bias=False)
+        self.score = keras.layers.Dense(1, use_bias=False, name="score")
         self.score.build((*input_shape[:-1], self.units))
 
     def call(self, inputs, mask=None):

@@ -83,7 +83,10 @@ def _copy_layer(old, new):
     values = {_relative(old, w): w.numpy() for w in old.weights}
     for weight in new.weights:
         name = _relative(new, weight)
-        if name in values:
+        if name not in values:
+            if name.rsplit("/", 1)[-1] not in ("gamma", "beta"):
+                raise ValueError(f"The supernet has no weight {name!r}.")
+        else:
             if values[name].shape != tuple(weight.shape):
                 raise ValueError(
                     f"`{name}` has the shape {tuple(weight.shape)} in the "
