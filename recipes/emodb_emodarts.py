@@ -51,4 +51,4 @@ def main(config: Config):
 
 
 if __name__ == "__main__":
-    main(ser.cli.parse(Config))
+    ser.cli.run(main, Config)

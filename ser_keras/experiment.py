@@ -85,6 +85,8 @@ class EmoDARTSConfig:
     """Learning rate of the architecture parameters, by Adam."""
     filters: int = 16
     """Channels of the derived network's first cell."""
+    num_nodes: int = 4
+    """Nodes of a cell."""
     num_cells: int = 4
     """CNN cells."""
     num_recurrent_cells: int = 1
@@ -136,6 +138,7 @@ class EmoDARTSConfig:
                 "search_batch_size": 4,
                 "search_filters": 4,
                 "filters": 4,
+                "num_nodes": 2,
                 "num_cells": 3,
                 "recurrent_filters": 8,
                 "train_epochs": 1,
@@ -218,21 +221,28 @@ def run_emodarts(
         learning_rate=config.learning_rate,
         augment=augmentation(),
     )
-    result = write_report(run, outcome)
-    export_dir = config.export_dir or str(
-        pathlib.Path("saved_models") / run.path.name
-    )
-    exported = export_serving(
-        outcome.network,
-        export_dir,
-        labels=features.manifest.labels,
-        frontend=frontend,
-        normalization=normalization,
-    )
-    result["saved_model"] = str(exported)
-    run.write_json("result.json", result)
+    exported = _export(config, run, outcome.network, features, frontend)
+    result = write_report(run, outcome, saved_model=exported)
     print(f"results in {run.path}, SavedModel in {exported}")
     return result
+
+
+def _export(config, run, network, features, frontend) -> str:
+    """Exports once: a finished run that is run again keeps its version."""
+    earlier = (run.read_json("result.json") or {}).get("saved_model")
+    if earlier and pathlib.Path(earlier).exists():
+        return earlier
+    _, normalization = front_end(config)
+    default = pathlib.Path("saved_models") / run.path.name
+    return str(
+        export_serving(
+            network,
+            config.export_dir or default,
+            labels=features.manifest.labels,
+            frontend=frontend,
+            normalization=normalization,
+        )
+    )
 
 
 def search(
@@ -244,7 +254,7 @@ def search(
     keras.utils.set_random_seed(config.seed)
     frontend, _ = front_end(config)
     supernet = SuperNet(
-        SearchSpace.emodarts(config.sequence),
+        SearchSpace.emodarts(config.sequence, num_nodes=config.num_nodes),
         input_shape=(None, features.num_features, 1),
         num_classes=len(manifest.labels),
         seed=config.seed,

@@ -42,7 +42,12 @@ def parse(config_class, argv=None):
     Config(labels=('fear', 'calm'), smoke=True)
     """
     doc = docstring_parser.parse_from_object(config_class)
-    helps = {param.arg_name: param.description for param in doc.params}
+    helps = {
+        param.arg_name: param.description
+        for owner in reversed(config_class.__mro__)
+        if dataclasses.is_dataclass(owner)
+        for param in docstring_parser.parse_from_object(owner).params
+    }
     hints = typing.get_type_hints(config_class)
     parser = jsonargparse.ArgumentParser(description=_prose(doc))
     parser.add_argument(
@@ -70,6 +75,31 @@ def parse(config_class, argv=None):
         return config_class(**values)
     except ValueError as error:
         parser.error(str(error))
+
+
+def run(main, config_class, argv=None):
+    """A program: parses the command line and calls `main` with the result.
+
+    What a user can mend (bad input, files that are not there) is one message
+    on stderr and exit status 1, without a traceback; `python -X dev` shows
+    that, too.
+
+    Args:
+        main: Function of a configuration.
+        config_class: See `parse`.
+        argv: Arguments without the program's name. Default: `sys.argv[1:]`.
+
+    Raises:
+        SystemExit: With status 1 after bad input; see also `parse`.
+    """
+    config = parse(config_class, argv)
+    try:
+        main(config)
+    except (ValueError, OSError) as error:
+        if sys.flags.dev_mode:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def save(config, path):

@@ -12,12 +12,13 @@ from ser_keras.genotype import Genotype
 from ser_keras.search.callbacks import read_rows
 
 
-def write_report(run: RunFolder, outcome: CrossValidation) -> dict:
+def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
     """Writes `result.json` and the pictures of a run and of its folds.
 
     Args:
         run: The run's folder.
         outcome: What `cross_validate` returned.
+        **entries: Further entries of `result.json`.
 
     Returns:
         What `result.json` holds.
@@ -28,13 +29,15 @@ def write_report(run: RunFolder, outcome: CrossValidation) -> dict:
     plot_confusion(outcome.scores, run.path / "confusion.png")
     result = {
         "scores": outcome.scores.to_dict(),
-        "uar_interval_95": _interval(outcome.predictions),
+        # By bootstrap over speakers; null with a single one.
+        "uar_interval_95": confidence_interval(outcome.predictions),
         "folds": {
             name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
             for name, scores in outcome.fold_scores.items()
         },
         "seed": run.config.get("seed"),
         "versions": package_versions(),
+        **entries,
     }
     run.write_json("result.json", result)
     return result
@@ -64,10 +67,3 @@ def _history(rows):
         }
         for kind in rows[0]["alphas"]
     }
-
-
-def _interval(predictions):
-    """By bootstrap over speakers; none with a single speaker."""
-    if len(set(predictions.speakers)) < 2:
-        return None
-    return list(confidence_interval(predictions))

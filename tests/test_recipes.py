@@ -1,0 +1,137 @@
+"""Every recipe, tiny, as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import ser_keras as ser
+
+FILES = (
+    "config.json",
+    "result.json",
+    "predictions.csv",
+    "confusion.png",
+    "skipped.json",
+)
+FOLD_FILES = (
+    "alphas.png",
+    "architecture.jsonl",
+    "cells.png",
+    "genotype.json",
+    "network.keras",
+    "predictions.csv",
+    "search_curves.png",
+    "search_metrics.jsonl",
+    "train_curves.png",
+    "train_metrics.jsonl",
+)
+
+
+def run(recipe, folder, repository, *flags):
+    process = subprocess.run(
+        [
+            sys.executable,
+            str(repository / "recipes" / recipe),
+            "--smoke",
+            *("--output-dir", "results/run"),
+            *flags,
+        ],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return process
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, repository):
+    """A folder in which each recipe has run once, and what it printed."""
+    folders = {}
+
+    def run_once(recipe, *flags):
+        if recipe not in folders:
+            folder = tmp_path_factory.mktemp(recipe.removesuffix(".py"))
+            process = run(recipe, folder, repository, *flags)
+            assert process.returncode == 0, process.stderr[-4000:]
+            folders[recipe] = folder, process.stdout
+        return folders[recipe]
+
+    return run_once
+
+
+@pytest.mark.parametrize("recipe", ["iemocap_emodarts.py", "emodb_emodarts.py"])
+def test_recipe_leaves_all_it_promises(finished, recipe):
+    folder, output = finished(recipe)
+    assert "SYNTHETIC" in output
+    run_folder = folder / "results" / "run"
+    for name in FILES:
+        assert (run_folder / name).stat().st_size, name
+    (fold,) = (run_folder / "folds").iterdir()
+    for name in FOLD_FILES:
+        assert (fold / name).stat().st_size, name
+    result = json.loads((run_folder / "result.json").read_text())
+    assert 0 <= result["scores"]["uar"] <= 1
+    genotype = ser.Genotype.load(fold / "genotype.json")
+    space = ser.SearchSpace.emodarts("lstm", num_nodes=2)
+    assert space.contains(genotype)
+    predictions = (run_folder / "predictions.csv").read_text().splitlines()
+    assert len(predictions) == result["scores"]["n"] + 1
+    assert (folder / "saved_models/run/1/saved_model.pb").exists()
+
+
+def test_saved_model_equals_keras_on_a_wav(finished):
+    folder, _ = finished("iemocap_emodarts.py")
+    wav = sorted((folder / ".cache").rglob("*.wav"))[0]
+    waveform, rate = soundfile.read(wav, dtype="float32")
+    (fold,) = (folder / "results/run/folds").iterdir()
+    config = ser.EmoDARTSConfig(smoke=True).resolved()
+    frontend, normalization = ser.experiment.front_end(config)
+    network = ser.load_model(fold / "network.keras")
+    model = ser.with_frontend(network, frontend, normalization)
+    expected = model(waveform[None])["probabilities"]
+    served = ser.load_serving(folder / "saved_models/run")
+    assert rate == 16000
+    np.testing.assert_allclose(
+        served([waveform])["probabilities"], expected, atol=1e-5
+    )
+
+
+def test_finished_run_is_not_trained_again(finished, repository):
+    folder, _ = finished("iemocap_emodarts.py")
+    before = (folder / "results/run/predictions.csv").read_text()
+    process = run("iemocap_emodarts.py", folder, repository)
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert "s/epoch" not in process.stdout
+    assert (folder / "results/run/predictions.csv").read_text() == before
+
+
+def test_other_configuration_is_refused(finished, repository):
+    folder, _ = finished("iemocap_emodarts.py")
+    process = run("iemocap_emodarts.py", folder, repository, "--seed", "5")
+    assert process.returncode != 0
+    assert "seed" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data-dir", "nowhere"], "nowhere"),
+        (["--fold", "9"], "fold"),
+        (["--genotype", "missing.json"], "missing.json"),
+        (["--train-epochs", "0"], "train_epochs"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, repository, flags, message):
+    process = run("iemocap_emodarts.py", tmp_path, repository, *flags)
+    assert process.returncode != 0
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
