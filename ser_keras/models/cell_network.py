@@ -14,6 +14,7 @@ from ser_keras.layers.masking import frame_mask
 from ser_keras.layers.masking import zero_padding
 from ser_keras.layers.relu_conv_norm import ReLUConvNorm
 from ser_keras.layers.sequence_projection import SequenceProjection
+from ser_keras.models.cell_arguments import check_arguments
 from ser_keras.search_space import SearchSpace
 
 
@@ -115,71 +116,8 @@ class CellNetwork(keras.Model):
         self.auxiliary_weight = auxiliary_weight
         self.shared_stacks = shared_stacks
         self.masking = masking
-        self._check_arguments()
+        check_arguments(self)
         self.build((None, *self.feature_shape))
-
-    def _check_arguments(self):
-        if not isinstance(self.architecture, Genotype | SearchSpace):
-            raise ValueError(
-                "`architecture` must be a Genotype or a SearchSpace. "
-                f"Received: architecture={self.architecture!r}"
-            )
-        if len(self.feature_shape) != 3 or self.feature_shape[1] is None:
-            raise ValueError(
-                "`input_shape` must be (time, features, 1) with a known "
-                f"number of features. Received: {self.feature_shape}"
-            )
-        for name in ("num_classes", "filters", "recurrent_filters"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. Received: "
-                    f"{name}={value}"
-                )
-        for name in ("num_cells", "num_recurrent_cells"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"`{name}` must be an integer of 0 or more. Received: "
-                    f"{name}={value}"
-                )
-        for name in ("dropout", "cell_dropout", "drop_path_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be a rate in [0, 1). Received: "
-                    f"{name}={getattr(self, name)}"
-                )
-        if self.auxiliary_weight < 0:
-            raise ValueError(
-                "`auxiliary_weight` must be 0 or more. Received: "
-                f"auxiliary_weight={self.auxiliary_weight}"
-            )
-        choices = {
-            "stem_strides": (1, 2),
-            "frequency_pooling": ("mean", "projection"),
-            "pooling": ("attention", "mean"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"`{name}` must be one of {allowed}. Received: "
-                    f"{name}={getattr(self, name)!r}"
-                )
-        cells = {
-            "normal": self.num_cells,
-            "recurrent": self.num_recurrent_cells,
-        }
-        for kind, count in cells.items():
-            if bool(count) != bool(self.architecture.edges(kind)):
-                raise ValueError(
-                    f"The architecture has {'no' if count else 'a'} {kind!r} "
-                    f"cell, but the network is to have {count} of them."
-                )
-        if self.num_cells in (1, 2):
-            raise ValueError(
-                "`num_cells` must be 0 or at least 3 (two of them reduce). "
-                f"Received: num_cells={self.num_cells}"
-            )
 
     def build(self, input_shape):
         time, features, channels = self.feature_shape

@@ -290,6 +290,26 @@ def test_a_network_without_a_cell_of_its_genotype_raises():
         CellNetwork(pure, SHAPE, **SMALL)
 
 
+def test_the_published_size():
+    """Its LSTM subset: 14 edges with 1 + 2 + 3 + 4 layers in each of 4 cells.
+
+    The papers count 74.0 M, with PyTorch's second bias.
+    """
+    network = CellNetwork(
+        SearchSpace.emodarts("lstm"),
+        (128, 128, 1),
+        num_classes=4,
+        filters=8,
+        num_cells=4,
+        num_recurrent_cells=4,
+        recurrent_filters=128,
+    )
+    layer = 4 * 128 * (128 + 128 + 1)
+    counts = [cell.count_params() for cell in network.recurrent_cells]
+    assert counts == [14 * 10 * layer] * 4
+    assert [cell.filters for cell in network.cells] == [8, 16, 32, 32]
+
+
 def test_alphas_are_no_trainable_weights():
     weights = ArchitectureWeights({"normal": [5, 8]}, seed=3)
     assert not weights.trainable_variables
