@@ -96,7 +96,7 @@ class CellGenotype:
 
     Args:
         edges: The cell's edges, each running from an earlier to a later state.
-        concat: States that make up the output.
+        concat: Nodes that make up the output.
 
     Raises:
         ValueError: An edge runs backwards, a node has no incoming edge, or an
@@ -126,9 +126,13 @@ class CellGenotype:
         missing = set(range(2, self.num_nodes + 2)) - {t for _, t in pairs}
         if missing:
             raise ValueError(f"Nodes without an incoming edge: {missing}")
-        if not set(self.concat) <= set(range(self.num_nodes + 2)):
+        nodes = set(range(2, self.num_nodes + 2))
+        if not set(self.concat) <= nodes or len(set(self.concat)) < len(
+            self.concat
+        ):
             raise ValueError(
-                f"`concat` names states that do not exist: {self.concat}"
+                f"`concat` must name nodes of the cell, each once, of {nodes}. "
+                f"Received: concat={self.concat}"
             )
 
     @property

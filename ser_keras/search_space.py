@@ -43,7 +43,6 @@ class SearchSpace:
         ValueError: An unknown candidate, or no candidate but `"none"`.
 
     Example:
-
     >>> space = SearchSpace.emodarts("lstm", num_nodes=2)
     >>> space.num_edges("normal"), space.num_edges("recurrent")
     (5, 5)
@@ -93,7 +92,7 @@ class SearchSpace:
 
     @classmethod
     def emodarts(cls, sequence="all", **kwargs) -> "SearchSpace":
-        """emoDARTS' space: the DARTS CNN and a sequential network, jointly.
+        """EmoDARTS' space: the DARTS CNN and a sequential network, jointly.
 
         Args:
             sequence: `"all"`, `"lstm"`, `"lstm_att"`, `"rnn"` or `"rnn_att"`.

@@ -87,7 +87,7 @@ def test_edges_and_counts():
         ([Edge(-1, 2, "none")], [2], "earlier state"),
         ([Edge(0, 2, "none"), Edge(0, 2, "rnn_1")], [2], "twice"),
         ([Edge(0, 3, "none")], [3], "without an incoming edge"),
-        ([Edge(0, 2, "none")], [3], "do not exist"),
+        ([Edge(0, 2, "none")], [3], "each once"),
     ],
 )
 def test_impossible_cells_raise(edges, concat, message):

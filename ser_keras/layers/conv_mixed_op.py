@@ -108,6 +108,11 @@ class ConvMixedOp(FrameLayer):
         return [e for e, names in enumerate(self.candidates) if op in names]
 
     def call(self, inputs, weights=None, mask=None, training=None):
+        if weights is None and any(len(n) > 1 for n in self.candidates):
+            raise ValueError(
+                "`weights` must be given where an edge has several "
+                f"candidates. Received: weights=None, with {self.candidates}"
+            )
         out_mask = mask
         if mask is not None and self.strides == 2:
             out_mask = mask[:, ::2]
@@ -268,9 +273,9 @@ class ConvMixedOp(FrameLayer):
 
 
 def _call_user_layer(layer, inputs, mask, training):
-    """Passes `mask` and `training` to layers that know them."""
+    """Passes `training`, and `mask` to layers that do something with it."""
     arguments = {}
-    if layer._call_has_mask_arg:
+    if layer._call_has_mask_arg and layer.supports_masking:
         arguments["mask"] = mask
     if layer._call_has_training_arg:
         arguments["training"] = training
