@@ -149,7 +149,7 @@ class RecurrentMixedOp(FrameLayer):
                 "`weights` must be given when an edge has several candidates. "
                 f"Received: candidates={self.candidates}"
             )
-        x = tf.transpose(inputs, [1, 0, 2])
+        x = tf.transpose(inputs, [1, 0, 2])[None]
         lengths = None
         if mask is not None:
             lengths = tf.reduce_sum(tf.cast(mask, "int32"), 1)
@@ -163,29 +163,26 @@ class RecurrentMixedOp(FrameLayer):
                 tf.identity(inputs),
                 **{k: v for k, v in offered.items() if k in accepted},
             )
-            terms.append(tf.transpose(output, [1, 0, 2])[:, None])
+            terms.append(tf.transpose(output, [1, 0, 2])[None])
             keys.append((key[0], key[1]))
         if any("skip_connect" in names for names in self.candidates):
-            terms.append(x[:, None])
+            terms.append(x)
             keys.append("skip_connect")
         if not terms:
             return [None] * len(self.candidates)
         edges = [e for e, n in enumerate(self.candidates) if n != ["none"]]
         if weights is None:
-            singles = [x for term in terms for x in tf.unstack(term, axis=1)]
+            singles = [x for term in terms for x in tf.unstack(term)]
             mixed = tf.stack([singles[self._column(keys, e, 0)] for e in edges])
-            mixed = tf.transpose(mixed, [0, 2, 1, 3])
         else:
-            every = tf.concat(terms, 1)
-            shape = tf.shape(every)
+            every = tf.concat(terms, 0)
             mixed = tf.matmul(
                 self._mixing_matrix(keys, edges, weights, x.dtype),
-                tf.reshape(every, [shape[0], len(keys), -1]),
+                tf.reshape(every, [len(keys), -1]),
             )
-            mixed = tf.reshape(
-                mixed, [shape[0], len(edges), shape[2], self.filters]
-            )
-            mixed = tf.transpose(mixed, [1, 2, 0, 3])
+            shape = tf.shape(every)
+            mixed = tf.reshape(mixed, [len(edges), shape[1], -1, self.filters])
+        mixed = tf.transpose(mixed, [0, 2, 1, 3])
         if mask is not None:
             mixed = mixed * tf.cast(mask, mixed.dtype)[None, :, :, None]
         outputs = [None] * len(self.candidates)
@@ -202,18 +199,18 @@ class RecurrentMixedOp(FrameLayer):
             terms += self._select(cell, "one", one_way)
             keys += self._finals(cell, "one")
             attended += self._select(cell, "two", [o for o, _ in two_way])
-            lasts += self._select(cell, "two", [s for _, s in two_way], 0)
+            lasts += self._select(cell, "two", [s for _, s in two_way])
             attended_keys += self._finals(cell, "two")
         if self.attention is not None:
             terms.append(
                 self.attention(
-                    tf.concat(attended, 1), tf.concat(lasts, 0), mask=mask
+                    tf.concat(attended, 0), tf.concat(lasts, 0), mask=mask
                 )
             )
             keys += attended_keys
         return terms, keys
 
-    def _select(self, cell, way, outputs, axis=1):
+    def _select(self, cell, way, outputs):
         """Of each depth's units, those that a candidate reads."""
         stacks = self._plans[cell][way]
         selected = []
@@ -224,11 +221,11 @@ class RecurrentMixedOp(FrameLayer):
             elif any(read) and not any(read[sum(read) :]):
                 # The ones that end here come first.
                 ends = [sum(read), len(read) - sum(read)]
-                selected.append(tf.split(output, ends, axis)[0])
+                selected.append(tf.split(output, ends)[0])
             elif any(read):
                 positions = [i for i, wanted in enumerate(read) if wanted]
-                selected.append(tf.gather(output, positions, axis=axis))
-        return [x for x in selected if x.shape[axis]]
+                selected.append(tf.gather(output, positions))
+        return [x for x in selected if x.shape[0]]
 
     def _column(self, keys, edge, position):
         op = self.candidates[edge][position]

@@ -29,23 +29,23 @@ class RecurrentStacks(FrameLayer):
         dropout: Dropout between layers of bidirectional stacks, in training.
 
     Call arguments:
-        x: `(time, batch, filters)`.
+        x: `(1, time, batch, filters)`.
         lengths: Valid frames of each clip, `(batch,)`, or `None` for all.
         training: Whether to drop.
 
     Output shape: two lists with an entry for each depth: outputs of the
-    one-way stacks which are at least that deep, `(time, stacks, batch,
-    filters)`; and `(outputs, last)` of the two-way stacks, `(time, stacks,
+    one-way stacks which are at least that deep, `(stacks, time, batch,
+    filters)`; and `(outputs, last)` of the two-way stacks, `(stacks, time,
     batch, 2 * filters)` and `(stacks, batch, 2 * filters)`, the final state
     of either direction. Padded frames hold arbitrary finite numbers.
 
     Example:
     >>> stacks = RecurrentStacks("lstm", [1, 2, 2], [1], filters=4)
-    >>> one_way, two_way = stacks(np.zeros((7, 5, 4), "float32"))
+    >>> one_way, two_way = stacks(np.zeros((1, 7, 5, 4), "float32"))
     >>> [tuple(x.shape) for x in one_way]
-    [(7, 3, 5, 4), (7, 2, 5, 4)]
+    [(3, 7, 5, 4), (2, 7, 5, 4)]
     >>> [tuple(x.shape) for x in two_way[0]]
-    [(7, 1, 5, 8), (1, 5, 8)]
+    [(1, 7, 5, 8), (1, 5, 8)]
     """
 
     def __init__(
@@ -69,23 +69,18 @@ class RecurrentStacks(FrameLayer):
         self.weights_of_depth = []
         for depth in range(1, max(self.depths + self.two_way_depths) + 1):
             one, two = self.units(depth)
-            shapes = (
-                # The first layers share their input: one matrix product.
-                {"forward": (c, one + two, width), "backward": (c, two, width)}
-                if depth == 1
-                else {
-                    "one_way": (one, c, width),
-                    "two_way": (2 * two, 2 * c, width),
-                }
-            )
+            shapes = {
+                "one_way": (one, c, width),
+                "two_way": (2 * two, c if depth == 1 else 2 * c, width),
+            }
             made = {
                 name: self.add_weight(
                     name=f"kernel_{name}_{depth}",
                     shape=shape,
-                    initializer=_glorot(c if depth == 1 else shape[1], width),
+                    initializer=_glorot(shape[1], width),
                 )
                 for name, shape in shapes.items()
-                if math.prod(shape)
+                if shape[0]
             }
             made["recurrent"] = self.add_weight(
                 name=f"recurrent_kernel_{depth}",
@@ -107,14 +102,15 @@ class RecurrentStacks(FrameLayer):
                 for name, variable in variables.items()
             }
             if depth == 1:
-                inputs = self._project_first(x, lengths, values)
+                below = x, x
             else:
-                inputs = self._project(one_way, two_way, lengths, values)
-            inputs = inputs + values["bias"][:, None]
+                below = one_way[-1], two_way[-1][-1]
+            inputs = self._project(below, lengths, values)
+            inputs = inputs + values["bias"][:, None, None]
             one, two = self.units(depth)
             run = _CELLS[self.cell][0]
-            h = run(inputs, values["recurrent"])
-            single, forward, backward = tf.split(h, [one, two, two], 1)
+            h = run(inputs, values["recurrent"], _compile(inputs, training))
+            single, forward, backward = tf.split(h, [one, two, two])
             one_way.append(single)
             backward_last = recurrence.last_frame(backward, lengths)
             outputs = tf.concat(
@@ -122,7 +118,7 @@ class RecurrentStacks(FrameLayer):
             )
             last = recurrence.last_frame(forward, lengths)
             last = tf.concat([last, backward_last], -1)
-            two_way.append((outputs, last))
+            two_way.append((outputs, last, outputs))
             if training and self.dropout and self.units(depth + 1)[1]:
                 # Dropped for the next layer only, as in `torch.nn.LSTM`.
                 dropped = keras.random.dropout(
@@ -131,38 +127,19 @@ class RecurrentStacks(FrameLayer):
                 two_way[-1] = (outputs, last, dropped)
         return one_way, [entry[:2] for entry in two_way]
 
-    def _project_first(self, x, lengths, values):
-        parts = []
-        for name in ("forward", "backward"):
-            if name not in values:
-                continue
-            if name == "backward":
-                x = recurrence.reverse(x[:, None], lengths)[:, 0]
-            kernel = values[name]
-            units, width = kernel.shape[1:]
-            shape = tf.shape(x)
-            part = tf.matmul(
-                tf.reshape(x, [-1, self.filters]),
-                tf.reshape(kernel, [self.filters, -1]),
-            )
-            part = tf.reshape(part, [shape[0], shape[1], units, width])
-            parts.append(tf.transpose(part, [0, 2, 1, 3]))
-        return tf.concat(parts, 1)
-
-    def _project(self, one_way, two_way, lengths, values):
-        """Gate inputs of the next depth from the last entries' outputs."""
+    def _project(self, below, lengths, values):
+        """Gate inputs of a depth; `below` are outputs of the one before."""
         parts = []
         if "one_way" in values:
             kernel = values["one_way"]
-            below = one_way[-1]
-            parts.append(_each(below[:, -kernel.shape[0] :], kernel))
+            parts.append(_each(_deepest(below[0], kernel.shape[0]), kernel))
         if "two_way" in values:
             kernel = values["two_way"]
-            below = two_way[-1][-1] if len(two_way[-1]) == 3 else two_way[-1][0]
-            below = below[:, -(kernel.shape[0] // 2) :]
-            below = tf.concat([below, recurrence.reverse(below, lengths)], 1)
-            parts.append(_each(below, kernel))
-        return tf.concat(parts, 1)
+            x = _deepest(below[1], kernel.shape[0] // 2)
+            forward, backward = tf.split(kernel, 2)
+            parts.append(_each(x, forward))
+            parts.append(_each(recurrence.reverse(x, lengths), backward))
+        return tf.concat(parts, 0)
 
     def layer_weights(self, stack, layers, two_way=False):
         """Where the weights of one stack are.
@@ -189,14 +166,10 @@ class RecurrentStacks(FrameLayer):
                 unit = position
                 if two_way:
                     unit += one + two * (direction == "backward")
-                if depth > 1 and two_way:
+                if two_way:
                     kernel = made["two_way"], unit - one
-                elif depth > 1:
-                    kernel = made["one_way"], unit
-                elif direction == "backward":
-                    kernel = made["backward"], (slice(None), position)
                 else:
-                    kernel = made["forward"], (slice(None), unit)
+                    kernel = made["one_way"], unit
                 found[prefix + "kernel"] = kernel
                 found[prefix + "recurrent_kernel"] = made["recurrent"], unit
                 found[prefix + "bias"] = made["bias"], unit
@@ -213,13 +186,31 @@ class RecurrentStacks(FrameLayer):
         }
 
 
+def _deepest(x, units):
+    """The last `units` stacks: those that go on; a shared input stays one."""
+    if x.shape[0] in (1, units):
+        return x
+    return tf.split(x, [x.shape[0] - units, units])[1]
+
+
 def _each(x, kernel):
-    """A matrix product for each unit: `(time, units, batch, channels)`."""
+    """A matrix product for each unit: `(units, time, batch, channels)`."""
     shape = tf.shape(x)
     units, channels, width = kernel.shape
-    x = tf.reshape(tf.transpose(x, [1, 0, 2, 3]), [units, -1, channels])
-    x = tf.reshape(tf.matmul(x, kernel), [units, shape[0], shape[2], width])
-    return tf.transpose(x, [1, 0, 2, 3])
+    x = tf.reshape(x, [x.shape[0], -1, channels])
+    y = tf.matmul(x, kernel)
+    return tf.reshape(y, [units, shape[1], shape[2], width])
+
+
+def _compile(inputs, training):
+    """Whether to let XLA compile a recurrence: not in what is exported.
+
+    Loops over a clip or two spend their time between small products; XLA
+    removes that. It compiles again for every shape, hence static ones only.
+    """
+    if not training or tf.executing_eagerly() or None in inputs.shape:
+        return False
+    return inputs.shape[2] <= 4 and inputs.shape[3] >= 64
 
 
 def _glorot(fan_in, fan_out):

@@ -22,16 +22,16 @@ class TemporalAttention(FrameLayer):
         filters: Channels of the output.
 
     Call arguments:
-        outputs: `(time, heads, batch, 2 * filters)`.
+        outputs: `(heads, time, batch, 2 * filters)`.
         last: `(heads, batch, 2 * filters)`.
         mask: `(batch, time)`, true on real frames, or `None`.
 
-    Output shape: `(time, heads, batch, filters)`.
+    Output shape: `(heads, time, batch, filters)`.
 
     Example:
     >>> attention = TemporalAttention(heads=3, filters=4)
-    >>> attention(np.zeros((7, 3, 2, 8), "float32"), np.zeros((3, 2, 8))).shape
-    TensorShape([7, 3, 2, 4])
+    >>> attention(np.zeros((3, 7, 2, 8), "float32"), np.zeros((3, 2, 8))).shape
+    TensorShape([3, 7, 2, 4])
 
     References:
         - emoDARTS, arXiv 2403.14083, `lstm_att_1` ... `rnn_att_2`.
@@ -68,15 +68,14 @@ class TemporalAttention(FrameLayer):
         }
         wide = 2 * self.filters
         shape = tf.shape(outputs)
-        time, batch = shape[0], shape[2]
+        time, batch = shape[1], shape[2]
         # (heads, time * batch, channels): a product for each head.
-        frames = tf.transpose(outputs, [1, 0, 2, 3])
-        frames = tf.reshape(frames, [self.heads, -1, wide])
+        frames = tf.reshape(outputs, [self.heads, -1, wide])
 
         def dense(name, clip):
             # `Dense([clip tiled, frame])`, without tiling.
             kernel = values[f"{name}/kernel"]
-            tops = kernel[:, :wide], kernel[:, wide:]
+            tops = tf.split(kernel, 2, 1)
             of_clip, of_frame = tops if name == "score" else tops[::-1]
             y = tf.matmul(frames, of_frame)
             y = tf.reshape(y, [self.heads, time, batch, wide])
@@ -92,13 +91,11 @@ class TemporalAttention(FrameLayer):
         )
         weights = tf.exp(scores)
         total = tf.reduce_sum(weights, 1)
-        four = tf.reshape(frames, [self.heads, time, batch, wide])
-        context = tf.reduce_sum(weights * four, 1) / total
+        context = tf.reduce_sum(weights * outputs, 1) / total
         y = tf.reshape(dense("combine", context), [self.heads, -1, wide])
         y = tf.matmul(y, values["output/kernel"])
         y = y + values["output/bias"][:, None]
-        y = tf.reshape(y, [self.heads, time, batch, self.filters])
-        return tf.transpose(y, [1, 0, 2, 3])
+        return tf.reshape(y, [self.heads, time, batch, self.filters])
 
     def head_weights(self, head):
         """Dict from names such as `"score/kernel"` to `(variable, index)`."""
