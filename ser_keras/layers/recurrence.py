@@ -79,17 +79,30 @@ def simple_rnn(inputs, recurrent, compiled=False):
 
 
 def _differentiable(inputs, recurrent, forward, backward, compiled):
+    units = inputs.shape[0]
+    sizes = [units]
     if compiled:
-        forward, backward = _in_groups(forward), _in_groups(backward)
+        forward, backward = _COMPILED[forward], _COMPILED[backward]
+        sizes = [_GROUP] * (units // _GROUP) + [units % _GROUP]
+        sizes = [size for size in sizes if size]
 
     # AutoGraph would convert the function below the decorator instead of it.
     @tf.autograph.experimental.do_not_convert
     @tf.custom_gradient
     def run(inputs, recurrent):
-        h, *saved = forward(inputs, recurrent)
+        recurrents = tf.split(recurrent, sizes)
+        groups = [
+            forward(*group)
+            for group in zip(tf.split(inputs, sizes), recurrents, strict=True)
+        ]
+        h = tf.concat([group[0] for group in groups], 0)
 
         def gradient(upstream):
-            (da,) = backward(upstream, recurrent, h, *saved)
+            parts = zip(
+                tf.split(upstream, sizes), recurrents, groups, strict=True
+            )
+            da = [backward(u, r, *saved)[0] for u, r, saved in parts]
+            da = tf.concat(da, 0)
             return da, _weight_gradient(h, da)
 
         return h, gradient
@@ -158,21 +171,6 @@ def _rnn_backward(upstream, recurrent, h):
 
     zero = tf.zeros_like(h[:, 0])
     return _scan(step, (upstream, 1 - h * h), (zero,), (1,), backward=True)
-
-
-def _in_groups(function):
-    """Runs a function compiled, on a few units at a time."""
-
-    def run(*tensors):
-        units = tensors[0].shape[0]
-        sizes = [_GROUP] * (units // _GROUP)
-        if units % _GROUP:
-            sizes.append(units % _GROUP)
-        groups = zip(*[tf.split(x, sizes) for x in tensors], strict=True)
-        outputs = [_COMPILED[function](*group) for group in groups]
-        return [tf.concat(parts, 0) for parts in zip(*outputs, strict=True)]
-
-    return run
 
 
 # One object each, so that a shape is traced and compiled once a process.
