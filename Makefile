@@ -3,6 +3,8 @@
 # make test  set up .venv, then style check, every test and every doctest
 PYTHON ?= python3
 VENV ?= .venv
+# Two processes at most: each test process holds TensorFlow and both cores.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
