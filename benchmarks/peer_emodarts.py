@@ -69,6 +69,9 @@ def search_works(size, recurrent_cells):
         device_ids=[0],
         n_layers_rnn=recurrent_cells,
     )
+    if not recurrent_cells:
+        # Its own code cannot differentiate alphas that nothing uses.
+        model._alphas = [a for a in model._alphas if "rnn" not in a[0]]
     weights_optimizer = torch.optim.SGD(
         model.weights(), XI, momentum=0.9, weight_decay=3e-4
     )

@@ -30,7 +30,9 @@ def plain(z, recurrent):
     "run, gates", [(recurrence.lstm, 4), (recurrence.simple_rnn, 1)]
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla", "compiled"])
+@pytest.mark.parametrize(
+    "mode", ["eager", "graph", "xla", "shared", "compiled"]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_values_and_gradients(run, gates, dtype, mode, batch):
     rng = np.random.default_rng(0)
@@ -49,8 +51,8 @@ def test_values_and_gradients(run, gates, dtype, mode, batch):
     if mode != "eager":
         ours = tf.function(ours, jit_compile=mode == "xla")
     tolerance = 1e-5 if dtype == "float32" else 1e-12
-    if mode == "compiled":
-        run = functools.partial(run, compiled=True)
+    if mode in ("shared", "compiled"):
+        run = functools.partial(run, mode=mode)
     for a, b in zip(ours(run), value_and_gradients(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
@@ -101,11 +103,11 @@ def test_reverse_and_last_frame(lengths):
         np.testing.assert_allclose(last[:, clip], x[:, max(n - 1, 0), clip])
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("mode", ["inline", "shared", "compiled"])
 @pytest.mark.parametrize(
     "run, gates", [(recurrence.lstm, 4), (recurrence.simple_rnn, 1)]
 )
-def test_second_derivatives(run, gates, compiled):
+def test_second_derivatives(run, gates, mode):
     # A nested tape must see through the hand-written gradient, or fail; a
     # wrong number would pass for a search's second-order gradient.
     rng = np.random.default_rng(0)
@@ -123,8 +125,8 @@ def test_second_derivatives(run, gates, compiled):
             total = tf.reduce_sum(first**2)
         return outer.gradient(total, recurrent)
 
-    ours = functools.partial(run, compiled=compiled)
-    if compiled:
+    ours = functools.partial(run, mode=mode)
+    if mode == "compiled":
         with pytest.raises(tf.errors.OpError, match="XLA"):
             second(ours)
         return

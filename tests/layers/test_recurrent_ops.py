@@ -223,7 +223,7 @@ def test_graphs_equal_eager(jit_compile):
 
     def gradients(x, mask):
         with tf.GradientTape() as tape:
-            outputs = mixed(x, weights=weights, mask=mask)
+            outputs = mixed(x, weights=weights, mask=mask, training=True)
             loss = tf.add_n([tf.reduce_sum(y**2) for y in outputs])
         return outputs, tape.gradient(loss, mixed.trainable_variables)
 
@@ -265,7 +265,9 @@ def test_replicas_share_the_weights():
 
     @tf.function
     def run(x):
-        return strategy.run(lambda x: tf.stack(mixed(x)), args=(x,))
+        return strategy.run(
+            lambda x: tf.stack(mixed(x, training=True)), args=(x,)
+        )
 
     for value in strategy.experimental_local_results(run(x)):
         np.testing.assert_allclose(value, tf.stack(mixed(x)), atol=1e-6)
