@@ -17,6 +17,12 @@ class Config(ser.EmoDARTSConfig):
 
     output_dir: str = "results/iemocap_emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
+    search_epochs: int = 10
+    """Epochs of the search."""
+    search_warm_up_epochs: int = 2
+    """Epochs of the search in which the architecture stands still."""
+    train_epochs: int = 30
+    """Epochs of the derived network's training."""
     scripts: typing.Literal["all", "improvised", "scripted"] = "all"
     """Which dialogues to use."""
     merge_excited: bool = True
