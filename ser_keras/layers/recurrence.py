@@ -82,6 +82,11 @@ def simple_rnn(inputs, recurrent, mode="inline"):
 
 
 def _differentiable(inputs, recurrent, forward, backward, mode):
+    if mode not in ("inline", "shared", "compiled"):
+        raise ValueError(
+            "`mode` must be 'inline', 'shared' or 'compiled'. "
+            f"Received: mode={mode!r}"
+        )
     units = inputs.shape[0]
     sizes = [units]
     if mode == "compiled":
@@ -128,7 +133,7 @@ def _lstm_forward(inputs, recurrent):
     return _scan(step, (inputs,), (zero, zero), (1, 4, 1))
 
 
-def _lstm_backward(upstream, recurrent, _, a, c):
+def _lstm_backward(upstream, recurrent, h, a, c):
     # What does not depend on the loop is done for all frames at once.
     i, f, g, o = tf.split(a, 4, -1)
     i, f, o = tf.sigmoid(i), tf.sigmoid(f), tf.sigmoid(o)

@@ -109,7 +109,7 @@ class RecurrentStacks(FrameLayer):
             inputs = inputs + values["bias"][:, None, None]
             one, two = self.units(depth)
             run = _CELLS[self.cell][0]
-            h = run(inputs, values["recurrent"], _compile(inputs, training))
+            h = run(inputs, values["recurrent"], _mode(inputs, training))
             single, forward, backward = tf.split(h, [one, two, two])
             one_way.append(single)
             backward_last = recurrence.last_frame(backward, lengths)
@@ -202,15 +202,16 @@ def _each(x, kernel):
     return tf.reshape(y, [units, shape[1], shape[2], width])
 
 
-def _compile(inputs, training):
-    """Whether to let XLA compile a recurrence: not in what is exported.
+def _mode(inputs, training):
+    """How to run a recurrence; what is exported has nothing special in it.
 
     Loops over a clip or two spend their time between small products; XLA
     removes that. It compiles again for every shape, hence static ones only.
     """
-    if not training or tf.executing_eagerly() or None in inputs.shape:
-        return False
-    return inputs.shape[2] <= 4 and inputs.shape[3] >= 64
+    if not training or tf.executing_eagerly():
+        return "inline"
+    small = inputs.shape.is_fully_defined() and inputs.shape[2] <= 4
+    return "compiled" if small and inputs.shape[3] >= 64 else "shared"
 
 
 def _glorot(fan_in, fan_out):

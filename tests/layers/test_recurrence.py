@@ -132,3 +132,8 @@ def test_second_derivatives(run, gates, mode):
         return
     ours = second(ours)
     np.testing.assert_allclose(ours, second(plain), rtol=1e-9)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="`mode` must be"):
+        recurrence.lstm(tf.zeros((1, 2, 1, 8)), tf.zeros((1, 2, 8)), mode=True)
