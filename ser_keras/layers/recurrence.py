@@ -254,7 +254,7 @@ def _scan(step, frames, state, widths, backward=False):
         return count + 1, state, targets
 
     _, _, targets = tf.while_loop(
-        lambda count, *_: count < time,
+        lambda count, state, targets: count < time,
         body,
         (0, tuple(state), targets),
         maximum_iterations=time,
