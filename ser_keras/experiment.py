@@ -66,7 +66,7 @@ class EmoDARTSConfig:
     published: bool = False
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
-    epochs. Days on a CPU."""
+    epochs. Not meant for a CPU."""
     sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
         "lstm_att"
     )

@@ -16,7 +16,7 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation of feature maps.
 
     Differs from `keras.layers.BatchNormalization` in three ways. It runs
-    TensorFlow's fused kernel, several times faster on CPU. A call can scale
+    TensorFlow's fused kernel. A call can scale
     each channel: the mixing weight of a candidate costs no pass of its own,
     and its gradient is a by-product of the kernel. And under `tf.distribute`
     the statistics are those of the global batch.
