@@ -1,11 +1,13 @@
 """A whole emoDARTS run: corpus, search, training, scores, SavedModel."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import typing
 
 import keras
+import tensorflow as tf
 
 from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
@@ -24,9 +26,11 @@ from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
+from ser_keras.evaluation.training import train_network
 from ser_keras.export.serving import export_serving
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search.inherit import transfer_weights
 from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
 
@@ -47,6 +51,8 @@ class EmoDARTSConfig:
     """Folder of the feature cache."""
     fold: int = 1
     """Number of the fold to run; 0 runs all folds."""
+    jobs: int = 1
+    """Folds that train at the same time, each in a process of its own."""
     genotype: str = ""
     """Genotype file to train, instead of searching."""
     seed: int = 0
@@ -93,6 +99,12 @@ class EmoDARTSConfig:
     """Recurrent cells."""
     recurrent_filters: int = 64
     """Channels of the recurrent cells."""
+    pretrain_epochs: int = 0
+    """Epochs in which the derived network first learns the classes of the
+    search's own corpus; each fold then starts from there, with a new last
+    layer. 0 starts every fold from scratch."""
+    pretrain_learning_rate: float = 2e-3
+    """Peak learning rate of that, by AdamW."""
     train_epochs: int = 60
     """Epochs of the derived network's training."""
     batch_size: int = 32
@@ -108,7 +120,7 @@ class EmoDARTSConfig:
     and keeps the last epoch."""
 
     def __post_init__(self):
-        for name in ("search_epochs", "train_epochs", "batch_size"):
+        for name in ("search_epochs", "train_epochs", "batch_size", "jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be a positive integer. Received: "
@@ -173,10 +185,18 @@ def run_emodarts(
         ValueError: The configuration, the corpus or the output folder does
             not fit, or an audio file is bad; before any training.
     """
+    if config.pretrain_epochs and search_corpus is None:
+        raise ValueError(
+            "`pretrain_epochs` needs a corpus of its own to train on (the "
+            "EMO-DB recipe: --search-dir). Received: "
+            f"pretrain_epochs={config.pretrain_epochs}"
+        )
     config = config.resolved()
     folds = _chosen(folds, config.fold)
     genotype = Genotype.load(config.genotype) if config.genotype else None
-    run = RunFolder(config.output_dir, dataclasses.asdict(config))
+    settings = dataclasses.asdict(config)
+    del settings["jobs"]  # It changes how long a run takes and nothing else.
+    run = RunFolder(config.output_dir, settings)
     frontend, normalization = front_end(config)
 
     def features_of(manifest) -> FeatureSet:
@@ -197,34 +217,45 @@ def run_emodarts(
     run.write_json(
         "skipped.json", [dataclasses.asdict(s) for s in features.skipped]
     )
-    if search_corpus is not None and genotype is None:
+    pretrained = None
+    if search_corpus is not None:
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
-        genotype = search(config, features_of(search_corpus), run)
-
-    def build(fold, fold_run):
-        found = genotype
-        if found is None:
-            found = search(config, features.select(fold.train), fold_run)
-        return build_network(config, found, features)
+        others = features_of(search_corpus)
+        if genotype is None:
+            genotype = search(config, others, run)
+        if config.pretrain_epochs:
+            pretrained = pretrain(config, genotype, others, run)
 
     outcome = cross_validate(
-        build,
+        functools.partial(
+            _network_of_fold, config, genotype, features, pretrained
+        ),
         features,
         folds,
         run=run,
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
+        jobs=config.jobs,
         epochs=config.train_epochs,
         batch_size=config.batch_size,
         duration_frames=duration_frames(config, frontend),
         learning_rate=config.learning_rate,
-        augment=augmentation(),
+        augment=FeatureAugmentation(),
     )
     exported = _export(config, run, outcome.network, features, frontend)
     result = write_report(run, outcome, saved_model=exported)
     print(f"results in {run.path}, SavedModel in {exported}")
     return result
+
+
+def _network_of_fold(config, genotype, features, pretrained, fold, run):
+    if genotype is None:
+        genotype = search(config, features.select(fold.train), run)
+    network = build_network(config, genotype, features)
+    if pretrained is not None:
+        transfer_weights(keras.saving.load_model(pretrained), network)
+    return network
 
 
 def _export(config, run, network, features, frontend) -> str:
@@ -276,11 +307,41 @@ def search(
         order=config.search_order,
         warm_up_epochs=config.search_warm_up_epochs,
         architecture_learning_rate=config.architecture_learning_rate,
-        augment=augmentation(),
+        augment=FeatureAugmentation(),
         seed=config.seed,
     )
     print(genotype.describe(), flush=True)
     return genotype
+
+
+def pretrain(
+    config: EmoDARTSConfig,
+    genotype: Genotype,
+    features: FeatureSet,
+    run: RunFolder,
+) -> pathlib.Path:
+    """Trains the derived network on another corpus; returns its file."""
+    file = run.path / "pretrained.keras"
+    if not file.exists():
+        keras.utils.set_random_seed(config.seed)
+        network = build_network(config, genotype, features)
+        frontend, _ = front_end(config)
+        train_network(
+            network,
+            features,
+            run=run,
+            stage="pretrain",
+            epochs=config.pretrain_epochs,
+            batch_size=config.batch_size,
+            duration_frames=duration_frames(config, frontend),
+            learning_rate=config.pretrain_learning_rate,
+            augment=FeatureAugmentation(),
+            seed=config.seed,
+        )
+        temporary = file.with_name("unfinished.keras")
+        network.save(temporary)
+        temporary.replace(file)
+    return file
 
 
 def build_network(
@@ -322,16 +383,23 @@ def front_end(config: EmoDARTSConfig):
     return layer, UtteranceNormalization(scale="all")
 
 
-def augmentation():
-    """Speed, vocal tract length, and time and frequency masks."""
-    layers = (TimeStretch(), FrequencyWarp(), SpecAugment())
+class FeatureAugmentation:
+    """Speed, vocal tract length, and time and frequency masks, in that order.
 
-    def augment(x, seed):
-        for layer in layers:
+    For `make_dataset(augment=...)`. Its layers are made on first use, so that
+    it can go to another process.
+    """
+
+    def augment(self, x, seed):
+        """Another version of each clip, `(batch, time, features)`."""
+        for layer in self._layers:
             x = layer.augment(x, seed)
         return x
 
-    return augment
+    @functools.cached_property
+    def _layers(self):
+        with tf.init_scope():
+            return TimeStretch(), FrequencyWarp(), SpecAugment()
 
 
 def duration_frames(config: EmoDARTSConfig, frontend) -> int:

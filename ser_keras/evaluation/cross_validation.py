@@ -1,6 +1,7 @@
 """Every fold trained and scored; all test speakers pooled."""
 
 import dataclasses
+import functools
 
 import keras
 
@@ -11,6 +12,7 @@ from ser_keras.data.splits import check_classes
 from ser_keras.data.splits import hold_out_speakers
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.processes import run_in_processes
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import score
@@ -42,6 +44,7 @@ def cross_validate(
     run: RunFolder,
     seed: int = 0,
     held_out_speakers: int = 1,
+    jobs: int = 1,
     **training,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -61,35 +64,51 @@ def cross_validate(
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch.
+        jobs: Folds that train at the same time, each in a process of its own
+            which prints to `log.txt` in the fold's folder. A step of a small
+            network leaves cores idle that another fold can use. Everything
+            that is passed here must then be picklable: no lambdas and no
+            functions within functions.
         **training: Arguments of `train_network`.
 
     Returns:
         `CrossValidation`.
 
     Raises:
-        ValueError: A fold lacks a class in training, or an utterance is
-            tested twice.
+        ValueError: A fold lacks a class in training, an utterance is tested
+            twice, or `jobs` is not positive.
 
     Example: see `recipes/emodb_emodarts.py`.
     """
     for fold in folds:
         check_classes(fold)
+    run_fold = functools.partial(
+        _run_fold,
+        build_network=build_network,
+        features=features,
+        seed=seed,
+        held_out_speakers=held_out_speakers,
+        training=training,
+    )
+    folders = {
+        fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
+        for fold in folds
+    }
+    calls = {
+        fold.name: (fold, folders[fold.name])
+        for fold in folds
+        if not _predictions(folders[fold.name]).exists()
+    }
+    if jobs != 1:
+        logs = {name: folders[name].path / "log.txt" for name in calls}
+        run_in_processes(run_fold, calls, jobs, logs)
     parts, fold_scores = [], {}
     for number, fold in enumerate(folds, start=1):
-        folder = RunFolder(run.path / "folds" / fold.name, run.config)
-        file = folder.path / "predictions.csv"
+        folder = folders[fold.name]
+        file = _predictions(folder)
         if not file.exists():
             print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
-            keras.utils.set_random_seed(seed)
-            _run_fold(
-                build_network(fold, folder),
-                features,
-                fold,
-                folder,
-                seed,
-                held_out_speakers,
-                training,
-            )
+            run_fold(fold, folder)
         parts.append(Predictions.load_csv(file))
         fold_scores[fold.name] = score(parts[-1])
         print(
@@ -103,7 +122,15 @@ def cross_validate(
     return CrossValidation(pooled, score(pooled), fold_scores, network)
 
 
-def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
+def _predictions(run):
+    return run.path / "predictions.csv"
+
+
+def _run_fold(
+    fold, run, *, build_network, features, seed, held_out_speakers, training
+):
+    keras.utils.set_random_seed(seed)
+    network = build_network(fold, run)
     train, held_out = fold.train, None
     if held_out_speakers:
         train, held_out = hold_out_speakers(
@@ -124,4 +151,4 @@ def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
     dataset = make_dataset(test, training.get("batch_size", 32))
     # Last, and in one step: its presence says that the fold is finished.
     part = predict(network, dataset, test.manifest)
-    part.save_csv(run.path / "predictions.csv")
+    part.save_csv(_predictions(run))

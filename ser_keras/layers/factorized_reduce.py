@@ -77,13 +77,17 @@ class FactorizedReduce(FrameLayer):
         )
 
     def _pad_to_even(self, x):
-        odd = tf.shape(x)[1:3] % 2
-        if x.shape[1] is not None and not (x.shape[1] % 2 or x.shape[2] % 2):
+        batch, *sizes, channels = x.shape
+        odd = [
+            tf.shape(x)[axis] % 2 if size is None else size % 2
+            for axis, size in enumerate(sizes, 1)
+        ]
+        if None not in sizes and not any(odd):
             return x
-        zero = tf.zeros_like(odd[0])
-        return tf.pad(
-            x, [[zero, zero], [zero, odd[0]], [zero, odd[1]], [zero, zero]]
-        )
+        x = tf.pad(x, [[0, 0], [0, odd[0]], [0, odd[1]], [0, 0]])
+        # TensorFlow forgets both sizes where it does not know one.
+        even = [None if n is None else n + n % 2 for n in sizes]
+        return tf.ensure_shape(x, (batch, *even, channels))
 
     def get_edge(self, edge: int) -> dict:
         """The weights of one edge, by name."""

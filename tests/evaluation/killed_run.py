@@ -35,7 +35,9 @@ def make_features(speakers, seed, utterances=12):
     rng = np.random.default_rng(seed)
     labels = ("anger", "neutral", "sadness")
     rows = [
-        Utterance(f"{seed}_{i}", "x.wav", labels[i % 3], speakers[i % 2])
+        Utterance(
+            f"{seed}_{i}", "x.wav", labels[i % 3], speakers[i % len(speakers)]
+        )
         for i in range(utterances)
     ]
     arrays = [

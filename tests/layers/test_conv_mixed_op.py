@@ -339,6 +339,16 @@ def test_odd_numbers_of_filters(double):
     np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_a_reduction_keeps_the_size_it_knows():
+    """The next cell needs the number of bands to know its own."""
+    layer = FactorizedReduce(6)
+    spec = tf.TensorSpec((None, None, 7, 4), "float32")
+    traced = tf.function(layer).get_concrete_function(spec)
+    assert traced.output_shapes.as_list() == [None, None, 4, 6]
+    x = inputs((5, 7), dtype="float32")
+    np.testing.assert_allclose(traced(x), layer(x), rtol=1e-6, atol=1e-6)
+
+
 def test_mixed_precision():
     weights = [tf.fill([8], 1 / 8)] * 2
     candidates = [list(CNN_OPERATIONS)] * 2

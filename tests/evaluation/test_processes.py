@@ -1,0 +1,88 @@
+"""Folds in processes of their own."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ser_keras.evaluation.processes import run_in_processes
+
+HERE = pathlib.Path(__file__).parent
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(HERE.parents[1]),
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def test_folds_in_processes_are_the_folds_in_one(tmp_path):
+    probabilities = []
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        process = subprocess.run(
+            [sys.executable, HERE / "parallel_folds.py", folder, str(jobs)],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stderr
+        logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
+        assert len(logs) == (0 if jobs == 1 else 4)
+        assert all("train  2/2" in log for log in logs)
+        with (folder / "predictions.csv").open() as file:
+            rows = list(csv.reader(file))[1:]
+        assert len(rows) == 24
+        probabilities.append([row[-3:] for row in rows])
+        assert "fold 4/4: test d  UAR" in process.stdout
+    # Another number of threads, hence not bit for bit.
+    first, second = np.array(probabilities, float)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_output_and_errors_go_to_the_log(tmp_path, capfd):
+    logs = {name: tmp_path / f"{name}.txt" for name in ("first", "second")}
+    calls = {"first": ("hello",), "second": ("world",)}
+    run_in_processes(print, calls, 2, logs)
+    assert logs["first"].read_text() == "hello\n"
+    assert "2 of 2" in capfd.readouterr().out
+    with pytest.raises(RuntimeError, match="first failed: FileNotFoundError"):
+        run_in_processes(
+            os.rmdir, {"first": (str(tmp_path / "missing"),)}, 1, logs
+        )
+    assert "Traceback" in logs["first"].read_text()
+    with pytest.raises(ValueError, match="`jobs`"):
+        run_in_processes(print, calls, 0, logs)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    file = tmp_path / "number"
+    parent = subprocess.Popen(
+        [sys.executable, HERE / "waiting_process.py", file], env=ENVIRONMENT
+    )
+    wait_until(lambda: file.exists() and file.read_text(), 120)
+    child = int(file.read_text())
+    os.kill(child, 0)  # It is there.
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_until(lambda: not running(child), 30)
+
+
+def running(number):
+    try:
+        status = pathlib.Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
