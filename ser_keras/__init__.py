@@ -16,9 +16,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ser_keras._registry import load_model
     from ser_keras._registry import package_versions
+    from ser_keras.audio.fixed_duration import FixedDuration
     from ser_keras.audio.log_mel import LogMelSpectrogram
     from ser_keras.audio.mfcc import MFCC
     from ser_keras.audio.normalization import UtteranceNormalization
+    from ser_keras.audio.spectrogram import Spectrogram
     from ser_keras.data.corpora import load_corpus
     from ser_keras.data.features import features_for
     from ser_keras.data.manifest import Manifest
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
+    from ser_keras.models.complexity import count_macs
+    from ser_keras.models.light_sernet import LightSERNet
     from ser_keras.models.waveform_model import with_frontend
     from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
@@ -54,19 +58,23 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
     "EmoDARTSConfig": "ser_keras.experiment",
+    "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
+    "LightSERNet": "ser_keras.models.light_sernet",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
+    "Spectrogram": "ser_keras.audio.spectrogram",
     "SuperNet": "ser_keras.search.supernet",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
     "confidence_interval": "ser_keras.evaluation.scores",
+    "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "derive_network": "ser_keras.search.inherit",
     "export_serving": "ser_keras.export.serving",

@@ -9,6 +9,7 @@ from ser_keras.audio.augment import TimeStretch
 from ser_keras.audio.augmentation import derive_seed
 from ser_keras.audio.batches import compute_features
 from ser_keras.audio.batches import features_from_files
+from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import inspect_audio
@@ -17,15 +18,18 @@ from ser_keras.audio.io import load_many
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.audio.spectrogram import Spectrogram
 
 __all__ = [
     "AudioError",
+    "FixedDuration",
     "FrequencyWarp",
     "Gain",
     "GaussianNoise",
     "LogMelSpectrogram",
     "MFCC",
     "SpecAugment",
+    "Spectrogram",
     "TimeShift",
     "TimeStretch",
     "UtteranceNormalization",
