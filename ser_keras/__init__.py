@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import hold_out_speakers
     from ser_keras.data.splits import leave_one_session_out
     from ser_keras.data.splits import leave_one_speaker_out
+    from ser_keras.data.splits import random_folds_shared_speakers
     from ser_keras.data.splits import speaker_groups
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from ser_keras.evaluation.scores import score
     from ser_keras.evaluation.training import search_architecture
     from ser_keras.evaluation.training import train_network
-    from ser_keras.experiment import EmoDARTSConfig
-    from ser_keras.experiment import run_emodarts
+    from ser_keras.experiment.emodarts import EmoDARTSConfig
+    from ser_keras.experiment.emodarts import run_emodarts
+    from ser_keras.experiment.light_sernet import LightSERNetConfig
+    from ser_keras.experiment.light_sernet import run_light_sernet
     from ser_keras.export.serving import export_serving
     from ser_keras.export.serving import load_serving
     from ser_keras.genotype import Genotype
@@ -57,10 +60,11 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
-    "EmoDARTSConfig": "ser_keras.experiment",
+    "EmoDARTSConfig": "ser_keras.experiment.emodarts",
     "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
     "LightSERNet": "ser_keras.models.light_sernet",
+    "LightSERNetConfig": "ser_keras.experiment.light_sernet",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
@@ -89,7 +93,9 @@ _MODULE_OF = {
     "make_dataset": "ser_keras.data.pipeline",
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
-    "run_emodarts": "ser_keras.experiment",
+    "random_folds_shared_speakers": "ser_keras.data.splits",
+    "run_emodarts": "ser_keras.experiment.emodarts",
+    "run_light_sernet": "ser_keras.experiment.light_sernet",
     "score": "ser_keras.evaluation.scores",
     "search_architecture": "ser_keras.evaluation.training",
     "speaker_groups": "ser_keras.data.splits",

@@ -1,5 +1,7 @@
 """Signal to features: reading audio, front ends, normalising, augmenting."""
 
+from ser_keras.audio.at_speed import AtSpeed
+from ser_keras.audio.augment import FeatureNoise
 from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import Gain
 from ser_keras.audio.augment import GaussianNoise
@@ -21,7 +23,9 @@ from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.audio.spectrogram import Spectrogram
 
 __all__ = [
+    "AtSpeed",
     "AudioError",
+    "FeatureNoise",
     "FixedDuration",
     "FrequencyWarp",
     "Gain",

@@ -1,6 +1,7 @@
 """Every fold trained and scored; all test speakers pooled."""
 
 import dataclasses
+import warnings
 
 import keras
 
@@ -26,12 +27,16 @@ class CrossValidation:
         scores: Of the pooled predictions.
         fold_scores: `Scores` of each fold, by name.
         network: The last fold's network.
+        leaks_speakers: Whether a fold trained on its test speakers.
+        selects_on_test: Whether a fold picked its epoch on its test part.
     """
 
     predictions: Predictions
     scores: Scores
     fold_scores: dict
     network: keras.Model
+    leaks_speakers: bool = False
+    selects_on_test: bool = False
 
 
 def cross_validate(
@@ -40,6 +45,7 @@ def cross_validate(
     folds: list[Fold],
     *,
     run: RunFolder,
+    copies=(),
     seed: int = 0,
     held_out_speakers: int = 1,
     **training,
@@ -47,7 +53,8 @@ def cross_validate(
     """Trains and scores a network on each fold; resumable fold by fold.
 
     In each fold some *training* speakers are held out to choose the epoch;
-    the test speakers are looked at once, when training is over. Each fold has
+    the test speakers are looked at once, when training is over. (A fold that
+    says otherwise of itself is warned of, and the result has it.) Each fold has
     a folder of its own in the run's `folds`; one that is finished is not
     trained again.
 
@@ -58,6 +65,9 @@ def cross_validate(
         features: Features of all utterances.
         folds: Folds, as the functions of `ser_keras.data.splits` make them.
         run: The run's folder.
+        copies: Further `FeatureSet`s of the same utterances, altered, such as
+            at other speeds. Training takes any of them for an utterance;
+            nobody is scored or chosen on them.
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch.
@@ -74,6 +84,12 @@ def cross_validate(
     """
     for fold in folds:
         check_classes(fold)
+    facts = {
+        "leaks_speakers": any(fold.leaks_speakers for fold in folds),
+        "selects_on_test": any(fold.selects_on_test for fold in folds),
+    }
+    if any(facts.values()):
+        warnings.warn(overstated(**facts), stacklevel=2)
     parts, fold_scores = [], {}
     for number, fold in enumerate(folds, start=1):
         folder = RunFolder(run.path / "folds" / fold.name, run.config)
@@ -84,6 +100,7 @@ def cross_validate(
             _run_fold(
                 build_network(fold, folder),
                 features,
+                copies,
                 fold,
                 folder,
                 seed,
@@ -100,12 +117,32 @@ def cross_validate(
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
     network = keras.saving.load_model(folder.path / "network.keras")
-    return CrossValidation(pooled, score(pooled), fold_scores, network)
+    return CrossValidation(pooled, score(pooled), fold_scores, network, **facts)
 
 
-def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
+def overstated(leaks_speakers, selects_on_test) -> str:
+    """What must be said wherever such a score is shown."""
+    reasons = [
+        reason
+        for applies, reason in (
+            (leaks_speakers, "the test speakers are trained on as well"),
+            (selects_on_test, "the epoch is picked on the test part"),
+        )
+        if applies
+    ]
+    return (
+        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
+        "about new speakers; do not compare it with speaker-independent ones."
+    )
+
+
+def _run_fold(
+    network, features, copies, fold, run, seed, held_out_speakers, training
+):
     train, held_out = fold.train, None
-    if held_out_speakers:
+    if fold.selects_on_test:
+        held_out = features.select(fold.test)
+    elif held_out_speakers:
         train, held_out = hold_out_speakers(
             fold.train, count=held_out_speakers, seed=seed
         )
@@ -113,7 +150,9 @@ def _run_fold(network, features, fold, run, seed, held_out_speakers, training):
     epoch = train_network(
         network,
         features.select(train),
+        copies=[copy.select(train) for copy in copies],
         held_out=held_out,
+        shared_speakers=fold.leaks_speakers,
         run=run,
         seed=seed,
         **training,
