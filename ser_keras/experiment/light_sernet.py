@@ -178,11 +178,12 @@ class LightSERNetConfig(RunConfig):
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_positive_integers(self, name)
-        if not self.duration > 0:
-            raise ValueError(
-                "`duration` must be a positive number of seconds. Received: "
-                f"duration={self.duration}"
-            )
+        for name in ("duration", "width"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: "
+                    f"{name}={getattr(self, name)}"
+                )
         for name, low, high in (
             ("ema_momentum", 0, 1),
             ("speed_range", 0, 1),
