@@ -1,5 +1,6 @@
 """LogMelSpectrogram: waveform to log-mel frames, in the TensorFlow graph."""
 
+import functools
 import warnings
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.audio import functional
+from ser_keras.audio.matmul_spectrum import MatmulSpectrum
 
 _MEL_SCALES = ("slaney", "htk", "htk_mel")
 
@@ -30,8 +32,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         sample_rate: Hz.
         frame_length: Window, samples.
         frame_step: Distance between frames, samples.
-        fft_length: Samples, even and at least `frame_length`; a power of two
-            if the layer is to run in LiteRT.
+        fft_length: Samples, even and at least `frame_length`.
         num_mel_bins: Number of mel filters.
         low_frequency: Lower edge of the first filter, Hz.
         high_frequency: Upper edge of the last filter, Hz. None means half the
@@ -131,7 +132,11 @@ class LogMelSpectrogram(keras.layers.Layer):
                 f"or a longer `fft_length` than {fft_length}.",
                 stacklevel=2,
             )
+        self._mel_matrix = matrix
         self._mel_blocks = functional.banded_blocks(matrix)
+        self._power_spectrum = functools.partial(
+            functional.power_spectrum, fft_length=fft_length
+        )
 
     @classmethod
     def librosa(cls, sample_rate=22050, **kwargs):
@@ -159,6 +164,34 @@ class LogMelSpectrogram(keras.layers.Layer):
         """Size of the last axis of the output."""
         return self.num_mel_bins
 
+    @property
+    def min_samples(self):
+        """Length of the shortest clip that makes a frame, samples."""
+        if not self.center:
+            return self.fft_length
+        return self.fft_length // 2 + 1 if self.pad_mode == "reflect" else 1
+
+    def without_fft(self):
+        """A copy with the same numbers, whose spectrum is matrix products.
+
+        For LiteRT, whose FFT is slow; in TensorFlow the FFT is faster.
+
+        Returns:
+            A layer of the same class and configuration. How it computes is
+            not saved with it.
+
+        >>> layer = LogMelSpectrogram(sample_rate=16000)
+        >>> x = np.random.default_rng(0).normal(size=(1, 800)).astype("f")
+        >>> bool(np.allclose(layer.without_fft()(x), layer(x), atol=1e-3))
+        True
+        """
+        copy = type(self).from_config(self.get_config())
+        spectrum = copy._power_spectrum = MatmulSpectrum(self.fft_length)
+        # More blocks than beside an FFT: their zeros are in the file, too.
+        rows = spectrum.permute_rows(self._mel_matrix)
+        copy._mel_blocks = functional.banded_blocks(rows, 16)
+        return copy
+
     def num_frames(self, samples):
         """Number of frames of a clip, for one length or for an array of them.
 
@@ -184,16 +217,35 @@ class LogMelSpectrogram(keras.layers.Layer):
         if unbatched:
             waveform = waveform[None]
             lengths = None if lengths is None else tf.reshape(lengths, [1])
-        self._check_waveform(waveform.shape)
-        features = self._features(waveform, lengths)
+        features = self.from_spectrum(self.spectrum(waveform, lengths), lengths)
         return features[0] if unbatched else features
 
-    def _features(self, waveform, lengths):
-        """Log-mel frames `(batch, time, num_mel_bins)`."""
+    def spectrum(self, waveform, lengths=None):
+        """First half of the layer: the power spectrum of its frames.
+
+        Args:
+            waveform: `(batch, samples)`.
+            lengths: As in a call.
+
+        Returns:
+            `(batch, time, bins)`, for `from_spectrum`.
+        """
+        self._check_waveform(waveform.shape)
         frames = functional.frame(
             self._pad(waveform, lengths), self.frame_length, self.frame_step
         )
-        x = functional.power_spectrum(frames * self._window, self.fft_length)
+        return self._power_spectrum(frames * self._window)
+
+    def from_spectrum(self, x, lengths=None):
+        """Second half of the layer: features of the frames' power spectrum.
+
+        Args:
+            x: `(batch, time, bins)`, from `spectrum`.
+            lengths: As in a call, samples.
+
+        Returns:
+            `(batch, time, num_features)`.
+        """
         if self.power == 1:
             x = tf.sqrt(x)
         x = functional.banded_matmul(x, self._mel_blocks)
@@ -276,9 +328,7 @@ class LogMelSpectrogram(keras.layers.Layer):
                 "`waveform` must have shape (batch, samples) or (samples,). "
                 f"Received: waveform of shape {tuple(shape)}"
             )
-        needed = 1 if self.center else self.fft_length
-        if self.center and self.pad_mode == "reflect":
-            needed = self.fft_length // 2 + 1
+        needed = self.min_samples
         if shape[1] is not None and shape[1] < needed:
             raise ValueError(
                 f"`waveform` must have at least {needed} samples "
