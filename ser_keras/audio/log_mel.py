@@ -230,6 +230,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         Returns:
             `(batch, time, bins)`, for `from_spectrum`.
         """
+        waveform = tf.convert_to_tensor(waveform, tf.float32)
         self._check_waveform(waveform.shape)
         frames = functional.frame(
             self._pad(waveform, lengths), self.frame_length, self.frame_step

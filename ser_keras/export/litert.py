@@ -244,6 +244,11 @@ def _representative_features(clips, front, shape):
     features = []
     for i, clip in enumerate(clips):
         clip = np.asarray(clip, "float32")
+        if not np.isfinite(clip).all():
+            raise ValueError(
+                f"`representative` must be finite. Received: clip {i} with "
+                "NaN or infinite values"
+            )
         if clip.ndim == 1 and front is not None and clip.size:
             mode = "start" if front.padded else "center"
             if len(clip) > front.samples:
@@ -255,11 +260,6 @@ def _representative_features(clips, front, shape):
                 "`representative` must be waveforms (samples,), with a front "
                 f"end, or features (time, {shape[2]}). Received: clip {i} of "
                 f"shape {clip.shape}"
-            )
-        if not np.isfinite(clip).all():
-            raise ValueError(
-                f"`representative` must be finite. Received: clip {i} with "
-                "NaN or infinite values"
             )
         mode = "center" if len(clip) > shape[1] else "start"
         features.append(fit_length(clip, shape[1], mode)[None])
@@ -275,9 +275,10 @@ def _convert(function, shapes, precision="float32", representative=None):
         for shape in shapes
     ]
     traced = tf.function(function, autograph=False)
-    # Without the model beside it, the converter makes variables constants.
+    # An empty module and not the model: the converter makes constants of
+    # variables that it cannot find.
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [traced.get_concrete_function(*specs)]
+        [traced.get_concrete_function(*specs)], tf.Module()
     )
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

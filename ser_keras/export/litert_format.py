@@ -150,13 +150,14 @@ def _append(graph, part, ends):
                 f"{len(ends)} outputs"
             )
         for ours, theirs in zip(ends, part.inputs, strict=True):
-            before, after = graph.tensors[ours], part.tensors[theirs]
-            if before.type != after.type or list(before.shape) != list(
-                after.shape
-            ):
+            before, after = (
+                (tensor.type, [int(size) for size in tensor.shape])
+                for tensor in (graph.tensors[ours], part.tensors[theirs])
+            )
+            if before != after:
                 raise ValueError(
-                    f"a part that takes {list(after.shape)} follows one that "
-                    f"gives {list(before.shape)}"
+                    f"a part that takes {after[1]} (type {after[0]}) follows "
+                    f"one that gives {before[1]} (type {before[0]})"
                 )
             number[int(theirs)] = ours
     for index, tensor in enumerate(part.tensors):
