@@ -196,8 +196,10 @@ class _FrontEnd:
 
 def _valid_lengths(waveform):
     """As `functional.valid_lengths`, but without a constant per sample."""
-    later = tf.cumsum(tf.abs(waveform), axis=1, reverse=True)
-    return tf.cast(tf.reduce_sum(tf.sign(later), axis=1), tf.int32)
+    active = tf.cast(tf.not_equal(waveform, 0.0), tf.float32)
+    after = tf.argmax(tf.reverse(active, [1]), axis=1, output_type=tf.int32)
+    sounding = tf.cast(tf.reduce_max(active, axis=1), tf.int32)
+    return (waveform.shape[1] - after) * sounding
 
 
 def _shapes(model, frontend, inputs, duration):

@@ -287,6 +287,16 @@ def test_representative_features_are_as_good_as_waveforms(
     np.testing.assert_allclose(*answers, atol=0.02)
 
 
+def test_silence_has_no_length(model, recordings, tmp_path):
+    # All of it is padding; the front end still makes one frame.
+    read = load_litert(export_litert(model, tmp_path / "m", LABELS))
+    silence = np.zeros(20000, "float32")
+    expected = model(np.zeros((1, SAMPLES)), lengths=np.array([0]))
+    np.testing.assert_allclose(
+        read(silence)["probabilities"], expected["probabilities"], atol=1e-4
+    )
+
+
 def test_invalid_arguments(model, recordings, tmp_path):
     path = tmp_path / "model.tflite"
 
