@@ -28,6 +28,7 @@ class MatmulSpectrum:
     Attributes:
         bins: Int array `(outputs,)`: the FFT bin of each output, in chunks of
             about `P / 2` that rise and fall by turns. A few occur twice.
+        order: Int array `(fft_length // 2 + 1,)`: the outputs by frequency.
 
     References:
         Cooley and Tukey, "An algorithm for the machine calculation of complex
@@ -49,6 +50,7 @@ class MatmulSpectrum:
         d = np.stack([b, b[::-1]], axis=1).ravel()[:second]
         bins = (c + first * d[:, None]).ravel()
         self.bins = np.minimum(bins, fft_length - bins)
+        self.order = np.unique(self.bins, return_index=True)[1]
         inner, outer = _roots(a, c, first), _roots(b, d, second)
         self._inner = _float32(np.hstack([inner.real, inner.imag]))
         self._twiddle = _roots(c, b, fft_length)
@@ -93,9 +95,8 @@ class MatmulSpectrum:
             Array `(outputs, columns)`. Of a bin that occurs twice the second
             row is zero, so that a product with a spectrum stays the same.
         """
-        _, first = np.unique(self.bins, return_index=True)
         rows = np.zeros((len(self.bins), matrix.shape[1]), matrix.dtype)
-        rows[first] = matrix[self.bins[first]]
+        rows[self.order] = matrix
         return rows
 
 

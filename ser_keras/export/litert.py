@@ -27,8 +27,8 @@ def export_litert(
     *,
     inputs="waveform",
     precision="float32",
-    duration=3.0,
-    padding="features",
+    duration=None,
+    padding=None,
     representative=None,
 ):
     """Writes a `.tflite` file that the plain LiteRT interpreter runs.
@@ -62,11 +62,13 @@ def export_litert(
         normalization: Per-utterance normalization of the features, or `None`.
         inputs: `"waveform"` or `"features"`.
         precision: `"float32"`, `"float16"` or `"int8"`.
-        duration: Length of a clip in seconds; the file takes no other.
-        padding: What follows a short clip in waveforms. `"features"`: zeros at
-            the waveform's end count as padding, and the features after the
-            clip are zero, as in `make_dataset` and `export_serving`.
-            `"waveform"`: zeros are silence, and go through the front end.
+        duration: Length of a clip in seconds; the file takes no other. None
+            means the front end's `duration`, if it has one, otherwise 3 s.
+        padding: What zeros around a short clip mean. `"features"`: those at
+            the waveform's end are padding, and the features after the clip
+            are zero, as in `make_dataset` and `export_serving`. `"waveform"`:
+            they are silence, and go through the front end. None means
+            `"waveform"` for a front end with a `duration` of its own.
         representative: For `"int8"`: clips of training speakers, from which
             the range of every activation is read; some hundred are enough. An
             iterable of waveforms `(samples,)` or of features
@@ -89,6 +91,15 @@ def export_litert(
     >>> export_litert(network, path, ("calm", "anger"), mfcc).name
     'tiny.tflite'
     """
+    if isinstance(model, WaveformModel):
+        if frontend is not None or normalization is not None:
+            raise ValueError("`model` has a front end already.")
+        frontend, normalization = model.frontend, model.normalization
+        model = model.model
+    if padding is None:
+        padding = "waveform" if hasattr(frontend, "duration") else "features"
+    if duration is None:
+        duration = getattr(frontend, "duration", 3.0)
     for name, value, allowed in (
         ("inputs", inputs, ("waveform", "features")),
         ("precision", precision, _PRECISIONS),
@@ -98,11 +109,6 @@ def export_litert(
             raise ValueError(
                 f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
             )
-    if isinstance(model, WaveformModel):
-        if frontend is not None or normalization is not None:
-            raise ValueError("`model` has a front end already.")
-        frontend, normalization = model.frontend, model.normalization
-        model = model.model
     samples, shape = _shapes(model, frontend, inputs, duration)
     labels = [str(label) for label in labels]
     classes = model(tf.zeros((*shape, 1)), training=False).shape[-1]
