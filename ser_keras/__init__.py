@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ser_keras.experiment.emodarts import run_emodarts
     from ser_keras.experiment.light_sernet import LightSERNetConfig
     from ser_keras.experiment.light_sernet import run_light_sernet
+    from ser_keras.export.litert import export_litert
+    from ser_keras.export.litert_model import load_litert
     from ser_keras.export.serving import export_serving
     from ser_keras.export.serving import load_serving
     from ser_keras.genotype import Genotype
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
     from ser_keras.search_space import SearchSpace
+    from ser_keras.serving.streaming import StreamingRecognizer
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
@@ -72,6 +75,7 @@ _MODULE_OF = {
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
     "Spectrogram": "ser_keras.audio.spectrogram",
+    "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
@@ -81,6 +85,7 @@ _MODULE_OF = {
     "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "derive_network": "ser_keras.search.inherit",
+    "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
     "features_for": "ser_keras.data.features",
     "halves": "ser_keras.data.splits",
@@ -88,6 +93,7 @@ _MODULE_OF = {
     "leave_one_session_out": "ser_keras.data.splits",
     "leave_one_speaker_out": "ser_keras.data.splits",
     "load_corpus": "ser_keras.data.corpora",
+    "load_litert": "ser_keras.export.litert_model",
     "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",

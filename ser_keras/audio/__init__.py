@@ -17,6 +17,7 @@ from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import inspect_audio
 from ser_keras.audio.io import load_audio
 from ser_keras.audio.io import load_many
+from ser_keras.audio.io import stream_audio
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
@@ -44,4 +45,5 @@ __all__ = [
     "inspect_audio",
     "load_audio",
     "load_many",
+    "stream_audio",
 ]

@@ -64,6 +64,7 @@ class FixedDuration(keras.layers.Layer):
                 "`peak_percentile` must be above 0 and at most 100, or None. "
                 f"Received: peak_percentile={peak_percentile}"
             )
+        self._fitted = False
         self.built = True
 
     @property
@@ -75,6 +76,21 @@ class FixedDuration(keras.layers.Layer):
     def frame_length(self):
         """Samples that a clip must have at least."""
         return self.frontend.frame_length
+
+    @property
+    def min_samples(self):
+        """The same, under the name that front ends have for it."""
+        return self.frame_length
+
+    def without_fft(self):
+        """A copy for LiteRT, of clips that have this duration already.
+
+        What is zero at either end of a clip counts as the silence around it.
+        """
+        copy = type(self).from_config(self.get_config())
+        copy.frontend = self.frontend.without_fft()
+        copy._fitted = True
+        return copy
 
     @property
     def num_features(self):
@@ -97,6 +113,32 @@ class FixedDuration(keras.layers.Layer):
         unbatched = waveform.shape.rank == 1
         if unbatched:
             waveform = waveform[None]
+        x = self._clips(waveform, lengths)
+        features = self.frontend(x)
+        return features[0] if unbatched else features
+
+    def spectrum(self, waveform, lengths=None):
+        """As of the inner front end, of clips of this duration."""
+        return self.frontend.spectrum(self._clips(waveform, lengths))
+
+    def from_spectrum(self, x, lengths=None):
+        """As of the inner front end; the silence around clips is in them."""
+        return self.frontend.from_spectrum(x)
+
+    def _clips(self, waveform, lengths):
+        """Clips of this duration, `(batch, samples)`, scaled."""
+        if self._fitted:
+            x, count = waveform, _count(waveform)
+        else:
+            x, count = self._fit(waveform, lengths)
+        if self.peak_percentile is not None:
+            # The floor is far below a step of 16 bits.
+            peak = tf.maximum(self._peak(x, count), 1e-7)
+            x = tf.clip_by_value(x / peak, -1.0, 1.0)
+        return x
+
+    def _fit(self, waveform, lengths):
+        """The middle of each clip, and how many samples are its own."""
         if lengths is None:
             lengths = tf.fill([tf.shape(waveform)[0]], tf.shape(waveform)[1])
         lengths = tf.reshape(tf.cast(lengths, tf.int32), [-1, 1])
@@ -108,12 +150,7 @@ class FixedDuration(keras.layers.Layer):
         x = tf.gather(waveform, tf.where(inside, index, 0), 1, batch_dims=1)
         # Not a product: what lies beyond a clip's end may be NaN.
         x = tf.where(inside, x, 0.0)
-        if self.peak_percentile is not None:
-            peak = self._peak(x, tf.minimum(lengths, self._samples))
-            # The floor is far below a step of 16 bits.
-            x = tf.clip_by_value(x / tf.maximum(peak, 1e-7), -1.0, 1.0)
-        features = self.frontend(x)
-        return features[0] if unbatched else features
+        return x, tf.minimum(lengths, self._samples)
 
     def _peak(self, x, count):
         """Percentile of each clip's absolute values, `(batch, 1)`."""
@@ -147,3 +184,11 @@ class FixedDuration(keras.layers.Layer):
     def from_config(cls, config):
         frontend = keras.saving.deserialize_keras_object(config["frontend"])
         return cls(**{**config, "frontend": frontend})
+
+
+def _count(clips):
+    """Samples from the first to the last that is not zero, `(batch, 1)`."""
+    active = tf.cast(tf.not_equal(clips, 0.0), tf.float32)
+    before = tf.argmax(active, axis=1, output_type=tf.int32)
+    after = tf.argmax(tf.reverse(active, [1]), axis=1, output_type=tf.int32)
+    return tf.maximum(clips.shape[1] - before - after, 1)[:, None]

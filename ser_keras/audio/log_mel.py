@@ -83,6 +83,7 @@ class LogMelSpectrogram(Spectrogram):
                 f"or a longer `fft_length` than {self.fft_length}.",
                 stacklevel=2,
             )
+        self._mel_matrix = matrix
         self._mel_blocks = functional.banded_blocks(matrix)
 
     @classmethod
@@ -113,6 +114,11 @@ class LogMelSpectrogram(Spectrogram):
 
     def _bands(self, spectrum):
         return functional.banded_matmul(spectrum, self._mel_blocks)
+
+    def _reorder_bands(self, spectrum):
+        # More blocks than beside an FFT: their zeros are in the file, too.
+        rows = spectrum.permute_rows(self._mel_matrix)
+        self._mel_blocks = functional.banded_blocks(rows, 16)
 
     def get_config(self):
         return {

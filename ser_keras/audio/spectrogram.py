@@ -1,11 +1,14 @@
 """Spectrogram: waveform to log spectra, in the TensorFlow graph."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.audio import functional
+from ser_keras.audio.matmul_spectrum import MatmulSpectrum
 
 
 @serializable
@@ -26,8 +29,7 @@ class Spectrogram(keras.layers.Layer):
         sample_rate: Hz.
         frame_length: Window, samples.
         frame_step: Distance between frames, samples.
-        fft_length: Samples, even and at least `frame_length`; a power of two
-            if the layer is to run in LiteRT.
+        fft_length: Samples, even and at least `frame_length`.
         power: 2 for the power spectrum, 1 for the magnitude.
         log: `"db"`: `10 log10(max(power, amin))`, or `"natural"`:
             `log(x + log_offset)`.
@@ -94,11 +96,41 @@ class Spectrogram(keras.layers.Layer):
         self._check_spectrogram_arguments()
         self.built = True  # There is nothing to build.
         self._window = functional.hann_window(frame_length)
+        self._power_spectrum = functools.partial(
+            functional.power_spectrum, fft_length=fft_length
+        )
+        self._order = None
 
     @property
     def num_features(self):
         """Size of the last axis of the output."""
         return self.fft_length // 2 + 1
+
+    @property
+    def min_samples(self):
+        """Length of the shortest clip that makes a frame, samples."""
+        if not self.center:
+            return self.fft_length
+        return self.fft_length // 2 + 1 if self.pad_mode == "reflect" else 1
+
+    def without_fft(self):
+        """A copy with the same numbers, whose spectrum is matrix products.
+
+        For LiteRT, whose FFT is slow; in TensorFlow the FFT is faster.
+
+        Returns:
+            A layer of the same class and configuration. How it computes is
+            not saved with it.
+
+        >>> layer = Spectrogram(sample_rate=16000)
+        >>> x = np.random.default_rng(0).normal(size=(1, 800)).astype("f")
+        >>> bool(np.allclose(layer.without_fft()(x), layer(x), atol=1e-2))
+        True
+        """
+        copy = type(self).from_config(self.get_config())
+        copy._power_spectrum = MatmulSpectrum(self.fft_length)
+        copy._reorder_bands(copy._power_spectrum)
+        return copy
 
     def num_frames(self, samples):
         """Number of frames of a clip, for one length or for an array of them.
@@ -125,16 +157,36 @@ class Spectrogram(keras.layers.Layer):
         if unbatched:
             waveform = waveform[None]
             lengths = None if lengths is None else tf.reshape(lengths, [1])
-        self._check_waveform(waveform.shape)
-        features = self._features(waveform, lengths)
+        features = self.from_spectrum(self.spectrum(waveform, lengths), lengths)
         return features[0] if unbatched else features
 
-    def _features(self, waveform, lengths):
-        """Frames `(batch, time, features)`."""
+    def spectrum(self, waveform, lengths=None):
+        """First half of the layer: the power spectrum of its frames.
+
+        Args:
+            waveform: `(batch, samples)`.
+            lengths: As in a call.
+
+        Returns:
+            `(batch, time, bins)`, for `from_spectrum`.
+        """
+        waveform = tf.convert_to_tensor(waveform, tf.float32)
+        self._check_waveform(waveform.shape)
         frames = functional.frame(
             self._pad(waveform, lengths), self.frame_length, self.frame_step
         )
-        x = functional.power_spectrum(frames * self._window, self.fft_length)
+        return self._power_spectrum(frames * self._window)
+
+    def from_spectrum(self, x, lengths=None):
+        """Second half of the layer: features of the frames' power spectrum.
+
+        Args:
+            x: `(batch, time, bins)`, from `spectrum`.
+            lengths: As in a call, samples.
+
+        Returns:
+            `(batch, time, num_features)`.
+        """
         if self.power == 1:
             x = tf.sqrt(x)
         x = self._bands(x)
@@ -154,7 +206,13 @@ class Spectrogram(keras.layers.Layer):
 
     def _bands(self, spectrum):
         """What the logarithm is taken of, from the spectrum of each frame."""
+        if self._order is not None:
+            spectrum = tf.gather(spectrum, self._order, axis=-1)
         return spectrum
+
+    def _reorder_bands(self, spectrum):
+        """Prepares `_bands` for the order of a `MatmulSpectrum`."""
+        self._order = spectrum.order
 
     def _pad(self, waveform, lengths):
         """Waveform from the first to the last sample that a window can see."""
@@ -216,9 +274,7 @@ class Spectrogram(keras.layers.Layer):
                 "`waveform` must have shape (batch, samples) or (samples,). "
                 f"Received: waveform of shape {tuple(shape)}"
             )
-        needed = 1 if self.center else self.fft_length
-        if self.center and self.pad_mode == "reflect":
-            needed = self.fft_length // 2 + 1
+        needed = self.min_samples
         if shape[1] is not None and shape[1] < needed:
             raise ValueError(
                 f"`waveform` must have at least {needed} samples "

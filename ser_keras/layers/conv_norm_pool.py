@@ -125,7 +125,9 @@ class ConvNormPool(FrameLayer):
             # Of a window in which a clip ends, the mean of the real frames.
             time = (self.pool_size[0], 1)
             real = tf.nn.avg_pool2d(mask, time, time, "SAME")
-            x *= tf.math.reciprocal_no_nan(real)
+            # Where no frame is real x is 0: any factor will do, but none may
+            # be infinite, least of all in 8 bits.
+            x *= 1.0 / tf.maximum(real, 1.0 / self.pool_size[0])
         return x
 
     def compute_output_shape(self, input_shape):
