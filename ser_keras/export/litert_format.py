@@ -73,8 +73,8 @@ def chain(parts, input_name, output_name, metadata):
     joined.version = 3
     joined.description = b"ser_keras"
     joined.operatorCodes, joined.subgraphs = [], []
-    joined.buffers = [schema.BufferT()]  # Number 0 is that of no constant.
     joined.metadata = []
+    constants = {b"": 0}  # Number 0 is that of tensors that are computed.
     graph = schema.SubGraphT()
     graph.name = b"main"
     graph.tensors, graph.operators = [], []
@@ -84,9 +84,8 @@ def chain(parts, input_name, output_name, metadata):
     for content in parts:
         part = schema.ModelT.InitFromPackedBuf(content, 0)
         versions += _runtime_versions(part)
-        _renumber(part, len(joined.operatorCodes), len(joined.buffers) - 1)
+        _renumber(part, len(joined.operatorCodes), constants)
         joined.operatorCodes += part.operatorCodes
-        joined.buffers += part.buffers[1:]
         if part.subgraphs[1:] and joined.subgraphs[1:]:
             # Their numbers are written inside the loops.
             raise ValueError("only one of `parts` may have loops or branches")
@@ -95,6 +94,7 @@ def chain(parts, input_name, output_name, metadata):
         if graph.inputs is None:
             graph.inputs = starts
     graph.outputs = ends
+    joined.buffers = [_buffer(data) for data in constants]
     _add_metadata(joined, METADATA, json.dumps(metadata).encode())
     if versions:
         oldest = max(versions, key=lambda v: [int(n) for n in v.split(".")])
@@ -126,12 +126,22 @@ class _Builder(flatbuffers.Builder):
         return super().StartVector(elemSize, numElems, alignment)
 
 
-def _renumber(part, codes, buffers):
-    """Makes room for the operator codes and buffers of earlier parts."""
+def _renumber(part, codes, constants):
+    """Makes a part's numbers those of the whole.
+
+    Args:
+        part: `ModelT`, changed.
+        codes: Operator codes of the parts before.
+        constants: Dict from the bytes of each constant to its number; the
+            part's are added. Equal ones are kept once.
+    """
     for graph in part.subgraphs:
         for tensor in graph.tensors:
-            if tensor.buffer:
-                tensor.buffer += buffers
+            data = part.buffers[tensor.buffer].data
+            data = b"" if data is None else data.tobytes()
+            tensor.buffer = constants.setdefault(data, len(constants))
+            if tensor.quantization and tensor.quantization.scale is None:
+                tensor.quantization = None
         for operator in graph.operators:
             operator.opcodeIndex += codes
 
@@ -186,11 +196,17 @@ def _runtime_versions(model):
 
 
 def _add_metadata(model, name, data):
-    entry, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = np.frombuffer(data, np.uint8)
+    entry = schema.MetadataT()
     entry.name, entry.buffer = name, len(model.buffers)
-    model.buffers.append(buffer)
+    model.buffers.append(_buffer(data))
     model.metadata.append(entry)
+
+
+def _buffer(data):
+    buffer = schema.BufferT()
+    if data:
+        buffer.data = np.frombuffer(data, np.uint8)
+    return buffer
 
 
 def _signature(inputs, outputs):
