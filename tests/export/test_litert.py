@@ -15,7 +15,9 @@ from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.export.litert import export_litert
 from ser_keras.export.litert_format import chain
 from ser_keras.export.litert_model import load_litert
+from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.waveform_model import with_frontend
+from ser_keras.search_space import SearchSpace
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
 SAMPLES = 48000
@@ -253,6 +255,27 @@ def test_masked_network_and_foreign_front_end(
             keras_answer(waveform_model, recordings),
             atol=1e-4,
         )
+
+
+def test_recurrent_network_with_its_loops(recordings, tmp_path):
+    frontend = LogMelSpectrogram(num_mel_bins=40)
+    network = CellNetwork(
+        SearchSpace.emodarts("lstm", num_nodes=2).sample(seed=0),
+        input_shape=(None, 40, 1),
+        num_classes=4,
+        filters=4,
+        stem_strides=2,
+        recurrent_filters=8,
+    )
+    model = with_frontend(network, frontend, UtteranceNormalization())
+    path = export_litert(model, tmp_path / "m", LABELS, duration=2.0)
+    content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    assert len(content.subgraphs) > 1  # Bodies of loops.
+    clips = [clip[:31000] for clip in recordings[:2]]
+    outputs = load_litert(path)(clips)["probabilities"]
+    for clip, answer in zip(clips, outputs, strict=True):
+        expected = model(clip[None])["probabilities"][0]
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
 def test_features_without_a_front_end(recordings, tmp_path):
