@@ -23,9 +23,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if TYPE_CHECKING:
     from ser_keras._registry import load_model
     from ser_keras._registry import package_versions
+    from ser_keras.audio.fixed_duration import FixedDuration
     from ser_keras.audio.log_mel import LogMelSpectrogram
     from ser_keras.audio.mfcc import MFCC
     from ser_keras.audio.normalization import UtteranceNormalization
+    from ser_keras.audio.spectrogram import Spectrogram
     from ser_keras.data.corpora import load_corpus
     from ser_keras.data.features import features_for
     from ser_keras.data.manifest import Manifest
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import hold_out_speakers
     from ser_keras.data.splits import leave_one_session_out
     from ser_keras.data.splits import leave_one_speaker_out
+    from ser_keras.data.splits import random_folds_shared_speakers
     from ser_keras.data.splits import speaker_groups
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
@@ -45,37 +48,51 @@ if TYPE_CHECKING:
     from ser_keras.evaluation.scores import score
     from ser_keras.evaluation.training import search_architecture
     from ser_keras.evaluation.training import train_network
-    from ser_keras.experiment import EmoDARTSConfig
-    from ser_keras.experiment import run_emodarts
+    from ser_keras.experiment.emodarts import EmoDARTSConfig
+    from ser_keras.experiment.emodarts import run_emodarts
+    from ser_keras.experiment.light_sernet import LightSERNetConfig
+    from ser_keras.experiment.light_sernet import run_light_sernet
+    from ser_keras.export.litert import export_litert
+    from ser_keras.export.litert_model import load_litert
     from ser_keras.export.serving import export_serving
     from ser_keras.export.serving import load_serving
     from ser_keras.genotype import Genotype
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
+    from ser_keras.models.complexity import count_macs
+    from ser_keras.models.light_sernet import LightSERNet
     from ser_keras.models.waveform_model import with_frontend
     from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
     from ser_keras.search_space import SearchSpace
+    from ser_keras.serving.streaming import StreamingRecognizer
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
-    "EmoDARTSConfig": "ser_keras.experiment",
+    "EmoDARTSConfig": "ser_keras.experiment.emodarts",
+    "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
+    "LightSERNet": "ser_keras.models.light_sernet",
+    "LightSERNetConfig": "ser_keras.experiment.light_sernet",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
+    "Spectrogram": "ser_keras.audio.spectrogram",
+    "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
     "confidence_interval": "ser_keras.evaluation.scores",
+    "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "derive_network": "ser_keras.search.inherit",
+    "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
     "features_for": "ser_keras.data.features",
     "halves": "ser_keras.data.splits",
@@ -83,12 +100,15 @@ _MODULE_OF = {
     "leave_one_session_out": "ser_keras.data.splits",
     "leave_one_speaker_out": "ser_keras.data.splits",
     "load_corpus": "ser_keras.data.corpora",
+    "load_litert": "ser_keras.export.litert_model",
     "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
-    "run_emodarts": "ser_keras.experiment",
+    "random_folds_shared_speakers": "ser_keras.data.splits",
+    "run_emodarts": "ser_keras.experiment.emodarts",
+    "run_light_sernet": "ser_keras.experiment.light_sernet",
     "score": "ser_keras.evaluation.scores",
     "search_architecture": "ser_keras.evaluation.training",
     "speaker_groups": "ser_keras.data.splits",

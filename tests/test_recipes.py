@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import ser_keras as ser
+from ser_keras.experiment.emodarts import front_end
 
 FILES = (
     "config.json",
@@ -93,7 +94,7 @@ def test_saved_model_equals_keras_on_a_wav(finished):
     waveform, rate = soundfile.read(wav, dtype="float32")
     (fold,) = (folder / "results/run/folds").iterdir()
     config = ser.EmoDARTSConfig(smoke=True).resolved()
-    frontend, normalization = ser.experiment.front_end(config)
+    frontend, normalization = front_end(config)
     network = ser.load_model(fold / "network.keras")
     model = ser.with_frontend(network, frontend, normalization)
     expected = model(waveform[None])["probabilities"]

@@ -161,6 +161,31 @@ class GaussianNoise(RangeAugmentation):
 
 
 @serializable
+class FeatureNoise(RangeAugmentation):
+    """White noise on features, of a deviation drawn for each clip.
+
+    Args:
+        low: Smallest deviation, in units of the features.
+        high: Largest deviation.
+        seed: See `Augmentation`.
+
+    >>> noisy = FeatureNoise(0.1, 0.1)(tf.ones((1, 9, 4)), training=True)
+    >>> bool(tf.reduce_all(noisy != 1))
+    True
+    """
+
+    def __init__(self, low=0.0, high=0.1, seed=None, **kwargs):
+        super().__init__(low, high, False, seed, kwargs)
+
+    def transform(self, x, seed):
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        level = self.draw(x, seeds[0])[:, None, None]
+        inside = tf.sequence_mask(valid_lengths(x), tf.shape(x)[1], x.dtype)
+        noise = tf.cast(normal(tf.shape(x), seeds[1]) * level, x.dtype)
+        return x + noise * inside[:, :, None]
+
+
+@serializable
 class TimeShift(Augmentation):
     """Turns each waveform round by a random number of samples.
 

@@ -150,6 +150,58 @@ def load_audio(path, sample_rate, start=None, end=None):
     return np.ascontiguousarray(waveform, np.float32)
 
 
+def stream_audio(path, sample_rate, seconds=1.0):
+    """Reads a file block by block, however long it is.
+
+    Joined, the blocks are what `load_audio` returns, but for the rounding of
+    resampling in parts. They are not checked for silence and NaN.
+
+    Args:
+        path: File that libsndfile reads.
+        sample_rate: Hz of what is returned.
+        seconds: Of the file in a block.
+
+    Yields:
+        Float32 arrays `(samples,)`.
+
+    Raises:
+        AudioError: If the file is missing, empty, truncated, without samples,
+            or not audio.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/tone.wav"
+    >>> soundfile.write(path, np.sin(np.arange(40000) / 40), 16000)
+    >>> [len(block) for block in stream_audio(path, 16000)]
+    [16000, 16000, 8000]
+    """
+    with _open(path) as file:
+        info = _info(file)
+        size = max(round(seconds * info.sample_rate), 1)
+        resampler = None
+        if info.sample_rate != sample_rate:
+            resampler = soxr.ResampleStream(
+                info.sample_rate, sample_rate, num_channels=1
+            )
+        done = 0
+        while done < info.frames:
+            wanted = min(size, info.frames - done)
+            try:
+                samples = file.read(wanted, dtype="float32", always_2d=True)
+            except (soundfile.LibsndfileError, RuntimeError) as error:
+                raise AudioError(
+                    path, f"cannot be decoded ({error})", _REPLACE
+                ) from error
+            done += len(samples)
+            if len(samples) < wanted:
+                raise _truncated(path, info.frames, done)
+            block = samples.mean(axis=1)
+            if resampler is not None:
+                last = done == info.frames
+                block = resampler.resample_chunk(block, last=last)
+            if len(block):
+                yield block
+
+
 def load_many(
     paths,
     sample_rate,

@@ -126,8 +126,8 @@ class MFCC(LogMelSpectrogram):
         """Size of the last axis of the output."""
         return self.num_coefficients * (1 + self.delta_order)
 
-    def _features(self, waveform, lengths):
-        x = super()._features(waveform, lengths)
+    def from_spectrum(self, x, lengths=None):
+        x = super().from_spectrum(x, lengths)
         # Only coefficient 0 sees a frame's mean. Added up apart from the rest,
         # it costs float32 ten times less precision.
         mean = tf.reduce_mean(x, axis=-1, keepdims=True)

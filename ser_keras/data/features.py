@@ -113,6 +113,33 @@ class FeatureSet:
         )
 
 
+def join(feature_sets):
+    """One feature set of several with the same labels.
+
+    Args:
+        feature_sets: Sequence of `FeatureSet`. Utterances of the second and
+            later ones are renamed, from `id` to `id@1`, `id@2` ...
+
+    >>> from ser_keras.data.manifest import Utterance
+    >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
+    >>> clip = FeatureSet(manifest, [np.zeros((5, 2), "float32")])
+    >>> [utterance.id for utterance in join([clip, clip]).manifest]
+    ['a', 'a@1']
+    """
+    first, *others = feature_sets
+    if not others:
+        return first
+    utterances, arrays = list(first.manifest), list(first.arrays)
+    for number, other in enumerate(others, start=1):
+        arrays += other.arrays
+        utterances += [
+            dataclasses.replace(u, id=f"{u.id}@{number}")
+            for u in other.manifest
+        ]
+    manifest = Manifest(utterances, first.manifest.labels)
+    return FeatureSet(manifest, arrays)
+
+
 def features_for(
     manifest,
     frontend,

@@ -1,4 +1,4 @@
-"""Speaker-independent folds, groups, held-out speakers and search halves.
+"""Folds, groups, held-out speakers and search halves.
 
 Every function looks at sorted speakers and a seed only, so that no split
 depends on the order in which files were found.
@@ -20,18 +20,44 @@ class SpeakerOverlapError(ValueError):
 class Fold:
     """A training part and a test part that share no speaker.
 
+    Published figures often come from folds that do share speakers, or whose
+    epoch was picked on the test part. To repeat such a figure, a fold can say
+    so; whatever is made of it says so as well.
+
     Args:
         name: What is held out, for instance `"Ses05"` or `"03+08"`.
         train: Manifest.
         test: Manifest.
+        leaks_speakers: Whether both parts may have the same speakers.
+        selects_on_test: Whether the epoch is to be picked on the test part.
+
+    Raises:
+        SpeakerOverlapError: The parts share a speaker and the fold does not
+            say so.
+        ValueError: They share an utterance.
     """
 
     name: str
     train: Manifest
     test: Manifest
+    leaks_speakers: bool = False
+    selects_on_test: bool = False
 
     def __post_init__(self):
-        check_disjoint(self.train, self.test)
+        if not self.leaks_speakers:
+            check_disjoint(self.train, self.test)
+        shared = {u.id for u in self.train} & {u.id for u in self.test}
+        if shared:
+            raise ValueError(
+                f"Fold {self.name!r} must not test what it trains on. "
+                f"Received {len(shared)} shared utterances, first "
+                f"{sorted(shared)[:3]}"
+            )
+
+    @property
+    def overstates(self):
+        """Whether a score on this fold is too good to be true."""
+        return self.leaks_speakers or self.selects_on_test
 
 
 def check_disjoint(first, second):
@@ -138,6 +164,56 @@ def speaker_groups(manifest, groups):
             f"{manifest.speakers} exactly once. Received: groups={groups}"
         )
     return _hold_out_each(manifest, groups)
+
+
+def random_folds_shared_speakers(
+    manifest, folds=5, seed=0, select_on_test=False
+):
+    """Folds of shuffled utterances: every test speaker is trained on, too.
+
+    Only to repeat published figures. What is measured so is how well the
+    network knows the voices it has heard.
+
+    Args:
+        manifest: Manifest.
+        folds: Number of folds.
+        seed: Of the shuffling.
+        select_on_test: Whether the epoch is to be picked on the test part.
+
+    Returns:
+        List of `Fold`, with `leaks_speakers`.
+
+    Raises:
+        ValueError: There are fewer than two folds, or more than utterances.
+
+    >>> from ser_keras.data.manifest import Utterance
+    >>> manifest = Manifest([Utterance(s, s, "anger", "03") for s in "cab"])
+    >>> fold = random_folds_shared_speakers(manifest, folds=3)[0]
+    >>> fold.name, len(fold.train), fold.overstates
+    ('random1', 2, True)
+    """
+    if not 2 <= folds <= len(manifest):
+        raise ValueError(
+            "`folds` must be between 2 and the number of utterances, "
+            f"{len(manifest)}. Received: folds={folds}"
+        )
+    utterances = sorted(manifest, key=lambda u: u.id)
+    order = np.random.default_rng(seed).permutation(len(utterances))
+    parts = [
+        {utterances[row].id for row in part}
+        for part in np.array_split(order, folds)
+    ]
+    return [
+        Fold(
+            f"random{number}",
+            Manifest([u for u in manifest if u.id not in part], labels),
+            Manifest([u for u in manifest if u.id in part], labels),
+            leaks_speakers=True,
+            selects_on_test=select_on_test,
+        )
+        for labels in [manifest.labels]
+        for number, part in enumerate(parts, start=1)
+    ]
 
 
 def hold_out_speakers(train, count=None, fraction=None, seed=0):

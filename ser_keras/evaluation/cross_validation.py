@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 
 import keras
 
@@ -28,12 +29,16 @@ class CrossValidation:
         scores: Of the pooled predictions.
         fold_scores: `Scores` of each fold, by name.
         network: The last fold's network.
+        leaks_speakers: Whether a fold trained on its test speakers.
+        selects_on_test: Whether a fold picked its epoch on its test part.
     """
 
     predictions: Predictions
     scores: Scores
     fold_scores: dict
     network: keras.Model
+    leaks_speakers: bool = False
+    selects_on_test: bool = False
 
 
 def cross_validate(
@@ -42,6 +47,7 @@ def cross_validate(
     folds: list[Fold],
     *,
     run: RunFolder,
+    copies=(),
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
@@ -50,7 +56,8 @@ def cross_validate(
     """Trains and scores a network on each fold; resumable fold by fold.
 
     In each fold some *training* speakers are held out to choose the epoch;
-    the test speakers are looked at once, when training is over. Each fold has
+    the test speakers are looked at once, when training is over. (A fold that
+    says otherwise of itself is warned of, and the result has it.) Each fold has
     a folder of its own in the run's `folds`; one that is finished is not
     trained again.
 
@@ -61,6 +68,9 @@ def cross_validate(
         features: Features of all utterances.
         folds: Folds, as the functions of `ser_keras.data.splits` make them.
         run: The run's folder.
+        copies: Further `FeatureSet`s of the same utterances, altered, such as
+            at other speeds. Training takes any of them for an utterance;
+            nobody is scored or chosen on them.
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch.
@@ -82,10 +92,17 @@ def cross_validate(
     """
     for fold in folds:
         check_classes(fold)
+    facts = {
+        "leaks_speakers": any(fold.leaks_speakers for fold in folds),
+        "selects_on_test": any(fold.selects_on_test for fold in folds),
+    }
+    if any(facts.values()):
+        warnings.warn(overstated(**facts), stacklevel=2)
     run_fold = functools.partial(
         _run_fold,
         build_network=build_network,
         features=features,
+        copies=copies,
         seed=seed,
         held_out_speakers=held_out_speakers,
         training=training,
@@ -119,20 +136,46 @@ def cross_validate(
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
     network = keras.saving.load_model(folder.path / "network.keras")
-    return CrossValidation(pooled, score(pooled), fold_scores, network)
+    return CrossValidation(pooled, score(pooled), fold_scores, network, **facts)
 
 
 def _predictions(run):
     return run.path / "predictions.csv"
 
 
+def overstated(leaks_speakers, selects_on_test) -> str:
+    """What must be said wherever such a score is shown."""
+    reasons = [
+        reason
+        for applies, reason in (
+            (leaks_speakers, "the test speakers are trained on as well"),
+            (selects_on_test, "the epoch is picked on the test part"),
+        )
+        if applies
+    ]
+    return (
+        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
+        "about new speakers; do not compare it with speaker-independent ones."
+    )
+
+
 def _run_fold(
-    fold, run, *, build_network, features, seed, held_out_speakers, training
+    fold,
+    run,
+    *,
+    build_network,
+    features,
+    copies,
+    seed,
+    held_out_speakers,
+    training,
 ):
     keras.utils.set_random_seed(seed)
     network = build_network(fold, run)
     train, held_out = fold.train, None
-    if held_out_speakers:
+    if fold.selects_on_test:
+        held_out = features.select(fold.test)
+    elif held_out_speakers:
         train, held_out = hold_out_speakers(
             fold.train, count=held_out_speakers, seed=seed
         )
@@ -140,7 +183,9 @@ def _run_fold(
     epoch = train_network(
         network,
         features.select(train),
+        copies=[copy.select(train) for copy in copies],
         held_out=held_out,
+        shared_speakers=fold.leaks_speakers,
         run=run,
         seed=seed,
         **training,

@@ -20,10 +20,11 @@ from ser_keras.evaluation.cell_drawing import state_name
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def _tidy(axis, xlabel="", ylabel="", title=""):
+def tidy(axis, xlabel="", ylabel="", title=""):
+    """Names an axis' directions and draws a light grid behind it."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.set_title(title, fontsize=11)
@@ -128,7 +129,7 @@ def _plot_entropy(axis, weights):
     axis.plot(
         x, entropy.mean(axis=1), color=_BLUE, marker=_marker(x), label="mean"
     )
-    _tidy(axis, "epoch", "entropy / log(candidates)", "Entropy of an edge")
+    tidy(axis, "epoch", "entropy / log(candidates)", "Entropy of an edge")
     axis.set_ylim(0, 1.05)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axis.legend(loc="lower left", frameon=False, fontsize=9)
@@ -188,7 +189,7 @@ def plot_learning_curves(rows, path):
         for key in chosen:
             held_out = key.startswith("val_")
             base = key.removeprefix("val_")
-            colour.setdefault(base, _COLOURS[len(colour) % len(_COLOURS)])
+            colour.setdefault(base, COLOURS[len(colour) % len(COLOURS)])
             values = [row.get(key) for row in rows]
             values = np.array(values, np.float64)  # None becomes NaN.
             axis.plot(
@@ -213,7 +214,7 @@ def plot_learning_curves(rows, path):
                     label=f"best: {values[best]:.3f}, epoch {x[best]}",
                 )
         axis.margins(y=0.08)
-        _tidy(axis, "epoch", unit, title)
+        tidy(axis, "epoch", unit, title)
         axis.xaxis.set_major_locator(
             MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
         )

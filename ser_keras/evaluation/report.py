@@ -35,6 +35,8 @@ def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
             name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
             for name, scores in outcome.fold_scores.items()
         },
+        "leaks_speakers": outcome.leaks_speakers,
+        "selects_on_test": outcome.selects_on_test,
         "seed": run.config.get("seed"),
         "versions": package_versions(),
         **entries,

@@ -1,5 +1,7 @@
 """`model.fit` that a kill does not set back by more than an epoch."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -132,11 +134,17 @@ class BestWeights(keras.callbacks.Callback):
         run: The run's folder.
         stage: Name of the training within the run.
         monitor: Name of the metric, of which more is better.
+        latest: Whether the last of several best epochs is kept, not the first.
+        averaged: `keras.callbacks.SwapEMAWeights` of this training, if the
+            moving averages of the weights are what is to be kept.
     """
 
-    def __init__(self, run, stage, monitor="val_uar"):
+    def __init__(
+        self, run, stage, monitor="val_uar", latest=False, averaged=None
+    ):
         super().__init__()
         self._run, self._stage, self._monitor = run, stage, monitor
+        self._latest, self._averaged = latest, averaged
         self.path = run.path / f"{stage}_best.weights.h5"
 
     def on_epoch_end(self, epoch, logs=None):
@@ -147,14 +155,25 @@ class BestWeights(keras.callbacks.Callback):
             if row["epoch"] <= epoch and row[self._monitor] is not None
         ]
         value = logs[self._monitor]
-        if not earlier or value > max(earlier):
-            temporary = self.path.with_name(f".{self.path.name}")
-            self.model.save_weights(temporary)
-            temporary.replace(self.path)
+        best = max(earlier, default=-math.inf)
+        if value > best or (value == best and self._latest):
+            self._save()
+
+    def _save(self):
+        temporary = self.path.with_name(f".{self.path.name}")
+        if self._averaged is not None:
+            self._averaged.on_test_begin()
+        self.model.save_weights(temporary)
+        if self._averaged is not None:
+            self._averaged.on_test_end()
+        temporary.replace(self.path)
 
     def restore(self) -> int:
         """Loads those weights; the number of their epoch (1 for the first)."""
         self.model.load_weights(self.path)
         rows = self._run.rows(self._stage)
-        best = max(rows, key=lambda row: (row[self._monitor], -row["epoch"]))
+        sign = 1 if self._latest else -1
+        best = max(
+            rows, key=lambda row: (row[self._monitor], sign * row["epoch"])
+        )
         return best["epoch"]

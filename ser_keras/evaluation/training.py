@@ -1,8 +1,11 @@
 """The two trainings of a run: the search, and the derived network's own."""
 
+import typing
+
 import keras
 
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.features import join
 from ser_keras.data.pipeline import bilevel
 from ser_keras.data.pipeline import class_weights
 from ser_keras.data.pipeline import make_dataset
@@ -122,6 +125,7 @@ def train_network(
     run: RunFolder,
     epochs: int,
     held_out: FeatureSet | None = None,
+    copies=(),
     stage: str = "train",
     batch_size: int = 32,
     duration_frames: int | None = None,
@@ -130,11 +134,17 @@ def train_network(
     label_smoothing: float = 0.1,
     focal_gamma: float = 0.0,
     balance_classes: bool = True,
+    optimizer=None,
+    select_by: typing.Literal["uar", "accuracy"] = "uar",
+    shared_speakers: bool = False,
     augment=None,
     seed: int = 0,
     callbacks=(),
 ) -> int:
     """Trains a network by AdamW, with warm-up and cosine decay; resumable.
+
+    Another optimiser can take its place. If it keeps moving averages of the
+    weights (`use_ema`), these are what is scored, chosen and kept.
 
     Args:
         network: A model from `(batch, time, features, 1)` to logits; compiled
@@ -145,6 +155,8 @@ def train_network(
         held_out: Utterances of *training* speakers that `train` lacks. If
             given, the weights of the epoch with the best UAR on them are kept;
             otherwise those of the last epoch.
+        copies: Further `FeatureSet`s of the utterances to train on, altered.
+            An epoch has as many steps as without them, each on some of all.
         stage: Name of this training within the run.
         batch_size: Utterances in a batch.
         duration_frames: Frames to which clips are cropped or padded.
@@ -153,6 +165,13 @@ def train_network(
         label_smoothing: Share of the target spread over all classes.
         focal_gamma: Exponent of the focal loss; 0 is cross-entropy.
         balance_classes: Whether each class has the same weight in the loss.
+        optimizer: `optimizer(epochs, steps_per_epoch)` makes the optimiser in
+            place of AdamW; `learning_rate` and `weight_decay` are not used.
+        select_by: What the best epoch is best in on `held_out`: the first one
+            of the best UAR; or, as often published, the last one of the best
+            accuracy.
+        shared_speakers: Whether `held_out` may have speakers of `train`; only
+            to repeat what was published (see `Fold`).
         augment: `(x, seed) -> x` for training batches (see `make_dataset`).
         seed: Of the order of utterances, crops and augmentation.
         callbacks: Further Keras callbacks.
@@ -162,6 +181,7 @@ def train_network(
 
     Raises:
         SpeakerOverlapError: `train` and `held_out` share a speaker.
+        ValueError: A batch is larger than `train`.
     """
     steps = len(train) // batch_size
     if not steps:
@@ -169,17 +189,18 @@ def train_network(
             f"`batch_size` must be at most the {len(train)} utterances to "
             f"train on. Received: batch_size={batch_size}"
         )
-    total = epochs * steps
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 100,
-        total - total // 10,
-        warmup_target=learning_rate,
-        warmup_steps=total // 10,
-    )
-    network.compile(
-        optimizer=keras.optimizers.AdamW(
+    if optimizer is None:
+        schedule = warm_up_and_cosine(learning_rate, epochs * steps)
+        optimizer = keras.optimizers.AdamW(
             schedule, weight_decay=weight_decay, global_clipnorm=5.0
-        ),
+        )
+    else:
+        optimizer = optimizer(epochs, steps)
+    metrics = [UnweightedAverageRecall(len(train.manifest.labels))]
+    if select_by == "accuracy":
+        metrics.append(keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
+    network.compile(
+        optimizer=optimizer,
         loss=SparseCategoricalFocalCrossentropy(
             gamma=focal_gamma,
             from_logits=True,
@@ -188,14 +209,17 @@ def train_network(
             if balance_classes
             else None,
         ),
-        metrics=[UnweightedAverageRecall(len(train.manifest.labels))],
+        metrics=metrics,
     )
     network.optimizer.build(network.trainable_variables)
 
+    everything = join([train, *copies])
+
     def dataset_from(epoch):
         return make_dataset(
-            train,
+            everything,
             batch_size,
+            steps_per_epoch=steps,
             duration_frames=duration_frames,
             shuffle=True,
             drop_remainder=True,
@@ -207,12 +231,23 @@ def train_network(
     callbacks, best, validation = list(callbacks), None, None
     if isinstance(network, CellNetwork) and network.drop_path_rate:
         callbacks.append(DropPathSchedule(epochs))
+    averaged = None
+    if optimizer.use_ema:
+        averaged = keras.callbacks.SwapEMAWeights()
+        callbacks.append(averaged)
     if held_out is not None:
-        check_disjoint(train.manifest, held_out.manifest)
+        if not shared_speakers:
+            check_disjoint(train.manifest, held_out.manifest)
         validation = make_dataset(
             held_out, batch_size, duration_frames=duration_frames
         )
-        best = BestWeights(run, stage)
+        best = BestWeights(
+            run,
+            stage,
+            monitor=f"val_{select_by}",
+            latest=select_by == "accuracy",
+            averaged=averaged,
+        )
         callbacks.append(best)
     epochs = fit_resumable(
         network,
@@ -223,4 +258,32 @@ def train_network(
         validation_data=validation,
         callbacks=callbacks,
     )
-    return best.restore() if best is not None else epochs
+    if best is not None:
+        return best.restore()
+    # Of a training that was finished before, `fit` has not done so.
+    optimizer.finalize_variable_values(network.trainable_variables)
+    return epochs
+
+
+def warm_up_and_cosine(peak, steps, warm_up=0.1):
+    """Learning rate: linear from a 100th of `peak` to it, by a cosine to 0.
+
+    Args:
+        peak: The highest rate.
+        steps: Of the whole training.
+        warm_up: Part of the steps in which it rises.
+
+    Returns:
+        `keras.optimizers.schedules.LearningRateSchedule`.
+
+    >>> rate = warm_up_and_cosine(1.0, steps=100)
+    >>> [round(float(rate(step)), 2) for step in (0, 10, 55, 100)]
+    [0.01, 1.0, 0.5, 0.0]
+    """
+    rising = int(warm_up * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100,
+        steps - rising,
+        warmup_target=peak,
+        warmup_steps=rising,
+    )

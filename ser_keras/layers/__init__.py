@@ -6,6 +6,7 @@ from ser_keras.layers.attention_pooling import MeanPooling
 from ser_keras.layers.batch_norm import BatchNorm
 from ser_keras.layers.cell import Cell
 from ser_keras.layers.conv_mixed_op import ConvMixedOp
+from ser_keras.layers.conv_norm_pool import ConvNormPool
 from ser_keras.layers.drop_path import DropPath
 from ser_keras.layers.factorized_reduce import FactorizedReduce
 from ser_keras.layers.masking import frame_mask
@@ -21,6 +22,7 @@ __all__ = [
     "BatchNorm",
     "Cell",
     "ConvMixedOp",
+    "ConvNormPool",
     "DropPath",
     "FactorizedReduce",
     "MeanPooling",

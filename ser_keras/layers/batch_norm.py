@@ -23,6 +23,8 @@ class BatchNorm(keras.layers.Layer):
 
     Args:
         affine: Whether to learn a scale and an offset for each channel.
+        momentum: Part of the moving statistics that a step keeps.
+        epsilon: Added to the variance.
 
     Input shape: `(batch, time, frequency, channels)`
 
@@ -36,9 +38,13 @@ class BatchNorm(keras.layers.Layer):
     True
     """
 
-    def __init__(self, affine=False, **kwargs):
+    def __init__(
+        self, affine=False, momentum=MOMENTUM, epsilon=EPSILON, **kwargs
+    ):
         super().__init__(**kwargs)
         self.affine = affine
+        self.momentum = momentum
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -77,7 +83,7 @@ class BatchNorm(keras.layers.Layer):
         if not training:
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)
-            factor = gamma * tf.math.rsqrt(variance + EPSILON)
+            factor = gamma * tf.math.rsqrt(variance + self.epsilon)
             outputs = tf.cast(inputs, wide) * factor + (beta - mean * factor)
             return tf.cast(outputs, inputs.dtype)
         moving = [
@@ -85,9 +91,9 @@ class BatchNorm(keras.layers.Layer):
             tf.convert_to_tensor(self.moving_variance),
         ]
         if _num_replicas() > 1 or inputs.dtype == tf.float64:
-            outputs, *batch = _normalize(inputs, gamma, beta)
+            outputs, *batch = _normalize(inputs, gamma, beta, self.epsilon)
             moving = [
-                MOMENTUM * old + (1 - MOMENTUM) * new
+                self.momentum * old + (1 - self.momentum) * new
                 for old, new in zip(moving, batch, strict=True)
             ]
         else:
@@ -97,8 +103,8 @@ class BatchNorm(keras.layers.Layer):
                 offset=beta,
                 mean=moving[0],
                 variance=moving[1],
-                epsilon=EPSILON,
-                exponential_avg_factor=1 - MOMENTUM,
+                epsilon=self.epsilon,
+                exponential_avg_factor=1 - self.momentum,
                 is_training=True,
             )[:3]
         self.moving_mean.assign(moving[0])
@@ -130,7 +136,12 @@ class BatchNorm(keras.layers.Layer):
         return {k: v for k, v in weights.items() if v is not None}
 
     def get_config(self):
-        return {**super().get_config(), "affine": self.affine}
+        return {
+            **super().get_config(),
+            "affine": self.affine,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
 
 
 def spread(values, count):
@@ -148,7 +159,7 @@ def _num_replicas():
     return context.num_replicas_in_sync if context else 1
 
 
-def _normalize(inputs, gamma, beta):
+def _normalize(inputs, gamma, beta, epsilon):
     """What the fused kernel does, over the batches of all replicas."""
     dtype, inputs = inputs.dtype, tf.cast(inputs, gamma.dtype)
     axes = list(range(inputs.shape.rank - 1))
@@ -162,7 +173,7 @@ def _normalize(inputs, gamma, beta):
         )
     mean = total / count
     variance = tf.maximum(squares / count - tf.square(mean), 0.0)
-    factor = gamma * tf.math.rsqrt(variance + EPSILON)
+    factor = gamma * tf.math.rsqrt(variance + epsilon)
     outputs = inputs * factor + (beta - mean * factor)
     outputs = tf.cast(outputs, dtype)
     # The moving variance is the unbiased one, as in the fused kernel.

@@ -101,6 +101,18 @@ class WaveformModel(keras.Model):
             inputs = tf.where(real, inputs, 0.0)
             frames = self.frontend.num_frames(lengths)
         features = self.frontend(inputs, lengths=lengths)
+        return self.normalize(features, frames)
+
+    def normalize(self, features, frames=None):
+        """Normalizes features and zeroes what is beyond a clip's end.
+
+        Args:
+            features: `(batch, time, features)`, from the front end.
+            frames: `(batch,)`, frames of each clip; `None`: all.
+
+        Returns:
+            `(batch, time, features)`.
+        """
         if self.normalization is not None:
             features = self.normalization(features, lengths=frames)
         if frames is not None:

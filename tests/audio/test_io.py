@@ -10,6 +10,7 @@ from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import inspect_audio
 from ser_keras.audio.io import load_audio
 from ser_keras.audio.io import load_many
+from ser_keras.audio.io import stream_audio
 
 
 def tone(rate, seconds=1.0, hertz=440.0):
@@ -176,3 +177,26 @@ def test_fit_length():
     assert cuts == {(1, 2, 3), (2, 3, 4), (3, 4, 5)}
     with pytest.raises(ValueError, match="mode='end'"):
         fit_length(x, 3, "end")
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 8000])
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 5.0])
+def test_blocks_are_the_file(tmp_path, rate, seconds):
+    x = tone(rate, 1.5)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, 0.5 * x], 1), rate)
+    blocks = list(stream_audio(tmp_path / "a.wav", 16000, seconds))
+    assert all(len(b) and b.dtype == np.float32 for b in blocks)
+    assert max(map(len, blocks)) <= round(seconds * 16000) + 16000
+    expected = load_audio(tmp_path / "a.wav", 16000)
+    joined = np.concatenate(blocks)
+    assert abs(len(joined) - len(expected)) <= 1
+    size = min(len(joined), len(expected))
+    np.testing.assert_allclose(joined[:size], expected[:size], atol=1e-4)
+
+
+def test_blocks_of_bad_files(tmp_path):
+    with pytest.raises(AudioError, match="no such file"):
+        list(stream_audio(tmp_path / "a.wav", 16000))
+    (tmp_path / "a.wav").write_text("hello")
+    with pytest.raises(AudioError, match="not audio"):
+        list(stream_audio(tmp_path / "a.wav", 16000))

@@ -2,32 +2,34 @@
 
 import dataclasses
 import functools
-import math
 import pathlib
 import typing
 
 import keras
-import tensorflow as tf
 
 from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.augment import TimeStretch
-from ser_keras.audio.log_mel import LogMelSpectrogram
-from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
-from ser_keras.data.features import features_for
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
-from ser_keras.data.splits import check_classes
 from ser_keras.data.splits import check_disjoint
 from ser_keras.data.splits import halves
 from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
-from ser_keras.export.serving import export_serving
+from ser_keras.experiment.common import OneAfterAnother
+from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import duration_frames
+from ser_keras.experiment.common import finish
+from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import speech_features
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.search.inherit import transfer_weights
@@ -36,32 +38,13 @@ from ser_keras.search_space import SearchSpace
 
 
 @dataclasses.dataclass(frozen=True)
-class EmoDARTSConfig:
+class EmoDARTSConfig(RunConfig):
     """Search, train and score an emoDARTS network, and export it."""
 
-    data_dir: str = ""
-    """Folder of the corpus. Without it the built-in synthetic corpus is
-    used, which shows that everything works and nothing else."""
     output_dir: str = "results/emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
-    export_dir: str = ""
-    """Folder for the SavedModel; default `saved_models/<name of output_dir>`
-    beside the results. No version in it is ever overwritten."""
-    cache_dir: str = ".cache/features"
-    """Folder of the feature cache."""
-    fold: int = 1
-    """Number of the fold to run; 0 runs all folds."""
-    jobs: int = 1
-    """Folds that train at the same time, each in a process of its own."""
     genotype: str = ""
     """Genotype file to train, instead of searching."""
-    seed: int = 0
-    """Seed of everything random."""
-    smoke: bool = False
-    """Tiny sizes and one epoch: only shows that the recipe runs."""
-    skip_bad_audio: bool = False
-    """Leave out files that cannot be used, and count them, instead of
-    stopping."""
     features: typing.Literal["log_mel", "mfcc"] = "log_mel"
     """Log-mel bands, or as many cepstral coefficients of 128 bands."""
     num_features: int = 64
@@ -120,12 +103,9 @@ class EmoDARTSConfig:
     and keeps the last epoch."""
 
     def __post_init__(self):
-        for name in ("search_epochs", "train_epochs", "batch_size", "jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. Received: "
-                    f"{name}={getattr(self, name)}"
-                )
+        check_positive_integers(
+            self, "search_epochs", "train_epochs", "batch_size", "jobs"
+        )
 
     def resolved(self) -> "EmoDARTSConfig":
         """This configuration with `published` and `smoke` spelled out."""
@@ -192,28 +172,15 @@ def run_emodarts(
             f"pretrain_epochs={config.pretrain_epochs}"
         )
     config = config.resolved()
-    folds = _chosen(folds, config.fold)
+    folds = chosen_folds(folds, config.fold)
     genotype = Genotype.load(config.genotype) if config.genotype else None
-    settings = dataclasses.asdict(config)
-    del settings["jobs"]  # It changes how long a run takes and nothing else.
-    run = RunFolder(config.output_dir, settings)
+    run = open_run(config)
     frontend, normalization = front_end(config)
 
     def features_of(manifest) -> FeatureSet:
-        features = features_for(
-            manifest,
-            frontend,
-            config.cache_dir,
-            normalization=normalization,
-            skip_bad_audio=config.skip_bad_audio,
-        )
-        if features.skipped:
-            print(f"skipped {len(features.skipped)} files with bad audio:")
-            for skipped in features.skipped:
-                print(f"  {skipped.path}: {skipped.reason}")
-        return features
+        return read_features(config, manifest, frontend, normalization)
 
-    features = features_of(_union(folds))
+    features = features_of(all_utterances(folds))
     run.write_json(
         "skipped.json", [dataclasses.asdict(s) for s in features.skipped]
     )
@@ -239,14 +206,11 @@ def run_emodarts(
         jobs=config.jobs,
         epochs=config.train_epochs,
         batch_size=config.batch_size,
-        duration_frames=duration_frames(config, frontend),
+        duration_frames=duration_frames(config.duration, frontend),
         learning_rate=config.learning_rate,
-        augment=FeatureAugmentation(),
+        augment=augmentation(),
     )
-    exported = _export(config, run, outcome.network, features, frontend)
-    result = write_report(run, outcome, saved_model=exported)
-    print(f"results in {run.path}, SavedModel in {exported}")
-    return result
+    return finish(config, run, outcome, frontend, normalization)
 
 
 def _network_of_fold(config, genotype, features, pretrained, fold, run):
@@ -256,24 +220,6 @@ def _network_of_fold(config, genotype, features, pretrained, fold, run):
     if pretrained is not None:
         transfer_weights(keras.saving.load_model(pretrained), network)
     return network
-
-
-def _export(config, run, network, features, frontend) -> str:
-    """Exports once: a finished run that is run again keeps its version."""
-    earlier = (run.read_json("result.json") or {}).get("saved_model")
-    if earlier and pathlib.Path(earlier).exists():
-        return earlier
-    _, normalization = front_end(config)
-    default = pathlib.Path("saved_models") / run.path.name
-    return str(
-        export_serving(
-            network,
-            config.export_dir or default,
-            labels=features.manifest.labels,
-            frontend=frontend,
-            normalization=normalization,
-        )
-    )
 
 
 def search(
@@ -303,11 +249,11 @@ def search(
         run=run,
         epochs=config.search_epochs,
         batch_size=config.search_batch_size,
-        duration_frames=duration_frames(config, frontend),
+        duration_frames=duration_frames(config.duration, frontend),
         order=config.search_order,
         warm_up_epochs=config.search_warm_up_epochs,
         architecture_learning_rate=config.architecture_learning_rate,
-        augment=FeatureAugmentation(),
+        augment=augmentation(),
         seed=config.seed,
     )
     print(genotype.describe(), flush=True)
@@ -333,9 +279,9 @@ def pretrain(
             stage="pretrain",
             epochs=config.pretrain_epochs,
             batch_size=config.batch_size,
-            duration_frames=duration_frames(config, frontend),
+            duration_frames=duration_frames(config.duration, frontend),
             learning_rate=config.pretrain_learning_rate,
-            augment=FeatureAugmentation(),
+            augment=augmentation(),
             seed=config.seed,
         )
         temporary = file.with_name("unfinished.keras")
@@ -364,77 +310,18 @@ def build_network(
 
 def front_end(config: EmoDARTSConfig):
     """Features and their normalisation."""
-    options = {
-        "sample_rate": 16000,
-        "frame_length": 1024,
-        "frame_step": 256,
-        "fft_length": 1024,
-        "low_frequency": 50.0,
-        "log": "natural",
-    }
-    if config.features == "mfcc":
-        layer = MFCC(
-            num_mel_bins=128, num_coefficients=config.num_features, **options
-        )
-    else:
-        layer = LogMelSpectrogram(num_mel_bins=config.num_features, **options)
+    layer = speech_features(config.features, config.num_features)
     # The mean of each band goes (the microphone, the voice's long-term
     # spectrum); how much it moves, against the other bands, stays.
     return layer, UtteranceNormalization(scale="all")
 
 
-class FeatureAugmentation:
-    """Speed, vocal tract length, and time and frequency masks, in that order.
-
-    For `make_dataset(augment=...)`. Its layers are made on first use, so that
-    it can go to another process.
-    """
-
-    def augment(self, x, seed):
-        """Another version of each clip, `(batch, time, features)`."""
-        for layer in self._layers:
-            x = layer.augment(x, seed)
-        return x
-
-    @functools.cached_property
-    def _layers(self):
-        with tf.init_scope():
-            return TimeStretch(), FrequencyWarp(), SpecAugment()
-
-
-def duration_frames(config: EmoDARTSConfig, frontend) -> int:
-    """Frames of a training clip."""
-    samples = math.ceil(config.duration * frontend.sample_rate)
-    return int(frontend.num_frames(samples))
+def augmentation():
+    """Speed, vocal tract length, and time and frequency masks."""
+    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
 
 
 def _shape(config):
     if config.published:
         return {"stem_strides": 1, "frequency_pooling": "mean"}
     return {"stem_strides": 2, "frequency_pooling": "projection"}
-
-
-def _chosen(folds, number):
-    if not 0 <= number <= len(folds):
-        names = ", ".join(
-            f"{i} ({fold.name})" for i, fold in enumerate(folds, start=1)
-        )
-        raise ValueError(
-            f"`fold` must be one of {names}, or 0 for all. Received: "
-            f"fold={number}"
-        )
-    folds = folds if number == 0 else [folds[number - 1]]
-    for fold in folds:
-        check_classes(fold)
-    return folds
-
-
-def _union(folds) -> Manifest:
-    """All utterances of the folds, each once."""
-    utterances = {
-        utterance.id: utterance
-        for fold in folds
-        for part in (fold.train, fold.test)
-        for utterance in part
-    }
-    return Manifest(list(utterances.values()), folds[0].train.labels)

@@ -1,0 +1,194 @@
+"""FixedDuration: a front end for networks that read clips of one length."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+
+
+@serializable
+class FixedDuration(keras.layers.Layer):
+    """Makes every clip of one duration before another front end reads it.
+
+    Of a longer clip the middle is taken; a shorter one stands in the middle
+    of silence, with the odd sample after it. The silence is part of the clip
+    then: its features are those of silence, not zero, and no network masks
+    them.
+
+    Args:
+        frontend: `MFCC` or another layer from waveforms to features.
+        duration: Seconds.
+        peak_percentile: If given, what is left of a clip is divided by this
+            percentile of its absolute values, and clipped to [-1, 1].
+
+    Call arguments:
+        waveform: Float tensor.
+        lengths: Samples of each clip of a padded batch, `(batch,)`.
+
+    Input shape:
+        `(batch, samples)` or `(samples,)`.
+
+    Output shape:
+        `(batch, time, features)` or `(time, features)`, time as of any clip
+        of this duration.
+
+    Raises:
+        ValueError: If `duration` is shorter than a frame, or the percentile
+            is not above 0 and at most 100.
+
+    References:
+        Light-SERNet's published code makes its clips so, with 3 or 7 seconds
+        and percentile 99.9.
+
+    >>> from ser_keras.audio.mfcc import MFCC
+    >>> layer = FixedDuration(MFCC.light_sernet(), duration=3.0)
+    >>> layer(np.ones((2, 20000), "float32")).shape
+    TensorShape([2, 184, 40])
+    """
+
+    def __init__(self, frontend, duration, peak_percentile=None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.frontend = frontend
+        self.duration = duration
+        self.peak_percentile = peak_percentile
+        self._samples = round(duration * frontend.sample_rate)
+        if self._samples < frontend.frame_length:
+            raise ValueError(
+                "`duration` must be at least one frame of the front end, "
+                f"{frontend.frame_length / frontend.sample_rate} s. Received: "
+                f"duration={duration}"
+            )
+        if peak_percentile is not None and not 0 < peak_percentile <= 100:
+            raise ValueError(
+                "`peak_percentile` must be above 0 and at most 100, or None. "
+                f"Received: peak_percentile={peak_percentile}"
+            )
+        self._fitted = False
+        self.built = True
+
+    @property
+    def sample_rate(self):
+        """Of the waveforms, Hz."""
+        return self.frontend.sample_rate
+
+    @property
+    def frame_length(self):
+        """Samples that a clip must have at least."""
+        return self.frontend.frame_length
+
+    @property
+    def min_samples(self):
+        """The same, under the name that front ends have for it."""
+        return self.frame_length
+
+    def without_fft(self):
+        """A copy for LiteRT, of clips that have this duration already.
+
+        What is zero at either end of a clip counts as the silence around it.
+        """
+        copy = type(self).from_config(self.get_config())
+        copy.frontend = self.frontend.without_fft()
+        copy._fitted = True
+        return copy
+
+    @property
+    def num_features(self):
+        """Size of the last axis of the output."""
+        return self.frontend.num_features
+
+    def num_frames(self, samples):
+        """Number of frames, the same for all clips.
+
+        Args:
+            samples: Length in samples: an int, an int array or tensor.
+
+        >>> from ser_keras.audio.mfcc import MFCC
+        >>> FixedDuration(MFCC.light_sernet(), 7.0).num_frames(1600)
+        434
+        """
+        return samples * 0 + self.frontend.num_frames(self._samples)
+
+    def call(self, waveform, lengths=None):
+        unbatched = waveform.shape.rank == 1
+        if unbatched:
+            waveform = waveform[None]
+        x = self._clips(waveform, lengths)
+        features = self.frontend(x)
+        return features[0] if unbatched else features
+
+    def spectrum(self, waveform, lengths=None):
+        """As of the inner front end, of clips of this duration."""
+        return self.frontend.spectrum(self._clips(waveform, lengths))
+
+    def from_spectrum(self, x, lengths=None):
+        """As of the inner front end; the silence around clips is in them."""
+        return self.frontend.from_spectrum(x)
+
+    def _clips(self, waveform, lengths):
+        """Clips of this duration, `(batch, samples)`, scaled."""
+        if self._fitted:
+            x, count = waveform, _count(waveform)
+        else:
+            x, count = self._fit(waveform, lengths)
+        if self.peak_percentile is not None:
+            # The floor is far below a step of 16 bits.
+            peak = tf.maximum(self._peak(x, count), 1e-7)
+            x = tf.clip_by_value(x / peak, -1.0, 1.0)
+        return x
+
+    def _fit(self, waveform, lengths):
+        """The middle of each clip, and how many samples are its own."""
+        if lengths is None:
+            lengths = tf.fill([tf.shape(waveform)[0]], tf.shape(waveform)[1])
+        lengths = tf.reshape(tf.cast(lengths, tf.int32), [-1, 1])
+        surplus = lengths - self._samples
+        # Half of it, rounded towards zero from either side.
+        first = tf.sign(surplus) * (tf.abs(surplus) // 2)
+        index = first + tf.range(self._samples)
+        inside = (index >= 0) & (index < lengths)
+        x = tf.gather(waveform, tf.where(inside, index, 0), 1, batch_dims=1)
+        # Not a product: what lies beyond a clip's end may be NaN.
+        x = tf.where(inside, x, 0.0)
+        return x, tf.minimum(lengths, self._samples)
+
+    def _peak(self, x, count):
+        """Percentile of each clip's absolute values, `(batch, 1)`."""
+        # Counted from the top, where the silence around a clip is not, and
+        # interpolated as numpy does.
+        share = 1.0 - self.peak_percentile / 100.0
+        largest = int(share * (self._samples - 1)) + 2
+        top = tf.math.top_k(tf.abs(x), min(largest, self._samples)).values
+        rank = share * tf.cast(count - 1, tf.float32)
+        low = tf.cast(tf.floor(rank), tf.int32)
+        high = tf.minimum(low + 1, count - 1)
+        part = rank - tf.floor(rank)
+        return (1.0 - part) * tf.gather(top, low, axis=1, batch_dims=1) + (
+            part * tf.gather(top, high, axis=1, batch_dims=1)
+        )
+
+    def compute_output_shape(self, waveform_shape, lengths_shape=None):
+        *batch, _ = waveform_shape
+        frames = self.frontend.num_frames(self._samples)
+        return (*batch, frames, self.num_features)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "frontend": keras.saving.serialize_keras_object(self.frontend),
+            "duration": self.duration,
+            "peak_percentile": self.peak_percentile,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        frontend = keras.saving.deserialize_keras_object(config["frontend"])
+        return cls(**{**config, "frontend": frontend})
+
+
+def _count(clips):
+    """Samples from the first to the last that is not zero, `(batch, 1)`."""
+    active = tf.cast(tf.not_equal(clips, 0.0), tf.float32)
+    before = tf.argmax(active, axis=1, output_type=tf.int32)
+    after = tf.argmax(tf.reverse(active, [1]), axis=1, output_type=tf.int32)
+    return tf.maximum(clips.shape[1] - before - after, 1)[:, None]

@@ -1,0 +1,1 @@
+"""Whole runs: corpus, training, scores, SavedModel; resumable throughout."""

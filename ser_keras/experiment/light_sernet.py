@@ -1,0 +1,403 @@
+"""A whole Light-SERNet run: corpus, training, scores, SavedModel."""
+
+import dataclasses
+import functools
+import math
+import typing
+
+import keras
+
+from ser_keras.audio.at_speed import AtSpeed
+from ser_keras.audio.augment import FeatureNoise
+from ser_keras.audio.augment import FrequencyWarp
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
+from ser_keras.audio.fixed_duration import FixedDuration
+from ser_keras.audio.mfcc import MFCC
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.splits import Fold
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.training import warm_up_and_cosine
+from ser_keras.experiment.common import OneAfterAnother
+from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import duration_frames
+from ser_keras.experiment.common import finish
+from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import speech_features
+from ser_keras.models.light_sernet import LightSERNet
+
+SCHEDULES = {
+    "ser_keras": {
+        "clips": "whole",
+        "normalization": "relative",
+        "epochs": 60,
+        "batch_size": 32,
+        "optimizer": "adamw",
+        "learning_rate": 2e-3,
+        "decay": "cosine",
+        "weight_decay": 0.02,
+        "l2": 0.0,
+        "norm_momentum": 0.9,
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+        "ema_momentum": 0.98,
+        "speed_range": 0.1,
+        "time_stretch": 1.25,
+        "frequency_warp": 1.1,
+        "noise": 0.1,
+        "time_masks": 2,
+        "feature_masks": 2,
+    },
+    "published": {
+        "clips": "fixed",
+        "normalization": "none",
+        "epochs": 300,
+        "batch_size": 32,
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "decay": "steps",
+        "weight_decay": 0.0,
+        "l2": 1e-6,
+        "norm_momentum": 0.99,
+        "class_weights": "none",
+        "label_smoothing": 0.0,
+        "ema_momentum": 0.0,
+        "speed_range": 0.0,
+        "time_stretch": 1.0,
+        "frequency_warp": 1.0,
+        "noise": 0.0,
+        "time_masks": 0,
+        "feature_masks": 0,
+    },
+}
+"""What a field that is left open means in either schedule."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LightSERNetConfig(RunConfig):
+    """Train and score Light-SERNet, and export it.
+
+    A field whose default is null has one value in each schedule.
+    """
+
+    output_dir: str = "results/light_sernet"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    fold: int = 0
+    """Number of the fold to run; 0 runs all folds."""
+    protocol: typing.Literal["speaker-independent", "published"] = (
+        "speaker-independent"
+    )
+    """Folds without a common speaker, the epoch chosen on held-out training
+    speakers; or, as published, random folds with the epoch picked on the test
+    part, which OVERSTATES by far."""
+    random_folds: int = 5
+    """Folds of `--protocol published`: 5 train on as much as was published."""
+    held_out_speakers: int = 1
+    """Training speakers of each fold who choose its epoch; 0 trains on all
+    and keeps the last epoch. Not of `--protocol published`."""
+    schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
+    """Settings of everything below that is left open: ours, or those of the
+    paper's code."""
+    features: typing.Literal["mfcc", "log_mel", "spectrogram"] = "mfcc"
+    """Cepstral coefficients of 128 bands (published), log-mel bands, or a
+    linear spectrogram of 129 bins."""
+    num_features: int = 40
+    """Coefficients or bands of a frame; not of a spectrogram."""
+    duration: float = 3.0
+    """Length of a training clip in seconds; published: 3 and 7."""
+    clips: typing.Literal["whole", "fixed"] | None = None
+    """`whole`: training crops longer clips at random and masks the padding of
+    shorter ones, scoring sees whole utterances. `fixed`: training and scoring
+    see the middle, or the clip between silence, at one peak level.
+    (ser_keras: whole; published: fixed)"""
+    normalization: typing.Literal["utterance", "relative", "none"] | None = None
+    """`utterance`: each feature of a clip to mean 0 and variance 1;
+    `relative`: each to mean 0, all of them by one deviation; or `none`.
+    (ser_keras: relative; published: none)"""
+    loss: typing.Literal["crossentropy", "focal"] = "crossentropy"
+    """Cross-entropy, or focal loss with exponent 2; both are published."""
+    width: float = 1.0
+    """Factor of all channels."""
+    separable: bool = False
+    """Depthwise-separable convolutions in the blocks."""
+    dropout: float = 0.3
+    """Dropout before the last layer."""
+    epochs: int | None = None
+    """Epochs of the training. (60; published: 300)"""
+    batch_size: int | None = None
+    """Utterances in a training step. (32; published: 32)"""
+    optimizer: typing.Literal["adamw", "adam"] | None = None
+    """AdamW with clipped gradients, or plain Adam. (adamw; published: adam)"""
+    learning_rate: float | None = None
+    """Highest learning rate. (2e-3; published: 1e-4)"""
+    decay: typing.Literal["cosine", "steps"] | None = None
+    """`cosine`: linear warm-up, then a cosine to 0. `steps`: constant for 50
+    epochs, then times exp(-0.15) after every 20th from the 60th on.
+    (cosine; published: steps)"""
+    warm_up: float = 0.1
+    """Part of the training in which the rate rises, with `cosine`."""
+    weight_decay: float | None = None
+    """Decoupled weight decay of AdamW. (0.02; published: 0)"""
+    l2: float | None = None
+    """Factor of the squared weights of the blocks' kernels in the loss.
+    (0; published: 1e-6)"""
+    norm_momentum: float | None = None
+    """Momentum of batch normalisation's statistics. (0.9; published: 0.99)"""
+    class_weights: typing.Literal["balanced", "none"] | None = None
+    """Whether each class has the same weight in the loss.
+    (balanced; published: none)"""
+    label_smoothing: float | None = None
+    """Share of the target spread over all classes. (0.1; published: 0)"""
+    ema_momentum: float | None = None
+    """Momentum, per step, of the moving average of the weights, which then is
+    what is scored and kept; 0 for none. (0.98; published: 0)"""
+    speed_range: float | None = None
+    """Training hears each clip also faster and slower by this part, pitch
+    and formants with it; 0 for none. (0.1; published: 0)"""
+    time_stretch: float | None = None
+    """Highest factor of a clip's length; its inverse is the lowest. 1 for
+    none. (1.25; published: 1)"""
+    frequency_warp: float | None = None
+    """Highest factor of the frequency axis, of log-mel and spectrogram only;
+    its inverse is the lowest. 1 for none. (1.1; published: 1)"""
+    noise: float | None = None
+    """Highest deviation of Gaussian noise on the features. (0.1;
+    published: 0)"""
+    time_masks: int | None = None
+    """Stretches of up to 20 frames masked in a clip. (2; published: 0)"""
+    feature_masks: int | None = None
+    """Bands of up to an eighth of the features masked. (2; published: 0)"""
+
+    def __post_init__(self):
+        check_positive_integers(self, "num_features", "jobs")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_positive_integers(self, name)
+        for name in ("duration", "width"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: "
+                    f"{name}={getattr(self, name)}"
+                )
+        for name, low, high in (
+            ("ema_momentum", 0, 1),
+            ("speed_range", 0, 1),
+            ("label_smoothing", 0, 1),
+            ("norm_momentum", 0, 1),
+            ("warm_up", 0, 1),
+            ("time_stretch", 1, math.inf),
+            ("frequency_warp", 1, math.inf),
+            ("noise", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value < high:
+                raise ValueError(
+                    f"`{name}` must be at least {low} and below {high}. "
+                    f"Received: {name}={value}"
+                )
+
+    def resolved(self) -> "LightSERNetConfig":
+        """This configuration with `schedule` and `smoke` spelled out."""
+        changes = {
+            name: value
+            for name, value in SCHEDULES[self.schedule].items()
+            if getattr(self, name) is None
+        }
+        if self.smoke:
+            changes |= {
+                "epochs": 1,
+                "batch_size": 8,
+                "duration": 1.0,
+                "width": 0.25,
+                "num_features": 24,
+                "fold": 1,
+            }
+        return dataclasses.replace(self, **changes)
+
+
+def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
+    """Trains, scores and exports Light-SERNet; resumable throughout.
+
+    The run's folder then holds `config.json`, metrics of every epoch,
+    predictions of every test utterance, `result.json`, pictures and
+    TensorBoard logs.
+
+    Args:
+        config: The configuration.
+        folds: All folds of the corpus, of which `config.fold` picks one.
+
+    Returns:
+        What `result.json` holds; `leaks_speakers` and `selects_on_test` say
+        what kind of score it is.
+
+    Raises:
+        ValueError: The configuration, the corpus, the folds or the output
+            folder do not fit, or an audio file is bad; before any training.
+    """
+    config = config.resolved()
+    folds = chosen_folds(folds, config.fold)
+    _check_protocol(config, folds)
+    run = open_run(config)
+    frontend, normalization = front_end(config)
+    manifest = all_utterances(folds)
+    features, *copies = (
+        read_features(config, manifest, layer, normalization)
+        for layer in (frontend, *_other_speeds(config, frontend))
+    )
+    skipped = [dataclasses.asdict(entry) for entry in features.skipped]
+    run.write_json("skipped.json", skipped)
+    outcome = cross_validate(
+        functools.partial(_network_of_fold, config, features),
+        features,
+        folds,
+        run=run,
+        copies=copies,
+        seed=config.seed,
+        held_out_speakers=config.held_out_speakers,
+        jobs=config.jobs,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        duration_frames=duration_frames(config.duration, frontend),
+        optimizer=functools.partial(make_optimizer, config),
+        label_smoothing=config.label_smoothing,
+        focal_gamma=2.0 if config.loss == "focal" else 0.0,
+        balance_classes=config.class_weights == "balanced",
+        select_by="accuracy" if config.protocol == "published" else "uar",
+        augment=augmentation(config, features.num_features),
+    )
+    return finish(
+        config,
+        run,
+        outcome,
+        frontend,
+        normalization,
+        protocol=config.protocol,
+        schedule=config.schedule,
+        parameters=outcome.network.count_params(),
+    )
+
+
+def _network_of_fold(config, features, fold, run):
+    return build_network(config, features)
+
+
+def build_network(
+    config: LightSERNetConfig, features: FeatureSet
+) -> LightSERNet:
+    """The network that a configuration asks for."""
+    return LightSERNet(
+        (None, features.num_features, 1),
+        num_classes=len(features.manifest.labels),
+        width=config.width,
+        separable=config.separable,
+        dropout=config.dropout,
+        l2=config.l2,
+        momentum=config.norm_momentum,
+        masking=config.clips == "whole",
+    )
+
+
+def front_end(config: LightSERNetConfig):
+    """Features and their normalisation, or `None`."""
+    normalization = {
+        "none": None,
+        "utterance": UtteranceNormalization(),
+        "relative": UtteranceNormalization(scale="all"),
+    }[config.normalization]
+    if config.features == "mfcc" and normalization is None:
+        layer = MFCC.light_sernet(num_coefficients=config.num_features)
+    else:
+        layer = speech_features(config.features, config.num_features)
+    if config.clips == "fixed":
+        layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
+    return layer, normalization
+
+
+def make_optimizer(config: LightSERNetConfig, epochs, steps_per_epoch):
+    """The optimiser that a configuration asks for."""
+    if config.decay == "cosine":
+        rate = warm_up_and_cosine(
+            config.learning_rate, epochs * steps_per_epoch, config.warm_up
+        )
+    else:
+        rate = published_decay(config.learning_rate, epochs, steps_per_epoch)
+    average = {
+        "use_ema": config.ema_momentum > 0,
+        "ema_momentum": config.ema_momentum,
+    }
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate, **average)
+    return keras.optimizers.AdamW(
+        rate,
+        weight_decay=config.weight_decay,
+        global_clipnorm=5.0,
+        **average,
+    )
+
+
+def published_decay(learning_rate, epochs, steps_per_epoch):
+    """The paper's schedule: constant, then times exp(-0.15) at each step.
+
+    The steps are the epochs 60, 80, 100 ..., counted from 0.
+
+    Returns:
+        `keras.optimizers.schedules.LearningRateSchedule`.
+
+    >>> rate = published_decay(1e-4, epochs=300, steps_per_epoch=10)
+    >>> [f"{float(rate(10 * epoch)):.2e}" for epoch in (0, 59, 60, 80, 299)]
+    ['1.00e-04', '1.00e-04', '8.61e-05', '7.41e-05', '1.65e-05']
+    """
+    turns = range(60, max(epochs, 61), 20)
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        # A boundary is the last step of the old rate.
+        [turn * steps_per_epoch - 1 for turn in turns],
+        [learning_rate * math.exp(-0.15 * n) for n in range(len(turns) + 1)],
+    )
+
+
+def augmentation(config: LightSERNetConfig, num_features):
+    """Augmentation of batches of features, or `None`."""
+    layers = []
+    if config.time_stretch > 1:
+        layers.append(TimeStretch(1 / config.time_stretch, config.time_stretch))
+    if config.frequency_warp > 1 and config.features != "mfcc":
+        layers.append(
+            FrequencyWarp(1 / config.frequency_warp, config.frequency_warp)
+        )
+    if config.noise:
+        layers.append(FeatureNoise(high=config.noise))
+    if config.time_masks or config.feature_masks:
+        layers.append(
+            SpecAugment(
+                num_time_masks=config.time_masks,
+                num_feature_masks=config.feature_masks,
+                max_feature_width=max(num_features // 8, 1),
+            )
+        )
+    return OneAfterAnother(*layers) if layers else None
+
+
+def _other_speeds(config, frontend):
+    if not config.speed_range:
+        return []
+    speeds = (1 - config.speed_range, 1 + config.speed_range)
+    return [AtSpeed(frontend, speed) for speed in speeds]
+
+
+def _check_protocol(config, folds):
+    """The folds must be what the protocol's name says."""
+    published = config.protocol == "published"
+    must = "must" if published else "must not"
+    for fold in folds:
+        if fold.overstates != published:
+            raise ValueError(
+                f"Folds of protocol {config.protocol!r} {must} say of "
+                "themselves that their scores overstate. Received: fold "
+                f"{fold.name!r}, leaks_speakers={fold.leaks_speakers}, "
+                f"selects_on_test={fold.selects_on_test}"
+            )

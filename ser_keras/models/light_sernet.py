@@ -1,0 +1,222 @@
+"""Light-SERNet: a small convolutional network for speech emotion."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers.attention_pooling import MeanPooling
+from ser_keras.layers.conv_norm_pool import ConvNormPool
+from ser_keras.layers.masking import frame_mask
+
+# Kernels of the three paths (frames, features): time, frequency, both.
+PATHS = ((11, 1), (1, 9), (3, 3))
+PATH_FILTERS = 32
+# Channels, kernel and pooling of the local blocks.
+BLOCKS = (
+    (64, (3, 3), (2, 2)),
+    (96, (3, 3), (2, 2)),
+    (128, (3, 3), (2, 1)),
+    (160, (3, 3), (2, 1)),
+    (320, (1, 1), (1, 1)),
+)
+
+
+@serializable
+class LightSERNet(keras.Model):
+    """Light-SERNet: three parallel paths, local blocks, global average.
+
+    The input goes through three convolutions side by side, which see 11
+    frames, 9 features, and 3 x 3 of both; then through five blocks; the mean
+    over time and frequency is classified by one dense layer. With 4 classes
+    it has 462 468 parameters, with 7 classes 463 431.
+
+    Any length will do. The published network was given clips of exactly 3 s,
+    short ones between digital silence, whose features are not zero: there the
+    padding is part of the clip. In this library padding is frames that are
+    exactly zero at a clip's end; with `masking` it stays zero in every
+    layer and is in no average, so that a prediction depends neither on the
+    other clips of its batch nor on how far it was padded. Without zero frames
+    both are the same network. (In training, batch normalisation's statistics
+    do count padding, as those of `CellNetwork` do.)
+
+    Args:
+        input_shape: `(time, features, 1)`; time may be `None`.
+        num_classes: Number of classes.
+        width: Factor of all channels, which are rounded to multiples of 8.
+        separable: Whether the 3 x 3 convolutions of the blocks are depthwise,
+            each followed by one of 1 x 1.
+        dropout: Dropout before the last layer.
+        l2: Factor of the squared weights of the blocks' convolutions in the
+            loss.
+        momentum: Of the batch normalisation's moving statistics.
+        epsilon: Of the batch normalisation.
+        masking: Whether to mask padding.
+
+    Call arguments:
+        inputs: `(batch, time, features, 1)`.
+        training: Whether to train.
+
+    Output shape: logits, `(batch, num_classes)`.
+
+    Raises:
+        ValueError: An argument is out of range, or a clip has no frame.
+
+    Example:
+    >>> network = LightSERNet((None, 40, 1), num_classes=7)
+    >>> network.count_params()
+    463431
+    >>> network(np.zeros((2, 184, 40, 1), "float32")).shape
+    TensorShape([2, 7])
+
+    References:
+        - Aftab et al., "Light-SERNet: A Lightweight Fully Convolutional
+          Neural Network for Speech Emotion Recognition", arXiv 2110.03435,
+          figure 1 and section 2.
+    """
+
+    def __init__(
+        self,
+        input_shape,
+        num_classes,
+        width=1.0,
+        separable=False,
+        dropout=0.3,
+        l2=1e-6,
+        momentum=0.99,
+        epsilon=1e-3,
+        masking=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.feature_shape = tuple(input_shape)
+        self.num_classes = num_classes
+        self.width = width
+        self.separable = separable
+        self.dropout = dropout
+        self.l2 = l2
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.masking = masking
+        self._check_arguments()
+        self.build((None, *self.feature_shape))
+
+    @classmethod
+    def published(cls, num_classes, input_shape=(184, 40, 1), **kwargs):
+        """The network of the paper's code: for clips of 3 s, all frames real.
+
+        Its input is that of `ser_keras.FixedDuration` around
+        `MFCC.light_sernet()`.
+
+        Args:
+            num_classes: Number of classes.
+            input_shape: `(time, features, 1)`; 434 frames are 7 s.
+            **kwargs: Arguments that differ.
+
+        >>> LightSERNet.published(4).count_params()
+        462468
+        """
+        return cls(input_shape, num_classes, **({"masking": False} | kwargs))
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        norm = {"momentum": self.momentum, "epsilon": self.epsilon}
+        filters = self._filters(PATH_FILTERS)
+        self.paths = []
+        for kernel in PATHS:
+            path = ConvNormPool(
+                filters,
+                kernel,
+                pool_size=(2, 2),
+                use_bias=True,
+                name=f"path_{kernel[0]}x{kernel[1]}",
+                **norm,
+            )
+            path.build((None, None, None, channels))
+            self.paths.append(path)
+        channels = len(PATHS) * filters
+        self.blocks = []
+        for number, (filters, kernel, pool) in enumerate(BLOCKS, start=1):
+            block = ConvNormPool(
+                self._filters(filters),
+                kernel,
+                pool,
+                separable=self.separable and kernel != (1, 1),
+                l2=self.l2,
+                name=f"block_{number}",
+                **norm,
+            )
+            block.build((None, None, None, channels))
+            self.blocks.append(block)
+            channels = block.filters
+        self.pool = MeanPooling(name="pool")
+        self.head_dropout = keras.layers.Dropout(self.dropout)
+        self.classifier = keras.layers.Dense(
+            self.num_classes, dtype="float32", name="classifier"
+        )
+        self.classifier.build((None, channels))
+
+    def _filters(self, filters):
+        """Channels at this width: whole vectors of a CPU, whole int8 tiles."""
+        return max(8, 8 * round(self.width * filters / 8))
+
+    def call(self, inputs, training=None):
+        x = tf.convert_to_tensor(inputs)
+        if x.shape[1] == 0:
+            raise ValueError(
+                "A clip must have at least one frame. Received: inputs of "
+                f"shape {tuple(x.shape)}"
+            )
+        mask = frame_mask(x) if self.masking else None
+        x = tf.concat(
+            [path(x, mask=mask, training=training) for path in self.paths], -1
+        )
+        mask = _every(mask, 2)
+        for block in self.blocks:
+            x = block(x, mask=mask, training=training)
+            mask = _every(mask, block.pool_size[0])
+        x = self.pool(tf.reduce_mean(x, 2), mask=mask)
+        return self.classifier(self.head_dropout(x, training=training))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "input_shape": list(self.feature_shape),
+            "num_classes": self.num_classes,
+            "width": self.width,
+            "separable": self.separable,
+            "dropout": self.dropout,
+            "l2": self.l2,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "masking": self.masking,
+        }
+
+    def _check_arguments(self):
+        shape = self.feature_shape
+        sizes = [size for size in shape if size is not None]
+        if len(shape) != 3 or None in shape[1:] or min(sizes) < 1:
+            raise ValueError(
+                "`input_shape` must be (time, features, 1), time a positive "
+                f"integer or None. Received: input_shape={shape}"
+            )
+        if not isinstance(self.num_classes, int) or self.num_classes < 1:
+            raise ValueError(
+                "`num_classes` must be a positive integer. Received: "
+                f"num_classes={self.num_classes}"
+            )
+        if not self.width > 0:
+            raise ValueError(
+                f"`width` must be positive. Received: width={self.width}"
+            )
+        for name in ("dropout", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be a rate in [0, 1). Received: "
+                    f"{name}={getattr(self, name)}"
+                )
+        if not self.l2 >= 0:
+            raise ValueError(f"`l2` must be 0 or more. Received: l2={self.l2}")
+
+
+def _every(mask, step):
+    return mask if mask is None else mask[:, ::step]

@@ -1,0 +1,259 @@
+"""Emotions over time: a window that moves over a stream of sound."""
+
+import collections
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ser_keras.models.waveform_model import WaveformModel
+
+
+class StreamUpdate(NamedTuple):
+    """What is known at one moment of a stream.
+
+    Args:
+        time: End of the newest window, seconds from the stream's beginning.
+        probabilities: Smoothed, array `(classes,)`, adding up to 1.
+        label: Name of the most probable class.
+    """
+
+    time: float
+    probabilities: np.ndarray
+    label: str
+
+
+class StreamingRecognizer:
+    """Recognises emotions along a long recording or a microphone's stream.
+
+    Window `i` lasts from second `i hop` to `i hop + window`. When the stream
+    ends, one more window reaches back from its end, so that its last sound is
+    heard; a stream shorter than a window is one window of its own length.
+    Memory is that of one window, however long the stream. A recognizer keeps
+    nothing of a stream: it may serve one after the other.
+
+    Args:
+        predictor: `LiteRTModel`, `ServingModel`, a `WaveformModel`; or any
+            object with `labels` and `sample_rate` that a list of waveforms is
+            given to and that returns a dict with `probabilities`
+            `(batch, classes)`.
+        labels: Class names, for a `WaveformModel`.
+        window: Seconds heard at once; the length of clips in training is best.
+        hop: Seconds between updates.
+        smoothing: `"exponential"`: `p <- p + (1 - exp(-t / T)) (q - p)` with
+            the newest window's probabilities `q`, `t` seconds after the one
+            before. `"median"`: of each class over the windows of the last `T`
+            seconds, scaled to add up to 1. None: each window by itself.
+        smoothing_seconds: `T`.
+
+    Raises:
+        ValueError: An argument is invalid.
+
+    Example:
+    >>> class Loudness:
+    ...     labels, sample_rate = ("quiet", "loud"), 100
+    ...     def __call__(self, clips):
+    ...         loud = [np.mean(np.abs(clip)) for clip in clips]
+    ...         return {"probabilities": np.array([[1 - p, p] for p in loud])}
+    >>> recognizer = StreamingRecognizer(Loudness(), window=2.0, hop=1.0)
+    >>> chunks = [np.zeros(250), np.ones(250)]
+    >>> for time, probabilities, label in recognizer.stream(chunks):
+    ...     print(time, probabilities.round(2), label)
+    2.0 [1. 0.] quiet
+    3.0 [0.9 0.1] quiet
+    4.0 [0.65 0.35] quiet
+    5.0 [0.39 0.61] loud
+
+    A microphone is an iterable as well, here with the package sounddevice:
+
+        with sounddevice.InputStream(16000, channels=1) as microphone:
+            blocks = (microphone.read(4000)[0][:, 0] for _ in range(600))
+            for time, probabilities, label in recognizer.stream(blocks):
+                print(f"{time:7.1f} s  {label}")
+    """
+
+    def __init__(
+        self,
+        predictor,
+        labels=None,
+        window=3.0,
+        hop=1.0,
+        smoothing="exponential",
+        smoothing_seconds=2.0,
+    ):
+        for name, value in (
+            ("window", window),
+            ("hop", hop),
+            ("smoothing_seconds", smoothing_seconds),
+        ):
+            if not 0 < value < float("inf"):
+                raise ValueError(
+                    f"`{name}` must be positive seconds. "
+                    f"Received: {name}={value}"
+                )
+        if smoothing not in ("exponential", "median", None):
+            raise ValueError(
+                "`smoothing` must be 'exponential', 'median' or None. "
+                f"Received: smoothing={smoothing!r}"
+            )
+        if isinstance(predictor, WaveformModel):
+            predictor = _KerasPredictor(predictor, labels)
+        elif labels is not None:
+            raise ValueError(
+                "`labels` are the predictor's own, except for a "
+                f"`WaveformModel`. Received: labels={labels}"
+            )
+        missing = [
+            name
+            for name in ("labels", "sample_rate")
+            if getattr(predictor, name, None) is None
+        ]
+        if missing or not callable(predictor):
+            raise ValueError(
+                "`predictor` must take waveforms, and have labels and a sample "
+                "rate; give a network `with_frontend`. "
+                f"Received: {predictor}, without {missing}"
+            )
+        self.predictor = predictor
+        self.labels = tuple(predictor.labels)
+        self.sample_rate = predictor.sample_rate
+        self.window = window
+        self.hop = hop
+        self.smoothing = smoothing
+        self.smoothing_seconds = smoothing_seconds
+
+    def stream(self, chunks):
+        """Hears a stream, chunk by chunk.
+
+        Args:
+            chunks: Iterable of float arrays `(samples,)` in [-1, 1] at
+                `sample_rate`, of any sizes, such as `stream_audio` gives for a
+                file. What is not needed yet is not asked for.
+
+        Yields:
+            `StreamUpdate`, as soon as its window is complete.
+
+        Raises:
+            ValueError: A chunk is not a one-dimensional float array or has NaN
+                or infinite samples; or the whole stream has no samples.
+        """
+        size = round(self.window * self.sample_rate)
+        smooth = _Smoother(self)
+        ring = _Ring(size)
+        number = 0
+        for chunk in chunks:
+            chunk = self._check(chunk, ring.total)
+            while True:
+                # Rounded each by itself: hops of a fraction of a sample
+                # would drift otherwise.
+                due = round(number * self.hop * self.sample_rate) + size
+                chunk = ring.push(chunk, due)
+                if ring.total < due:
+                    break
+                yield smooth(due, ring.last())
+                number += 1
+        if not ring.total:
+            raise ValueError(
+                "`chunks` must have samples. Received: an empty stream"
+            )
+        if ring.total != smooth.heard:
+            yield smooth(ring.total, ring.last())
+
+    def _check(self, chunk, before):
+        chunk = np.asarray(chunk)
+        time = before / self.sample_rate
+        if chunk.ndim != 1 or chunk.dtype.kind != "f":
+            raise ValueError(
+                "`chunks` must be float arrays (samples,) in [-1, 1]: divide "
+                "int16 by 32768, average channels. Received: a chunk of "
+                f"{chunk.dtype}, shape {chunk.shape}, {time:.3f} s into the "
+                "stream"
+            )
+        finite = np.isfinite(chunk)
+        if not finite.all():
+            first = before + int(np.argmin(finite))
+            raise ValueError(
+                f"`chunks` must be finite. Received: {np.sum(~finite)} NaN or "
+                f"infinite samples, the first {first / self.sample_rate:.3f} s "
+                "into the stream"
+            )
+        return chunk
+
+
+class _Ring:
+    """The last samples of a stream, in memory of a fixed size."""
+
+    def __init__(self, size):
+        self._samples = np.zeros(size, "float32")
+        self.total = 0
+
+    def push(self, chunk, end):
+        """Takes samples up to number `end` of the stream; returns the rest."""
+        taken, rest = np.split(chunk, [max(end - self.total, 0)])
+        size = len(self._samples)
+        kept = taken[-size:]
+        first = (self.total + len(taken) - len(kept)) % size
+        ahead = min(len(kept), size - first)
+        self._samples[first : first + ahead] = kept[:ahead]
+        self._samples[: len(kept) - ahead] = kept[ahead:]
+        self.total += len(taken)
+        return rest
+
+    def last(self):
+        """The newest samples in order, as many as there are."""
+        if self.total < len(self._samples):
+            return self._samples[: self.total].copy()
+        return np.roll(self._samples, -self.total)
+
+
+class _Smoother:
+    """Predicts a stream's windows and smooths over those before."""
+
+    def __init__(self, recognizer):
+        self._recognizer = recognizer
+        windows = recognizer.smoothing_seconds / recognizer.hop
+        self._recent = collections.deque(maxlen=max(round(windows), 1))
+        self._smoothed = None
+        self.heard = 0  # Samples up to the end of the newest window.
+
+    def __call__(self, end, window):
+        recognizer = self._recognizer
+        newest = recognizer.predictor([window])["probabilities"][0]
+        newest = np.asarray(newest, "float64")
+        elapsed = (end - self.heard) / recognizer.sample_rate
+        self.heard = end
+        if recognizer.smoothing == "median":
+            self._recent.append(newest)
+            newest = np.median(self._recent, axis=0)
+            # Medians may all be 0, where every window was sure of another.
+            newest = newest if newest.any() else np.mean(self._recent, axis=0)
+            newest /= newest.sum()
+        elif recognizer.smoothing == "exponential":
+            if self._smoothed is not None:
+                share = -np.expm1(-elapsed / recognizer.smoothing_seconds)
+                newest = self._smoothed + share * (newest - self._smoothed)
+            self._smoothed = newest
+        label = recognizer.labels[int(newest.argmax())]
+        return StreamUpdate(end / recognizer.sample_rate, newest, label)
+
+
+class _KerasPredictor:
+    """A `WaveformModel` as a predictor: traced once for each clip length."""
+
+    def __init__(self, model, labels):
+        classes = model(tf.zeros((1, model.frontend.sample_rate)))
+        classes = classes["probabilities"].shape[-1]
+        if labels is None or len(labels) != classes:
+            raise ValueError(
+                f"`labels` must be as many as the model's {classes} classes. "
+                f"Received: labels={labels}"
+            )
+        self.labels = tuple(labels)
+        self.sample_rate = model.frontend.sample_rate
+        self._model = tf.function(
+            lambda x: model(x, training=False)["probabilities"]
+        )
+
+    def __call__(self, waveforms):
+        rows = [self._model(np.float32(clip[None])) for clip in waveforms]
+        return {"probabilities": np.concatenate(rows)}

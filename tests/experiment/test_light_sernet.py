@@ -1,0 +1,356 @@
+"""Protocols and schedules of a Light-SERNet run."""
+
+import dataclasses
+import json
+import math
+
+import docstring_parser
+import keras
+import numpy as np
+import pytest
+
+import ser_keras as ser
+from ser_keras.cli import parse
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.manifest import Utterance
+from ser_keras.data.pipeline import make_dataset
+from ser_keras.evaluation import cross_validation
+from ser_keras.evaluation import training
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.training import train_network
+from ser_keras.experiment import light_sernet
+
+LABELS = ("anger", "neutral")
+
+
+def make_features(speakers="abcd", each=6, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [
+        Utterance(f"{s}{i}", "x.wav", LABELS[i % 2], s)
+        for s in speakers
+        for i in range(each)
+    ]
+    arrays = [
+        rng.normal(i % 2, 1, (20, 8)).astype("float32")
+        for _ in speakers
+        for i in range(each)
+    ]
+    return FeatureSet(Manifest(rows, LABELS), arrays)
+
+
+def network(fold=None, run=None):
+    return ser.LightSERNet((None, 8, 1), 2, width=0.25)
+
+
+def options(**changes):
+    return {"epochs": 2, "batch_size": 4, "balance_classes": False} | changes
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """What `train_network` was given in each fold."""
+    calls = []
+
+    def spy(model, train, **arguments):
+        calls.append((train.manifest, arguments["held_out"].manifest))
+        return train_network(model, train, **arguments)
+
+    monkeypatch.setattr(cross_validation, "train_network", spy)
+    return calls
+
+
+def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
+    features = make_features()
+    folds = ser.leave_one_speaker_out(features.manifest)[:2]
+    run = RunFolder(tmp_path / "run", {})
+    outcome = cross_validate(network, features, folds, run=run, **options())
+    assert not outcome.leaks_speakers and not outcome.selects_on_test
+    assert len(trainings) == 2
+    for fold, (train, held_out) in zip(folds, trainings, strict=True):
+        parts = [set(p.speakers) for p in (train, held_out, fold.test)]
+        assert all(parts)
+        assert not parts[0] & parts[1]
+        assert not parts[2] & (parts[0] | parts[1])
+
+
+def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):
+    features = make_features()
+    folds = ser.random_folds_shared_speakers(
+        features.manifest, folds=2, select_on_test=True
+    )
+    run = RunFolder(tmp_path / "run", {})
+    with pytest.warns(UserWarning, match="OVERSTATES"):
+        outcome = cross_validate(
+            network,
+            features,
+            folds,
+            run=run,
+            **options(epochs=4, select_by="accuracy"),
+        )
+    assert outcome.leaks_speakers and outcome.selects_on_test
+    for fold, (train, held_out) in zip(folds, trainings, strict=True):
+        assert {u.id for u in held_out} == {u.id for u in fold.test}
+        assert set(train.speakers) & set(fold.test.speakers)
+        # The last epoch of the best accuracy, and its weights.
+        folder = RunFolder(run.path / "folds" / fold.name, {})
+        rows = folder.rows("train")
+        best = max(row["val_accuracy"] for row in rows)
+        chosen = [row for row in rows if row["val_accuracy"] == best][-1]
+        assert folder.read_json("chosen.json") == {"epoch": chosen["epoch"]}
+        accuracy = outcome.fold_scores[fold.name].wa
+        assert accuracy == pytest.approx(chosen["val_accuracy"], abs=1e-6)
+
+
+def test_a_random_fold_without_selection_still_leaks(tmp_path, trainings):
+    features = make_features()
+    folds = ser.random_folds_shared_speakers(features.manifest, folds=2)
+    run = RunFolder(tmp_path / "run", {})
+    with pytest.warns(UserWarning, match="trained on as well"):
+        outcome = cross_validate(network, features, folds, run=run, **options())
+    assert outcome.leaks_speakers and not outcome.selects_on_test
+    for fold, (_, held_out) in zip(folds, trainings, strict=True):
+        assert not {u.id for u in held_out} & {u.id for u in fold.test}
+
+
+def test_training_refuses_shared_speakers_unless_told(tmp_path):
+    features = make_features()
+    train, held_out = (
+        features.select(
+            Manifest([u for u in features.manifest if int(u.id[1]) in part])
+        )
+        for part in ((0, 1, 2, 3), (4, 5))
+    )
+    run = RunFolder(tmp_path, {})
+    with pytest.raises(ValueError, match="different speakers"):
+        train_network(network(), train, run=run, held_out=held_out, **options())
+
+
+def test_copies_are_trained_on_and_never_scored(tmp_path, monkeypatch):
+    features = make_features()
+    copy = FeatureSet(features.manifest, [x + 1 for x in features.arrays])
+    fold = ser.leave_one_speaker_out(features.manifest)[0]
+    fed = []
+
+    def spy(features, *arguments, **named):
+        fed.append(features)
+        return make_dataset(features, *arguments, **named)
+
+    monkeypatch.setattr(training, "make_dataset", spy)
+    outcome = cross_validate(
+        network,
+        features,
+        [fold],
+        run=RunFolder(tmp_path / "run", {}),
+        copies=[copy],
+        **options(epochs=1),
+    )
+    assert set(outcome.predictions.ids) == {u.id for u in fold.test}
+    held_out, train = fed
+    assert len(held_out) == 6 and len(train) == 2 * 12
+    assert not set(train.manifest.speakers) & {*held_out.manifest.speakers, "a"}
+    plain, copied = train.arrays[:12], train.arrays[12:]
+    for x, y in zip(plain, copied, strict=True):
+        np.testing.assert_array_equal(y, x + 1)
+    assert train.manifest[12].id == train.manifest[0].id + "@1"
+
+
+def test_averaged_weights_are_scored_and_kept(tmp_path):
+    """Against averages computed here, from the weights after each step."""
+    features = make_features("ab", each=8)
+    held_out = make_features("c", each=4, seed=1)
+    model = network()
+    weights = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            weights.append([w.numpy() for w in model.trainable_variables])
+
+    run = RunFolder(tmp_path, {})
+    train_network(
+        model,
+        features,
+        held_out=held_out,
+        run=run,
+        optimizer=lambda epochs, steps: keras.optimizers.SGD(
+            0.05, use_ema=True, ema_momentum=0.5
+        ),
+        callbacks=[Record()],
+        **options(epochs=1),
+    )
+    # Keras' average begins with the first step's weights.
+    averages = weights[0]
+    for new in weights[1:]:
+        averages = [
+            0.5 * a + 0.5 * b for a, b in zip(averages, new, strict=True)
+        ]
+    assert np.abs(averages[0] - weights[-1][0]).max() > 1e-4
+    for average, kept in zip(averages, model.trainable_variables, strict=True):
+        np.testing.assert_allclose(kept, average, rtol=1e-4, atol=1e-6)
+    scored = ser.predict(
+        model, ser.make_dataset(held_out, 4), held_out.manifest
+    )
+    (row,) = run.rows("train")
+    assert ser.score(scored).uar == pytest.approx(row["val_uar"], abs=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_averages_of_the_last_epoch_after_a_resume(tmp_path, epochs):
+    features = make_features("ab", each=8)
+    kept = []
+    for _ in range(2):  # The second time there is nothing left to train.
+        keras.utils.set_random_seed(0)
+        model = network()
+        train_network(
+            model,
+            features,
+            run=RunFolder(tmp_path, {}),
+            optimizer=lambda epochs, steps: keras.optimizers.SGD(
+                0.05, use_ema=True, ema_momentum=0.5
+            ),
+            **options(epochs=epochs),
+        )
+        kept.append([w.numpy() for w in model.trainable_variables])
+    for first, second in zip(*kept, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_folds_must_be_what_the_protocol_says(tmp_path):
+    manifest = make_features().manifest
+    honest = ser.leave_one_speaker_out(manifest)
+    leaky = ser.random_folds_shared_speakers(manifest, 2)
+    for protocol, folds in (
+        ("speaker-independent", leaky),
+        ("published", honest),
+    ):
+        config = ser.LightSERNetConfig(
+            protocol=protocol, output_dir=str(tmp_path / "run")
+        )
+        with pytest.raises(ValueError, match="leaks_speakers"):
+            ser.run_light_sernet(config, folds)
+    assert not (tmp_path / "run").exists()
+
+
+def test_random_folds():
+    manifest = make_features(each=7).manifest
+    folds = ser.random_folds_shared_speakers(manifest, folds=5, seed=1)
+    tested = sorted(u.id for fold in folds for u in fold.test)
+    assert tested == sorted(u.id for u in manifest)
+    for fold in folds:
+        assert fold.overstates and fold.leaks_speakers
+        assert len(fold.train) + len(fold.test) == len(manifest)
+    other = ser.random_folds_shared_speakers(manifest, folds=5, seed=2)
+    assert [u.id for u in other[0].test] != [u.id for u in folds[0].test]
+    shuffled = Manifest(tuple(manifest)[::-1], manifest.labels)
+    again = ser.random_folds_shared_speakers(shuffled, folds=5, seed=1)
+    assert {u.id for u in again[0].test} == {u.id for u in folds[0].test}
+    for number in (1, 99):
+        with pytest.raises(ValueError, match=f"folds={number}"):
+            ser.random_folds_shared_speakers(manifest, folds=number)
+
+
+def test_no_fold_tests_what_it_trains_on():
+    manifest = make_features().manifest
+    with pytest.raises(ValueError, match="shared utterances"):
+        dataclasses.replace(
+            ser.random_folds_shared_speakers(manifest)[0], train=manifest
+        )
+
+
+def test_schedules_fill_what_is_left_open():
+    for schedule, values in light_sernet.SCHEDULES.items():
+        config = ser.LightSERNetConfig(schedule=schedule, epochs=7).resolved()
+        assert config.epochs == 7
+        open_fields = [
+            field.name
+            for field in dataclasses.fields(config)
+            if field.default is None
+        ]
+        assert sorted(open_fields) == sorted(values)
+        for name in set(values) - {"epochs"}:
+            assert getattr(config, name) == values[name]
+
+
+def test_published_settings_are_the_papers():
+    config = ser.LightSERNetConfig(schedule="published").resolved()
+    optimizer = light_sernet.make_optimizer(config, 300, steps_per_epoch=14)
+    assert type(optimizer) is keras.optimizers.Adam
+    assert not optimizer.use_ema
+    # Keras' way of writing the schedule down, epoch by epoch.
+    rate, rates = 1e-4, []
+    for epoch in range(300):
+        if epoch > 50 and epoch % 20 == 0:
+            rate *= math.exp(-0.15)
+        rates.append(rate)
+    schedule = light_sernet.published_decay(1e-4, 300, 14)
+    for epoch in range(300):
+        for step in (14 * epoch, 14 * epoch + 13):
+            assert float(schedule(step)) == pytest.approx(rates[epoch])
+    assert rates[-1] == pytest.approx(1.65e-5, rel=1e-2)
+    assert light_sernet.augmentation(config, 40) is None
+    frontend, normalization = light_sernet.front_end(config)
+    assert normalization is None
+    assert frontend.compute_output_shape((None, 20000)) == (None, 184, 40)
+    assert frontend.frontend.get_config() == {
+        **ser.MFCC.light_sernet().get_config(),
+        "name": frontend.frontend.name,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape"),
+    [
+        ({}, (184, 40)),
+        ({"duration": 7.0}, (434, 40)),
+        ({"features": "log_mel", "num_features": 64}, (184, 64)),
+        ({"features": "spectrogram"}, (187, 129)),
+    ],
+)
+@pytest.mark.parametrize("clips", ["whole", "fixed"])
+def test_inputs(changes, shape, clips):
+    config = ser.LightSERNetConfig(clips=clips, **changes).resolved()
+    frontend, _ = light_sernet.front_end(config)
+    frames = light_sernet.duration_frames(config.duration, frontend)
+    assert (frames, frontend.num_features) == shape
+
+
+def test_every_field_is_explained(capsys):
+    explained = {
+        param.arg_name: param.description
+        for owner in ser.LightSERNetConfig.__mro__
+        if dataclasses.is_dataclass(owner)
+        for param in docstring_parser.parse_from_object(owner).params
+    }
+    for field in dataclasses.fields(ser.LightSERNetConfig):
+        assert len(explained[field.name]) > 10, field.name
+        # Both values of a field with two are in its help.
+        if field.default is None:
+            assert "published:" in explained[field.name], field.name
+    with pytest.raises(SystemExit):
+        parse(ser.LightSERNetConfig, ["--help"])
+    assert "moving average of the weights" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    config = parse(ser.LightSERNetConfig, ["--ema-momentum", "0.5"])
+    assert config.ema_momentum == 0.5
+    json.dumps(dataclasses.asdict(config))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"duration": -1.0},
+        {"width": 0.0},
+        {"ema_momentum": 1.0},
+        {"speed_range": 1.0},
+        {"time_stretch": 0.5},
+        {"label_smoothing": -0.1},
+    ],
+)
+def test_bad_configurations(changes):
+    (name,) = changes
+    with pytest.raises(ValueError, match=f"{name}={changes[name]}"):
+        ser.LightSERNetConfig(**changes)

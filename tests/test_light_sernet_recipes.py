@@ -1,0 +1,80 @@
+"""Light-SERNet's recipes, tiny, as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ser_keras as ser
+
+FOLD_FILES = (
+    "network.keras",
+    "predictions.csv",
+    "train_curves.png",
+    "train_metrics.jsonl",
+)
+
+
+def run(recipe, folder, repository, *flags):
+    return subprocess.run(
+        [
+            sys.executable,
+            str(repository / "recipes" / recipe),
+            "--smoke",
+            *("--output-dir", "results/run"),
+            *flags,
+        ],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags"),
+    [
+        ("emodb_light_sernet.py", ["--schedule", "published"]),
+        ("ravdess_light_sernet.py", ["--features", "spectrogram"]),
+        (
+            "iemocap_light_sernet.py",
+            ["--protocol", "published", "--separable"],
+        ),
+    ],
+)
+def test_recipe(tmp_path, repository, recipe, flags):
+    process = run(recipe, tmp_path, repository, *flags)
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert "SYNTHETIC" in process.stdout
+    (fold,) = (tmp_path / "results/run/folds").iterdir()
+    for name in FOLD_FILES:
+        assert (fold / name).stat().st_size, name
+    result = json.loads((tmp_path / "results/run/result.json").read_text())
+    assert 0 <= result["scores"]["uar"] <= 1
+    published = "--protocol" in flags
+    facts = [result[name] for name in ("leaks_speakers", "selects_on_test")]
+    assert facts == [published] * 2
+    assert ("OVERSTATES" in process.stdout) == published
+    assert ("OVERSTATES" in process.stderr) == published
+    network = ser.load_model(fold / "network.keras")
+    assert network.count_params() == result["parameters"]
+    served = ser.load_serving(tmp_path / "saved_models/run")
+    assert len(served.labels) == network.num_classes
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--fold", "99"], "fold=99"),
+        (["--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, repository, flags, message):
+    process = run("emodb_light_sernet.py", tmp_path, repository, *flags)
+    assert process.returncode != 0
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
