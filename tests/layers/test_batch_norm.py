@@ -15,9 +15,9 @@ def maps(dtype="float64", seed=0):
     return x.astype(dtype)
 
 
-def pair(dtype, affine):
+def pair(dtype, affine, one_pass=False):
     """Ours and Keras' with equal, random weights."""
-    ours = BatchNorm(affine, dtype=dtype)
+    ours = BatchNorm(affine, one_pass=one_pass, dtype=dtype)
     theirs = keras.layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, center=affine, scale=affine, dtype=dtype
     )
@@ -30,10 +30,12 @@ def pair(dtype, affine):
     return ours, theirs
 
 
-@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize(
+    ("affine", "one_pass"), [(False, False), (True, False), (True, True)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_equals_keras(dtype, affine):
-    ours, theirs = pair(dtype, affine)
+def test_equals_keras(dtype, affine, one_pass):
+    ours, theirs = pair(dtype, affine, one_pass)
     rtol = 1e-10 if dtype == "float64" else 2e-4
     x = tf.constant(maps(dtype))
     for training in (False, True):
