@@ -84,8 +84,13 @@ def duration_frames(duration, frontend) -> int:
     return int(frontend.num_frames(samples))
 
 
-def read_features(config, manifest, frontend, normalization) -> FeatureSet:
-    """Features of a manifest from the run's cache; tells what it skipped."""
+def read_features(
+    config, manifest, frontend, normalization, run=None
+) -> FeatureSet:
+    """Features of a manifest from the cache; tells what it skipped.
+
+    With a `RunFolder`, `skipped.json` in it says so, too.
+    """
     features = features_for(
         manifest,
         frontend,
@@ -93,6 +98,9 @@ def read_features(config, manifest, frontend, normalization) -> FeatureSet:
         normalization=normalization,
         skip_bad_audio=config.skip_bad_audio,
     )
+    if run is not None:
+        skipped = [dataclasses.asdict(entry) for entry in features.skipped]
+        run.write_json("skipped.json", skipped)
     if features.skipped:
         print(f"skipped {len(features.skipped)} files with bad audio:")
         for skipped in features.skipped:

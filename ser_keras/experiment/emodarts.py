@@ -177,18 +177,14 @@ def run_emodarts(
     run = open_run(config)
     frontend, normalization = front_end(config)
 
-    def features_of(manifest) -> FeatureSet:
-        return read_features(config, manifest, frontend, normalization)
-
-    features = features_of(all_utterances(folds))
-    run.write_json(
-        "skipped.json", [dataclasses.asdict(s) for s in features.skipped]
+    features = read_features(
+        config, all_utterances(folds), frontend, normalization, run
     )
     pretrained = None
     if search_corpus is not None:
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
-        others = features_of(search_corpus)
+        others = read_features(config, search_corpus, frontend, normalization)
         if genotype is None:
             genotype = search(config, others, run)
         if config.pretrain_epochs:

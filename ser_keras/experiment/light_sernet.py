@@ -75,7 +75,6 @@ SCHEDULES = {
         "feature_masks": 0,
     },
 }
-"""What a field that is left open means in either schedule."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,12 +244,11 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
     run = open_run(config)
     frontend, normalization = front_end(config)
     manifest = all_utterances(folds)
-    features, *copies = (
+    features = read_features(config, manifest, frontend, normalization, run)
+    copies = [
         read_features(config, manifest, layer, normalization)
-        for layer in (frontend, *_other_speeds(config, frontend))
-    )
-    skipped = [dataclasses.asdict(entry) for entry in features.skipped]
-    run.write_json("skipped.json", skipped)
+        for layer in _other_speeds(config, frontend)
+    ]
     outcome = cross_validate(
         functools.partial(_network_of_fold, config, features),
         features,
@@ -292,7 +290,7 @@ def build_network(
     """The network that a configuration asks for."""
     return LightSERNet(
         (None, features.num_features, 1),
-        num_classes=len(features.manifest.labels),
+        len(features.manifest.labels),
         width=config.width,
         separable=config.separable,
         dropout=config.dropout,
