@@ -5,8 +5,6 @@ import functools
 import math
 import typing
 
-import keras
-
 from ser_keras.audio.at_speed import AtSpeed
 from ser_keras.audio.augment import FeatureNoise
 from ser_keras.audio.augment import FrequencyWarp
@@ -18,7 +16,6 @@ from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import Fold
 from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.evaluation.training import warm_up_and_cosine
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
@@ -29,52 +26,9 @@ from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
+from ser_keras.experiment.light_sernet_schedules import SCHEDULES
+from ser_keras.experiment.light_sernet_schedules import make_optimizer
 from ser_keras.models.light_sernet import LightSERNet
-
-SCHEDULES = {
-    "ser_keras": {
-        "clips": "whole",
-        "normalization": "relative",
-        "epochs": 60,
-        "batch_size": 32,
-        "optimizer": "adamw",
-        "learning_rate": 2e-3,
-        "decay": "cosine",
-        "weight_decay": 0.02,
-        "l2": 0.0,
-        "norm_momentum": 0.9,
-        "class_weights": "balanced",
-        "label_smoothing": 0.1,
-        "ema_momentum": 0.98,
-        "speed_range": 0.1,
-        "time_stretch": 1.25,
-        "frequency_warp": 1.1,
-        "noise": 0.1,
-        "time_masks": 2,
-        "feature_masks": 2,
-    },
-    "published": {
-        "clips": "fixed",
-        "normalization": "none",
-        "epochs": 300,
-        "batch_size": 32,
-        "optimizer": "adam",
-        "learning_rate": 1e-4,
-        "decay": "steps",
-        "weight_decay": 0.0,
-        "l2": 1e-6,
-        "norm_momentum": 0.99,
-        "class_weights": "none",
-        "label_smoothing": 0.0,
-        "ema_momentum": 0.0,
-        "speed_range": 0.0,
-        "time_stretch": 1.0,
-        "frequency_warp": 1.0,
-        "noise": 0.0,
-        "time_masks": 0,
-        "feature_masks": 0,
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,48 +268,6 @@ def front_end(config: LightSERNetConfig):
     if config.clips == "fixed":
         layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
     return layer, normalization
-
-
-def make_optimizer(config: LightSERNetConfig, epochs, steps_per_epoch):
-    """The optimiser that a configuration asks for."""
-    if config.decay == "cosine":
-        rate = warm_up_and_cosine(
-            config.learning_rate, epochs * steps_per_epoch, config.warm_up
-        )
-    else:
-        rate = published_decay(config.learning_rate, epochs, steps_per_epoch)
-    average = {
-        "use_ema": config.ema_momentum > 0,
-        "ema_momentum": config.ema_momentum,
-    }
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **average)
-    return keras.optimizers.AdamW(
-        rate,
-        weight_decay=config.weight_decay,
-        global_clipnorm=5.0,
-        **average,
-    )
-
-
-def published_decay(learning_rate, epochs, steps_per_epoch):
-    """The paper's schedule: constant, then times exp(-0.15) at each step.
-
-    The steps are the epochs 60, 80, 100 ..., counted from 0.
-
-    Returns:
-        `keras.optimizers.schedules.LearningRateSchedule`.
-
-    >>> rate = published_decay(1e-4, epochs=300, steps_per_epoch=10)
-    >>> [f"{float(rate(10 * epoch)):.2e}" for epoch in (0, 59, 60, 80, 299)]
-    ['1.00e-04', '1.00e-04', '8.61e-05', '7.41e-05', '1.65e-05']
-    """
-    turns = range(60, max(epochs, 61), 20)
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        # A boundary is the last step of the old rate.
-        [turn * steps_per_epoch - 1 for turn in turns],
-        [learning_rate * math.exp(-0.15 * n) for n in range(len(turns) + 1)],
-    )
 
 
 def augmentation(config: LightSERNetConfig, num_features):

@@ -21,6 +21,7 @@ from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import light_sernet
+from ser_keras.experiment import light_sernet_schedules as schedules
 
 LABELS = ("anger", "neutral")
 
@@ -259,7 +260,7 @@ def test_no_fold_tests_what_it_trains_on():
 
 
 def test_schedules_fill_what_is_left_open():
-    for schedule, values in light_sernet.SCHEDULES.items():
+    for schedule, values in schedules.SCHEDULES.items():
         config = ser.LightSERNetConfig(schedule=schedule, epochs=7).resolved()
         assert config.epochs == 7
         open_fields = [
@@ -274,7 +275,7 @@ def test_schedules_fill_what_is_left_open():
 
 def test_published_settings_are_the_papers():
     config = ser.LightSERNetConfig(schedule="published").resolved()
-    optimizer = light_sernet.make_optimizer(config, 300, steps_per_epoch=14)
+    optimizer = schedules.make_optimizer(config, 300, steps_per_epoch=14)
     assert type(optimizer) is keras.optimizers.Adam
     assert not optimizer.use_ema
     # Keras' way of writing the schedule down, epoch by epoch.
@@ -283,7 +284,7 @@ def test_published_settings_are_the_papers():
         if epoch > 50 and epoch % 20 == 0:
             rate *= math.exp(-0.15)
         rates.append(rate)
-    schedule = light_sernet.published_decay(1e-4, 300, 14)
+    schedule = schedules.published_decay(1e-4, 300, 14)
     for epoch in range(300):
         for step in (14 * epoch, 14 * epoch + 13):
             assert float(schedule(step)) == pytest.approx(rates[epoch])
