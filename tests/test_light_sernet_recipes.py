@@ -62,6 +62,11 @@ def test_recipe(tmp_path, repository, recipe, flags):
     assert ("OVERSTATES" in process.stderr) == published
     network = ser.load_model(fold / "network.keras")
     assert network.count_params() == result["parameters"]
+    for precision, entry in result["litert"].items():
+        assert ser.load_litert(fold / f"{precision}.tflite").labels
+        assert entry["bytes"] == (fold / f"{precision}.tflite").stat().st_size
+        assert 0 <= entry["uar"] <= 1
+    assert len(result["litert"]) == 3
     served = ser.load_serving(tmp_path / "saved_models/run")
     assert len(served.labels) == network.num_classes
 

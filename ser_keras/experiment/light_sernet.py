@@ -28,6 +28,7 @@ from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
 from ser_keras.experiment.light_sernet_schedules import SCHEDULES
 from ser_keras.experiment.light_sernet_schedules import make_optimizer
+from ser_keras.experiment.litert_files import write_litert_files
 from ser_keras.models.light_sernet import LightSERNet
 
 
@@ -53,6 +54,9 @@ class LightSERNetConfig(RunConfig):
     held_out_speakers: int = 1
     """Training speakers of each fold who choose its epoch; 0 trains on all
     and keeps the last epoch. Not of `--protocol published`."""
+    litert: bool = True
+    """Write LiteRT files of each fold's network in float32, float16 and int8,
+    and score them on its test part. Needs the extra `litert`."""
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
@@ -222,12 +226,18 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
         select_by="accuracy" if config.protocol == "published" else "uar",
         augment=augmentation(config, features.num_features),
     )
+    files = {}
+    if config.litert:
+        files = write_litert_files(
+            run, folds, features, frontend, normalization, config.duration
+        )
     return finish(
         config,
         run,
         outcome,
         frontend,
         normalization,
+        litert=files,
         protocol=config.protocol,
         schedule=config.schedule,
         parameters=outcome.network.count_params(),

@@ -1,0 +1,100 @@
+"""LiteRT files of a run's networks, and what each precision costs."""
+
+import keras
+
+from ser_keras.audio.io import load_many
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.splits import Fold
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.scores import score
+from ser_keras.export.litert import export_litert
+from ser_keras.export.litert_model import load_litert
+
+PRECISIONS = ("float32", "float16", "int8")
+_REPRESENTATIVE = 200  # Clips that give int8 its ranges.
+
+
+def write_litert_files(
+    run: RunFolder,
+    folds: list[Fold],
+    features: FeatureSet,
+    frontend,
+    normalization,
+    duration: float,
+) -> dict:
+    """Writes the files of each fold's network, waveform in, and scores them.
+
+    They are in the fold's folder, `float32.tflite` and so on. A file hears
+    `duration` seconds of an utterance, and not all of it as in the run's own
+    scores; so compare its scores with those of the other files. The ranges of
+    int8 are those of training clips.
+
+    Args:
+        run: A finished run of `cross_validate`.
+        folds: Its folds.
+        features: Features of all utterances.
+        frontend: Layer from waveforms to features.
+        normalization: Of the features, or `None`.
+        duration: Seconds of a clip.
+
+    Returns:
+        For each precision `bytes` and `file` of the last fold's file, and
+        `uar` and `wa` over the test utterances of all folds.
+    """
+    parts = {precision: [] for precision in PRECISIONS}
+    for fold in folds:
+        folder = run.path / "folds" / fold.name
+        test = features.select(fold.test).manifest
+        for precision, done in parts.items():
+            table = folder / f"{precision}.csv"
+            if not table.exists():
+                file = folder / f"{precision}.tflite"
+                training = features.select(fold.train).arrays
+                export_litert(
+                    keras.saving.load_model(folder / "network.keras"),
+                    file,
+                    test.labels,
+                    frontend,
+                    normalization,
+                    precision=precision,
+                    duration=duration,
+                    # Of all speakers: a manifest is in their order.
+                    representative=training[
+                        :: -(-len(training) // _REPRESENTATIVE)
+                    ],
+                )
+                _predict(load_litert(file), test).save_csv(table)
+            done.append(Predictions.load_csv(table))
+    files = {}
+    for precision, done in parts.items():
+        file = folder / f"{precision}.tflite"
+        scores = score(Predictions.concatenate(done))
+        files[precision] = {
+            "file": str(file),
+            "bytes": file.stat().st_size,
+            "uar": scores.uar,
+            "wa": scores.wa,
+        }
+        print(
+            f"{file}: {file.stat().st_size / 1e6:.2f} MB, "
+            f"UAR {scores.uar:.3f} on {duration:g} s of each test utterance"
+        )
+    return files
+
+
+def _predict(model, manifest):
+    waveforms, _ = load_many(
+        [u.path for u in manifest],
+        model.sample_rate,
+        starts=[u.start for u in manifest],
+        ends=[u.end for u in manifest],
+    )
+    return Predictions(
+        ids=tuple(u.id for u in manifest),
+        speakers=tuple(u.speaker for u in manifest),
+        sexes=tuple(u.sex for u in manifest),
+        labels=manifest.label_ids,
+        probabilities=model(waveforms)["probabilities"],
+        label_names=manifest.labels,
+    )
