@@ -21,7 +21,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 bench: $(INSTALLED)
-	for script in litert recurrent_cell search_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in light_sernet litert_files recurrent_cell search_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 install: $(INSTALLED)
 

@@ -307,9 +307,12 @@ def build_network(
 def front_end(config: EmoDARTSConfig):
     """Features and their normalisation."""
     layer = speech_features(config.features, config.num_features)
-    # The mean of each band goes (the microphone, the voice's long-term
-    # spectrum); how much it moves, against the other bands, stays.
-    return layer, UtteranceNormalization(scale="all")
+    if config.features == "mfcc":
+        # Coefficients differ too much in size for one mean of all.
+        return layer, UtteranceNormalization(scale="all")
+    # The loudness goes, which is the microphone's; the spectrum's tilt stays,
+    # which is the voice's.
+    return layer, UtteranceNormalization(over="all")
 
 
 def augmentation():

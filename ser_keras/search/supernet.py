@@ -193,15 +193,17 @@ class SuperNet(keras.Model):
 
     def train_step(self, data):
         weight_batch, architecture_batch = data
-        # Neither step changes what the other reads, so once is enough.
-        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
-        value = self._architecture_step(
-            weights, weight_batch, architecture_batch
+        value, slopes = self._architecture_step(
+            weight_batch, architecture_batch
         )
         self.architecture_loss.update_state(value * replicas.num_replicas())
-        return self._weight_step(weights, weight_batch)
+        # Not at the same time, though they could be: the copies that either
+        # makes of the weights would be in memory together.
+        with tf.control_dependencies(slopes):
+            return self._weight_step(weight_batch)
 
-    def _architecture_step(self, weights, weight_batch, architecture_batch):
+    def _architecture_step(self, weight_batch, architecture_batch):
+        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
         alphas = {
             kind: tf.convert_to_tensor(alpha)
             for kind, alpha in self.architecture.alphas.items()
@@ -232,7 +234,7 @@ class SuperNet(keras.Model):
             self.architecture_decay,
         )
         self.architecture_optimizer.apply(slopes, self._alphas())
-        return value
+        return value, slopes
 
     def _momentum(self):
         momentum = getattr(self.optimizer, "momentum", 0.0)
@@ -253,7 +255,10 @@ class SuperNet(keras.Model):
         )
         return self.compute_loss(x, y, logits, sample_weight)
 
-    def _weight_step(self, weights, batch):
+    def _weight_step(self, batch):
+        # Here, the batch waits for the architecture's step.
+        batch = tf.nest.map_structure(tf.identity, batch)
+        weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             logits = self(x, training=True)

@@ -6,7 +6,7 @@ one core that a stream takes at a 1-s hop. All take turns in one process, so
 that what else the machine does meets all of them; the median of the rounds is
 shown, and the least.
 
-    python benchmarks/litert.py [--model network.keras] [--rounds 50]
+    python benchmarks/litert_files.py [--model network.keras] [--rounds 50]
 
 Without `--model` the network is a plain Keras build of Light-SERNet with
 random weights: as large and as fast as a trained one.
