@@ -172,7 +172,7 @@ class LightSERNetConfig(RunConfig):
                 "duration": 1.0,
                 "width": 0.25,
                 "num_features": 24,
-                "fold": 1,
+                "fold": self.fold or 1,
             }
         return dataclasses.replace(self, **changes)
 
