@@ -204,7 +204,7 @@ def run_emodarts(
         batch_size=config.batch_size,
         duration_frames=duration_frames(config.duration, frontend),
         learning_rate=config.learning_rate,
-        augment=augmentation(),
+        augment=augmentation(config),
     )
     return finish(config, run, outcome, frontend, normalization)
 
@@ -249,7 +249,7 @@ def search(
         order=config.search_order,
         warm_up_epochs=config.search_warm_up_epochs,
         architecture_learning_rate=config.architecture_learning_rate,
-        augment=augmentation(),
+        augment=augmentation(config),
         seed=config.seed,
     )
     print(genotype.describe(), flush=True)
@@ -277,7 +277,7 @@ def pretrain(
             batch_size=config.batch_size,
             duration_frames=duration_frames(config.duration, frontend),
             learning_rate=config.pretrain_learning_rate,
-            augment=augmentation(),
+            augment=augmentation(config),
             seed=config.seed,
         )
         temporary = file.with_name("unfinished.keras")
@@ -315,8 +315,10 @@ def front_end(config: EmoDARTSConfig):
     return layer, UtteranceNormalization(over="all")
 
 
-def augmentation():
+def augmentation(config: EmoDARTSConfig):
     """Speed, vocal tract length, and time and frequency masks."""
+    if config.features == "mfcc":  # Their axis is none of frequencies.
+        return OneAfterAnother(TimeStretch(), SpecAugment())
     return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
 
 

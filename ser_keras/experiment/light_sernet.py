@@ -72,9 +72,12 @@ class LightSERNetConfig(RunConfig):
     shorter ones, scoring sees whole utterances. `fixed`: training and scoring
     see the middle, or the clip between silence, at one peak level.
     (ser_keras: whole; published: fixed)"""
-    normalization: typing.Literal["utterance", "relative", "none"] | None = None
-    """`utterance`: each feature of a clip to mean 0 and variance 1;
-    `relative`: each to mean 0, all of them by one deviation; or `none`.
+    normalization: (
+        typing.Literal["clip", "utterance", "relative", "none"] | None
+    ) = None
+    """`clip`: all features of a clip together to mean 0 and variance 1, for
+    log-mel and spectrogram; `utterance`: each by itself; `relative`: each to
+    mean 0, all of them by one deviation; or `none`.
     (ser_keras: relative; published: none)"""
     loss: typing.Literal["crossentropy", "focal"] = "crossentropy"
     """Cross-entropy, or focal loss with exponent 2; both are published."""
@@ -268,6 +271,7 @@ def front_end(config: LightSERNetConfig):
     """Features and their normalisation, or `None`."""
     normalization = {
         "none": None,
+        "clip": UtteranceNormalization(over="all"),
         "utterance": UtteranceNormalization(),
         "relative": UtteranceNormalization(scale="all"),
     }[config.normalization]
