@@ -60,9 +60,9 @@ class LightSERNetConfig(RunConfig):
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
-    features: typing.Literal["mfcc", "log_mel", "spectrogram"] = "mfcc"
-    """Cepstral coefficients of 128 bands (published), log-mel bands, or a
-    linear spectrogram of 129 bins."""
+    features: typing.Literal["mfcc", "log_mel", "spectrogram"] | None = None
+    """Cepstral coefficients of 128 bands, log-mel bands, or a linear
+    spectrogram of 129 bins. (ser_keras and published: mfcc)"""
     num_features: int = 40
     """Coefficients or bands of a frame; not of a spectrogram."""
     duration: float = 3.0
@@ -71,14 +71,14 @@ class LightSERNetConfig(RunConfig):
     """`whole`: training crops longer clips at random and masks the padding of
     shorter ones, scoring sees whole utterances. `fixed`: training and scoring
     see the middle, or the clip between silence, at one peak level.
-    (ser_keras: whole; published: fixed)"""
+    (ser_keras and published: fixed)"""
     normalization: (
         typing.Literal["clip", "utterance", "relative", "none"] | None
     ) = None
     """`clip`: all features of a clip together to mean 0 and variance 1, for
     log-mel and spectrogram; `utterance`: each by itself; `relative`: each to
     mean 0, all of them by one deviation; or `none`.
-    (ser_keras: relative; published: none)"""
+    (ser_keras and published: none)"""
     loss: typing.Literal["crossentropy", "focal"] = "crossentropy"
     """Cross-entropy, or focal loss with exponent 2; both are published."""
     width: float = 1.0
@@ -88,13 +88,13 @@ class LightSERNetConfig(RunConfig):
     dropout: float = 0.3
     """Dropout before the last layer."""
     epochs: int | None = None
-    """Epochs of the training. (60; published: 300)"""
+    """Epochs of the training. (30; published: 300)"""
     batch_size: int | None = None
     """Utterances in a training step. (32; published: 32)"""
     optimizer: typing.Literal["adamw", "adam"] | None = None
-    """AdamW with clipped gradients, or plain Adam. (adamw; published: adam)"""
+    """AdamW with clipped gradients, or plain Adam. (adam; published: adam)"""
     learning_rate: float | None = None
-    """Highest learning rate. (2e-3; published: 1e-4)"""
+    """Highest learning rate. (1e-3; published: 1e-4)"""
     decay: typing.Literal["cosine", "steps"] | None = None
     """`cosine`: linear warm-up, then a cosine to 0. `steps`: constant for 50
     epochs, then times exp(-0.15) after every 20th from the 60th on.
@@ -102,36 +102,35 @@ class LightSERNetConfig(RunConfig):
     warm_up: float = 0.1
     """Part of the training in which the rate rises, with `cosine`."""
     weight_decay: float | None = None
-    """Decoupled weight decay of AdamW. (0.02; published: 0)"""
+    """Decoupled weight decay of AdamW. (0; published: 0)"""
     l2: float | None = None
     """Factor of the squared weights of the blocks' kernels in the loss.
-    (0; published: 1e-6)"""
+    (1e-6; published: 1e-6)"""
     norm_momentum: float | None = None
-    """Momentum of batch normalisation's statistics. (0.9; published: 0.99)"""
+    """Momentum of batch normalisation's statistics. (0.99; published: 0.99)"""
     class_weights: typing.Literal["balanced", "none"] | None = None
     """Whether each class has the same weight in the loss.
-    (balanced; published: none)"""
+    (none; published: none)"""
     label_smoothing: float | None = None
-    """Share of the target spread over all classes. (0.1; published: 0)"""
+    """Share of the target spread over all classes. (0; published: 0)"""
     ema_momentum: float | None = None
     """Momentum, per step, of the moving average of the weights, which then is
-    what is scored and kept; 0 for none. (0.98; published: 0)"""
+    what is scored and kept; 0 for none. (0; published: 0)"""
     speed_range: float | None = None
     """Training hears each clip also faster and slower by this part, pitch
-    and formants with it; 0 for none. (0.1; published: 0)"""
+    and formants with it; 0 for none. (0; published: 0)"""
     time_stretch: float | None = None
     """Highest factor of a clip's length; its inverse is the lowest. 1 for
-    none. (1.25; published: 1)"""
+    none. (1; published: 1)"""
     frequency_warp: float | None = None
     """Highest factor of the frequency axis, of log-mel and spectrogram only;
-    its inverse is the lowest. 1 for none. (1.1; published: 1)"""
+    its inverse is the lowest. 1 for none. (1; published: 1)"""
     noise: float | None = None
-    """Highest deviation of Gaussian noise on the features. (0.1;
-    published: 0)"""
+    """Highest deviation of Gaussian noise on the features. (0; published: 0)"""
     time_masks: int | None = None
-    """Stretches of up to 20 frames masked in a clip. (2; published: 0)"""
+    """Stretches of up to 20 frames masked in a clip. (0; published: 0)"""
     feature_masks: int | None = None
-    """Bands of up to an eighth of the features masked. (2; published: 0)"""
+    """Bands of up to an eighth of the features masked. (0; published: 0)"""
 
     def __post_init__(self):
         check_positive_integers(self, "num_features", "jobs")

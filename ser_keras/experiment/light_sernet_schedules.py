@@ -6,50 +6,37 @@ import keras
 
 from ser_keras.evaluation.training import warm_up_and_cosine
 
-# What a field that is left open means in either schedule.
+_PUBLISHED = {
+    "features": "mfcc",
+    "clips": "fixed",
+    "normalization": "none",
+    "epochs": 300,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "decay": "steps",
+    "weight_decay": 0.0,
+    "l2": 1e-6,
+    "norm_momentum": 0.99,
+    "class_weights": "none",
+    "label_smoothing": 0.0,
+    "ema_momentum": 0.0,
+    "speed_range": 0.0,
+    "time_stretch": 1.0,
+    "frequency_warp": 1.0,
+    "noise": 0.0,
+    "time_masks": 0,
+    "feature_masks": 0,
+}
+
+# What a field that is left open means in either schedule. Ours is a learning
+# rate ten times as high, which a cosine takes to 0 in a tenth of the epochs. In
+# so few epochs whole clips, and augmentation, strong or light, made unseen
+# speakers worse (README).
 SCHEDULES = {
-    "ser_keras": {
-        "clips": "whole",
-        "normalization": "relative",
-        "epochs": 60,
-        "batch_size": 32,
-        "optimizer": "adamw",
-        "learning_rate": 2e-3,
-        "decay": "cosine",
-        "weight_decay": 0.02,
-        "l2": 0.0,
-        "norm_momentum": 0.9,
-        "class_weights": "balanced",
-        "label_smoothing": 0.1,
-        "ema_momentum": 0.98,
-        "speed_range": 0.1,
-        "time_stretch": 1.25,
-        "frequency_warp": 1.1,
-        "noise": 0.1,
-        "time_masks": 2,
-        "feature_masks": 2,
-    },
-    "published": {
-        "clips": "fixed",
-        "normalization": "none",
-        "epochs": 300,
-        "batch_size": 32,
-        "optimizer": "adam",
-        "learning_rate": 1e-4,
-        "decay": "steps",
-        "weight_decay": 0.0,
-        "l2": 1e-6,
-        "norm_momentum": 0.99,
-        "class_weights": "none",
-        "label_smoothing": 0.0,
-        "ema_momentum": 0.0,
-        "speed_range": 0.0,
-        "time_stretch": 1.0,
-        "frequency_warp": 1.0,
-        "noise": 0.0,
-        "time_masks": 0,
-        "feature_masks": 0,
-    },
+    "ser_keras": _PUBLISHED
+    | {"epochs": 30, "learning_rate": 1e-3, "decay": "cosine"},
+    "published": _PUBLISHED,
 }
 
 
