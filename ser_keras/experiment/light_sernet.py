@@ -107,7 +107,7 @@ class LightSERNetConfig(RunConfig):
     """Factor of the squared weights of the blocks' kernels in the loss.
     (1e-6; published: 1e-6)"""
     norm_momentum: float | None = None
-    """Momentum of batch normalisation's statistics. (0.99; published: 0.99)"""
+    """Momentum of batch normalisation's statistics. (0.95; published: 0.99)"""
     class_weights: typing.Literal["balanced", "none"] | None = None
     """Whether each class has the same weight in the loss.
     (none; published: none)"""
