@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from ser_keras.audio.mfcc import MFCC
     from ser_keras.audio.normalization import UtteranceNormalization
     from ser_keras.audio.spectrogram import Spectrogram
+    from ser_keras.data.audit import audit_corpus
     from ser_keras.data.corpora import load_corpus
+    from ser_keras.data.download import download_corpus
     from ser_keras.data.features import features_for
+    from ser_keras.data.label_maps import combine_corpora
+    from ser_keras.data.label_maps import map_labels
     from ser_keras.data.manifest import Manifest
     from ser_keras.data.pipeline import bilevel
     from ser_keras.data.pipeline import make_dataset
@@ -41,8 +45,11 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import speaker_groups
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
+    from ser_keras.evaluation.comparison import compare_predictions
     from ser_keras.evaluation.cross_validation import cross_validate
+    from ser_keras.evaluation.leak_guard import SeenAudio
     from ser_keras.evaluation.predict import predict
+    from ser_keras.evaluation.protocols import get_protocol
     from ser_keras.evaluation.run_folder import RunFolder
     from ser_keras.evaluation.scores import confidence_interval
     from ser_keras.evaluation.scores import score
@@ -80,21 +87,27 @@ _MODULE_OF = {
     "Manifest": "ser_keras.data.manifest",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
+    "SeenAudio": "ser_keras.evaluation.leak_guard",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
     "Spectrogram": "ser_keras.audio.spectrogram",
     "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
+    "audit_corpus": "ser_keras.data.audit",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
+    "combine_corpora": "ser_keras.data.label_maps",
+    "compare_predictions": "ser_keras.evaluation.comparison",
     "confidence_interval": "ser_keras.evaluation.scores",
     "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "derive_network": "ser_keras.search.inherit",
+    "download_corpus": "ser_keras.data.download",
     "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
     "features_for": "ser_keras.data.features",
+    "get_protocol": "ser_keras.evaluation.protocols",
     "halves": "ser_keras.data.splits",
     "hold_out_speakers": "ser_keras.data.splits",
     "leave_one_session_out": "ser_keras.data.splits",
@@ -104,6 +117,7 @@ _MODULE_OF = {
     "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",
+    "map_labels": "ser_keras.data.label_maps",
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
     "random_folds_shared_speakers": "ser_keras.data.splits",
