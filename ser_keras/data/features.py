@@ -204,7 +204,7 @@ def features_for(
         )
     featurise = _Featurise(frontend, normalization, frontend_rate, duration)
     store, found, bad = None, {}, {}
-    keys = _audio_keys(manifest)
+    keys = audio_keys(manifest)
     if cache_dir is not None:
         store = FeatureStore(pathlib.Path(cache_dir) / featurise.key())
         found = store.read(keys.values())
@@ -219,7 +219,7 @@ def features_for(
             store.write(new)
     step = getattr(frontend, "frame_step", None)
     rate = frontend_rate / step if step else None
-    return _collect(manifest, keys, found, bad, skip_bad_audio, rate)
+    return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 
 
 class _Featurise:
@@ -288,7 +288,7 @@ class _Featurise:
         )
 
 
-def _audio_keys(manifest):
+def audio_keys(manifest):
     """Dict from id to cache key."""
     keys, known = {}, {}
     for utterance in manifest:
@@ -302,7 +302,7 @@ def _audio_keys(manifest):
     return keys
 
 
-def _collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
+def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
     skipped = [
         SkippedUtterance(u.id, u.path, str(bad[u.id]))
         for u in manifest
