@@ -65,6 +65,7 @@ def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
             comparisons=comparisons(runs),
             audio=audio,
             titles=_TITLES,
+            bins=_BINS,
             version=ser_keras.__version__,
         )
     )
