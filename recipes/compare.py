@@ -54,7 +54,8 @@ def main(config: Config):
         config = dataclasses.replace(config, genotype=str(GENOTYPE))
     corpus = ser.load_corpus(name, root)
     print(corpus.describe())
-    ser.run_compare(config, ser.compare_folds(config, corpus), name)
+    folds = ser.compare_protocol(config).folds(corpus)
+    ser.run_compare(config, folds, name)
 
 
 if __name__ == "__main__":

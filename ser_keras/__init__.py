@@ -52,12 +52,14 @@ if TYPE_CHECKING:
     from ser_keras.evaluation.training import search_architecture
     from ser_keras.evaluation.training import train_network
     from ser_keras.experiment.compare import CompareConfig
-    from ser_keras.experiment.compare import compare_folds
+    from ser_keras.experiment.compare import compare_protocol
     from ser_keras.experiment.compare import run_compare
     from ser_keras.experiment.emodarts import EmoDARTSConfig
     from ser_keras.experiment.emodarts import run_emodarts
     from ser_keras.experiment.light_sernet import LightSERNetConfig
     from ser_keras.experiment.light_sernet import run_light_sernet
+    from ser_keras.experiment.tune import TuneConfig
+    from ser_keras.experiment.tune import run_tune
     from ser_keras.export.litert import export_litert
     from ser_keras.export.litert_model import load_litert
     from ser_keras.export.serving import export_serving
@@ -92,11 +94,12 @@ _MODULE_OF = {
     "Spectrogram": "ser_keras.audio.spectrogram",
     "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
+    "TuneConfig": "ser_keras.experiment.tune",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
-    "compare_folds": "ser_keras.experiment.compare",
+    "compare_protocol": "ser_keras.experiment.compare",
     "confidence_interval": "ser_keras.evaluation.scores",
     "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
@@ -119,6 +122,7 @@ _MODULE_OF = {
     "run_compare": "ser_keras.experiment.compare",
     "run_emodarts": "ser_keras.experiment.emodarts",
     "run_light_sernet": "ser_keras.experiment.light_sernet",
+    "run_tune": "ser_keras.experiment.tune",
     "score": "ser_keras.evaluation.scores",
     "search_architecture": "ser_keras.evaluation.training",
     "speaker_groups": "ser_keras.data.splits",

@@ -69,6 +69,12 @@ class Run:
         }
 
     @property
+    def protocol(self) -> str | None:
+        """Name of the protocol, if the run says it."""
+        protocol = self.result.get("protocol")
+        return protocol["name"] if isinstance(protocol, dict) else protocol
+
+    @property
     def warnings(self) -> list[str]:
         """What must be said loudly beside every score of this run."""
         lines = [overstated(**self.facts)] if any(self.facts.values()) else []
@@ -175,7 +181,10 @@ def read_run(path, name=None) -> Run:
     manifest = None
     if (path / UTTERANCES).exists():
         manifest = Manifest.load(path / UTTERANCES)
-        check_covers(predictions, manifest, file)
+        try:
+            predictions.check_covers(manifest)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
     elif len(predictions) != result["scores"]["n"]:
         raise ValueError(
             f"{file} must have the {result['scores']['n']} test utterances "
@@ -184,49 +193,6 @@ def read_run(path, name=None) -> Run:
     return Run(
         name or path.resolve().name, path, record, result, predictions, manifest
     )
-
-
-def check_covers(predictions, manifest, file="predictions"):
-    """Raises if predictions are not those of a manifest's utterances.
-
-    Args:
-        predictions: `Predictions`.
-        manifest: `Manifest` of the test utterances.
-        file: What the message calls the predictions.
-
-    Raises:
-        ValueError: Utterances are missing or are there too many, or have
-            another label or speaker. The message names some.
-    """
-    row = {name: number for number, name in enumerate(predictions.ids)}
-    known = {utterance.id: utterance for utterance in manifest}
-    missing = [name for name in known if name not in row]
-    surplus = [
-        f"{name} (row {number})"
-        for name, number in row.items()
-        if name not in known
-    ]
-    names = predictions.label_names
-    differing = [
-        f"{name} (row {number}): {names[predictions.labels[number]]!r} of "
-        f"{predictions.speakers[number]!r}, not {utterance.label!r} of "
-        f"{utterance.speaker!r}"
-        for name, utterance in known.items()
-        if (number := row.get(name)) is not None
-        and (names[predictions.labels[number]], predictions.speakers[number])
-        != (utterance.label, utterance.speaker)
-    ]
-    for what, wrong in (
-        ("lacks", missing),
-        ("has, besides the test set,", surplus),
-        ("has other labels or speakers for", differing),
-    ):
-        if wrong:
-            raise ValueError(
-                f"{file} must have one row for each of the {len(manifest)} "
-                f"test utterances. It {what} {len(wrong)}, such as "
-                f"{'; '.join(wrong[:5])}."
-            )
 
 
 def comparisons(runs) -> list[dict]:

@@ -9,8 +9,6 @@ from ser_keras.data.extraction import extract_features
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
-from ser_keras.data.splits import leave_one_speaker_out
-from ser_keras.data.splits import speaker_groups
 from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.baselines_networks import HAND_MADE
 from ser_keras.evaluation.baselines_networks import hand_made_network
@@ -18,8 +16,10 @@ from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.html_report import markdown
 from ser_keras.evaluation.html_report import write_html
 from ser_keras.evaluation.html_report import write_markdown
+from ser_keras.evaluation.protocols import LeaveOneSpeakerOut
+from ser_keras.evaluation.protocols import Protocol
+from ser_keras.evaluation.protocols import SpeakerGroups
 from ser_keras.evaluation.report import write_report
-from ser_keras.evaluation.report_data import check_covers
 from ser_keras.evaluation.report_data import read_run
 from ser_keras.evaluation.report_data import read_runs
 from ser_keras.evaluation.run_folder import RunFolder
@@ -133,11 +133,11 @@ class CompareConfig(RunConfig):
         )
 
 
-def compare_folds(config: CompareConfig, corpus) -> list[Fold]:
-    """All folds of the protocol that a configuration names."""
+def compare_protocol(config: CompareConfig) -> Protocol:
+    """The protocol that a configuration names; it makes the folds."""
     if config.protocol == "speaker-groups":
-        return speaker_groups(corpus, config.groups)
-    return leave_one_speaker_out(corpus)
+        return SpeakerGroups(config.groups)
+    return LeaveOneSpeakerOut()
 
 
 def run_compare(
@@ -165,9 +165,11 @@ def run_compare(
     folds = chosen_folds(folds, config.fold or int(config.smoke))
     test = Manifest([u for x in folds for u in x.test], folds[0].test.labels)
     for path in config.runs:
-        check_covers(
-            read_run(path).predictions, test, f"{path}/predictions.csv"
-        )
+        predictions = read_run(path).predictions
+        try:
+            predictions.check_covers(test)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     for name in config.chosen:
         if name in CLASSICAL:
             _extractor(CLASSICAL[name][1], config)
@@ -203,7 +205,10 @@ def _run_system(name, config, folds, path, corpus_name):
         del settings["jobs"]
         if name in HAND_MADE:
             run = RunFolder(path, {"system": name, **settings})
-            work = functools.partial(_run_hand_made, name, network, folds, run)
+            protocol = compare_protocol(config).to_dict()
+            work = functools.partial(
+                _run_hand_made, name, network, folds, run, protocol
+            )
         else:
             run = RunFolder(path, settings)
             work = functools.partial(run_emodarts, network, folds)
@@ -257,7 +262,7 @@ def _cell_network(name, config, path):
     return dataclasses.replace(network, genotype=str(file))
 
 
-def _run_hand_made(name, config, folds, run):
+def _run_hand_made(name, config, folds, run, protocol):
     frontend, normalization = front_end(config)
     features = read_features(
         config, all_utterances(folds), frontend, normalization, run
@@ -277,7 +282,7 @@ def _run_hand_made(name, config, folds, run):
         augment=augmentation(config),
     )
     parameters = outcome.network.count_params()
-    write_report(run, outcome, parameters=parameters)
+    write_report(run, outcome, parameters=parameters, protocol=protocol)
 
 
 def _hand_made_of_fold(name, config, features, fold, run):
@@ -327,7 +332,7 @@ def _run_classical(name, config, folds, run):
     outcome = cross_validate_classifier(
         classifier, features, folds, run=run, seed=config.seed
     )
-    write_report(run, outcome)
+    write_report(run, outcome, protocol=compare_protocol(config).to_dict())
 
 
 def _extractor(kind, config):

@@ -19,7 +19,6 @@ from ser_keras.evaluation.html_report import write_html
 from ser_keras.evaluation.html_report import write_markdown
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.report import write_report
-from ser_keras.evaluation.report_data import check_covers
 from ser_keras.evaluation.report_data import confident_errors
 from ser_keras.evaluation.report_data import holm
 from ser_keras.evaluation.report_data import read_runs
@@ -251,17 +250,11 @@ def test_predictions_must_cover_the_test_set(corpus, tmp_path):
     run = make_run(tmp_path / "run", corpus)
     lines = (run / "predictions.csv").read_text().splitlines()
     (run / "predictions.csv").write_text("\n".join(lines[:-2]) + "\n")
-    with pytest.raises(ValueError, match=r"lacks 2, such as d4; d5"):
+    with pytest.raises(ValueError, match=r"2 of 24.*such as d4, d5"):
         read_runs(run)
     (run / "utterances.jsonl").unlink()
     with pytest.raises(ValueError, match="24 test utterances.*22 rows"):
         read_runs(run)
-    found = Predictions.load_csv(run / "predictions.csv")
-    with pytest.raises(ValueError, match=r"besides.*a0 \(row 0\)"):
-        check_covers(found, corpus[1:22])
-    others = corpus.relabel({"anger": "calm", "calm": "anger"}, LABELS)[:22]
-    with pytest.raises(ValueError, match=r"a0 \(row 0\): 'anger' of 'a', not"):
-        check_covers(found, others)
 
 
 def test_runs_must_have_the_same_utterances(runs, corpus, tmp_path):

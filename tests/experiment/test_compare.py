@@ -34,7 +34,7 @@ def make_config(folder, **changes):
 
 def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
     config = make_config(tmp_path)
-    folds = ser.compare_folds(config, corpus)
+    folds = ser.compare_protocol(config).folds(corpus)
     page = ser.run_compare(config, folds, "babble")
     text = page.read_text()
     assert "majority" in text and "lstm" in text and "SYNTHETIC" in text
@@ -64,7 +64,7 @@ def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
     )
     assert "lstm" in ser.run_compare(alone, folds, "babble").read_text()
     other = dataclasses.replace(alone, fold=2)
-    with pytest.raises(ValueError, match=r"lstm/predictions.csv.*lacks"):
+    with pytest.raises(ValueError, match=r"lstm: Predictions must cover"):
         ser.run_compare(other, folds, "babble")
     changed = make_config(tmp_path, train_epochs=7, learning_rate=1.0)
     with pytest.raises(ValueError, match="learning_rate"):
@@ -116,11 +116,12 @@ def test_what_is_run(tmp_path):
 def test_groups_of_emodb(corpora_root):
     config = ser.CompareConfig(protocol="speaker-groups")
     corpus = ser.load_corpus("emodb", corpora_root / "emodb")
-    assert [fold.name for fold in ser.compare_folds(config, corpus)] == [
+    folds = ser.compare_protocol(config).folds(corpus)
+    assert [fold.name for fold in folds] == [
         "03+08", "09+10", "11+13", "12+14", "15+16",
     ]  # fmt: skip
     config = ser.CompareConfig()
-    assert len(ser.compare_folds(config, corpus)) == 10
+    assert len(ser.compare_protocol(config).folds(corpus)) == 10
 
 
 def test_recipe(tmp_path, repository):
