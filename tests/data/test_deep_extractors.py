@@ -15,7 +15,8 @@ from ser_keras.data.keras_extractor import KerasExtractor
 from ser_keras.data.litert_extractor import LiteRTExtractor
 from ser_keras.data.litert_graph import pack
 from ser_keras.data.litert_graph import read_model
-from ser_keras.data.litert_graph import schemafrom ser_keras.data.onnx_extractor import ONNXExtractor
+from ser_keras.data.litert_graph import schema
+from ser_keras.data.onnx_extractor import ONNXExtractor
 from ser_keras.data.opensmile_features import OpenSmileExtractor
 from ser_keras.data.transformers_extractor import TransformersExtractor
 
