@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from ser_keras.data.manifest import Manifest
+from ser_keras.data.synthetic import is_synthetic
 from ser_keras.evaluation.comparison import align
 from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.cross_validation import overstated
@@ -94,7 +95,12 @@ class Run:
     @property
     def synthetic(self) -> bool:
         """Whether it ran on the built-in corpus."""
-        return self.config.get("data_dir", "unknown") == ""
+        if self.config.get("data_dir", "unknown") != "":
+            return False
+        if self.manifest is None:
+            return True
+        path = pathlib.Path(self.manifest[0].path)
+        return not path.exists() or any(map(is_synthetic, path.parents))
 
     @property
     def genotypes(self) -> dict:

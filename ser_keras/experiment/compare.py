@@ -174,10 +174,16 @@ def run_compare(
         if name in CLASSICAL:
             _extractor(CLASSICAL[name][1], config)
     folder = pathlib.Path(config.output_dir)
+    paths = [folder / name for name in config.chosen]
+    paths += [pathlib.Path(path) for path in config.runs]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(
+            "Every system and every run must be named once. Received: "
+            f"{', '.join(map(str, paths))}"
+        )
     for name in config.chosen:
         print(f"--- {name}", flush=True)
         _run_system(name, config, folds, folder / name, corpus_name)
-    paths = [folder / name for name in config.chosen] + list(config.runs)
     print(markdown(read_runs(paths)))
     write_markdown(paths, folder / "report.md")
     page = write_html(paths, folder / "report.html")

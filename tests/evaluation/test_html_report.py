@@ -13,6 +13,7 @@ import ser_keras as ser
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
+from ser_keras.data.synthetic import MARKER
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.html_report import write_html
@@ -270,4 +271,14 @@ def test_synthetic_corpus_is_said_loudly(corpus, tmp_path):
     record["config"]["data_dir"] = ""
     (run / "config.json").write_text(json.dumps(record))
     text = Page(write_html(run, tmp_path / "r.html")).text
+    assert "SYNTHETIC CORPUS" not in text  # Recordings of the user's own.
+    marked = tmp_path / "babble"
+    marked.mkdir()
+    (marked / MARKER).write_text("{}")
+    (marked / "a0.wav").write_bytes(b"")
+    text = (run / "utterances.jsonl").read_text()
+    path = corpus[0].path
+    text = text.replace(path, str(marked / "a0.wav"))
+    (run / "utterances.jsonl").write_text(text)
+    text = Page(write_html(run, tmp_path / "r.html", audio=False)).text
     assert "SYNTHETIC CORPUS" in text
