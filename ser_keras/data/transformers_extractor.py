@@ -7,14 +7,16 @@ import numpy as np
 
 from ser_keras.data.deep_extractors import Extractor
 from ser_keras.data.deep_extractors import check_sample_rate
+from ser_keras.data.extractor_process import ProcessExtractor
 
 
-class TransformersExtractor(Extractor):
+class TransformersExtractor(ProcessExtractor):
     """Hidden states of wav2vec 2.0, HuBERT, WavLM or Whisper's encoder.
 
     Each clip runs by itself, without padding; Whisper's in pieces of 30 s,
     whose frames after the clip's end are dropped. The weights are as
-    published, and stay so.
+    published, and stay so. It runs in a process of its own (see
+    `ProcessExtractor`), where each utterance takes one core.
 
     Args:
         model: Folder of a saved model with its `preprocessor_config.json`, or
@@ -47,8 +49,22 @@ class TransformersExtractor(Extractor):
         device="cpu",
         revision=None,
     ):
+        super().__init__(
+            _Encoder,
+            model=str(model),
+            layers=layers,
+            sample_rate=sample_rate,
+            device=device,
+            revision=revision,
+        )
+
+
+class _Encoder(Extractor):
+    """As above, in a process without TensorFlow."""
+
+    def __init__(self, model, layers, sample_rate, device, revision):
         transformers = _import()
-        self.name = str(model)
+        self.name = model
         self.device = device
         options = {"revision": revision} if revision else {}
         try:
@@ -150,14 +166,15 @@ class TransformersExtractor(Extractor):
 
 def _import():
     try:
-        import torch  # noqa: F401
+        import torch
         import transformers
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Speech encoders need the packages transformers and torch: "
-            "pip install 'ser_keras[transformers]'",
-            name=error.name,
+            "pip install 'ser_keras[transformers]'"
         ) from error
+    # Utterances run at the same time, not the parts of one.
+    torch.set_num_threads(1)
     return transformers
 
 

@@ -1,5 +1,8 @@
+import concurrent.futures
 import importlib
 import io
+import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import tensorflow as tf
 
 from ser_keras.data.deep_extractors import content_hash
 from ser_keras.data.deep_extractors import windows
+from ser_keras.data.extractor_process import ProcessExtractor
 from ser_keras.data.keras_extractor import KerasExtractor
 from ser_keras.data.litert_extractor import LiteRTExtractor
 from ser_keras.data.litert_graph import pack
@@ -380,14 +384,54 @@ def test_opensmile_has_no_such_set():
 
 
 def test_hints_without_the_packages(monkeypatch, tmp_path):
-    for package in ("onnxruntime", "opensmile", "torch", "ai_edge_litert"):
+    for package in ("onnxruntime", "ai_edge_litert"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[onnx\]"):
         ONNXExtractor("x.onnx")
+    monkeypatch.delitem(sys.modules, "ser_keras.data.litert_graph")
+    with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[litert\]"):
+        importlib.import_module("ser_keras.data.litert_graph")
+    # These are imported in a process of their own.
+    monkeypatch.syspath_prepend(tmp_path)
+    for package in ("opensmile", "torch"):
+        script = f"raise ModuleNotFoundError('no {package}')"
+        (tmp_path / f"{package}.py").write_text(script)
     with pytest.raises(ModuleNotFoundError, match=r"non-commercial.*features"):
         OpenSmileExtractor()
     with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[transformers\]"):
         TransformersExtractor("x")
-    monkeypatch.delitem(sys.modules, "ser_keras.data.litert_graph")
-    with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[litert\]"):
-        importlib.import_module("ser_keras.data.litert_graph")
+
+
+@pytest.fixture
+def halves(monkeypatch):
+    """An extractor, in a module that another process can import."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+    return importlib.import_module("halves").Halves
+
+
+def test_extractor_in_a_process_of_its_own(halves):
+    extractor = ProcessExtractor(halves, factor=0.5)
+    assert (extractor.sample_rate, extractor.num_features) == (8000, 1)
+    process = extractor.settings()["process"]
+    assert process != os.getpid()
+    clips = [noise(n) for n in range(100, 120)]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for clip, x in zip(
+            clips, pool.map(extractor.extract, clips), strict=True
+        ):
+            np.testing.assert_array_equal(x, 0.5 * clip[:, None])
+    with pytest.raises(ValueError, match="too short"):
+        extractor.extract(noise(2))
+    with pytest.raises(RuntimeError, match="KeyError: 'other'"):
+        extractor.extract(noise(3))
+    with pytest.raises(RuntimeError, match="of Halves ended at 1 samples"):
+        extractor.extract(noise(1))
+    with pytest.raises(ValueError, match="factor=2"):
+        ProcessExtractor(halves, factor=2)
+    # It does not outlive its object.
+    another = ProcessExtractor(halves, factor=1)
+    process = another.settings()["process"]
+    os.kill(process, 0)
+    del another
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
