@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from ser_keras.audio.mfcc import MFCC
     from ser_keras.audio.normalization import UtteranceNormalization
     from ser_keras.audio.spectrogram import Spectrogram
+    from ser_keras.data.audit import audit_corpus
     from ser_keras.data.corpora import load_corpus
     from ser_keras.data.deep_extractors import Extractor
+    from ser_keras.data.download import download_corpus
     from ser_keras.data.extraction import extract_features
     from ser_keras.data.extraction import read_features
     from ser_keras.data.features import features_for
     from ser_keras.data.keras_extractor import KerasExtractor
+    from ser_keras.data.label_maps import combine_corpora
+    from ser_keras.data.label_maps import map_labels
     from ser_keras.data.litert_extractor import LiteRTExtractor
     from ser_keras.data.manifest import Manifest
     from ser_keras.data.onnx_extractor import ONNXExtractor
@@ -50,10 +54,13 @@ if TYPE_CHECKING:
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.data.transformers_extractor import TransformersExtractor
     from ser_keras.distribution import strategy
+    from ser_keras.evaluation.comparison import compare_predictions
     from ser_keras.evaluation.cross_validation import cross_validate
     from ser_keras.evaluation.html_report import write_html
     from ser_keras.evaluation.html_report import write_markdown
+    from ser_keras.evaluation.leak_guard import SeenAudio
     from ser_keras.evaluation.predict import predict
+    from ser_keras.evaluation.protocols import get_protocol
     from ser_keras.evaluation.run_folder import RunFolder
     from ser_keras.evaluation.scores import confidence_interval
     from ser_keras.evaluation.scores import score
@@ -103,6 +110,7 @@ _MODULE_OF = {
     "OpenSmileExtractor": "ser_keras.data.opensmile_features",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
+    "SeenAudio": "ser_keras.evaluation.leak_guard",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
     "Spectrogram": "ser_keras.audio.spectrogram",
     "StreamingRecognizer": "ser_keras.serving.streaming",
@@ -111,17 +119,22 @@ _MODULE_OF = {
     "TuneConfig": "ser_keras.experiment.tune",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
+    "audit_corpus": "ser_keras.data.audit",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
+    "combine_corpora": "ser_keras.data.label_maps",
+    "compare_predictions": "ser_keras.evaluation.comparison",
     "compare_protocol": "ser_keras.experiment.compare",
     "confidence_interval": "ser_keras.evaluation.scores",
     "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
     "derive_network": "ser_keras.search.inherit",
+    "download_corpus": "ser_keras.data.download",
     "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
     "extract_features": "ser_keras.data.extraction",
     "features_for": "ser_keras.data.features",
+    "get_protocol": "ser_keras.evaluation.protocols",
     "halves": "ser_keras.data.splits",
     "hold_out_speakers": "ser_keras.data.splits",
     "leave_one_session_out": "ser_keras.data.splits",
@@ -131,6 +144,7 @@ _MODULE_OF = {
     "load_model": "ser_keras._registry",
     "load_serving": "ser_keras.export.serving",
     "make_dataset": "ser_keras.data.pipeline",
+    "map_labels": "ser_keras.data.label_maps",
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
     "random_folds_shared_speakers": "ser_keras.data.splits",

@@ -178,7 +178,8 @@ class Manifest:
                     f"`{name}s` must be among {known}. Received unknown "
                     f"{name}s: {unknown}"
                 )
-            chosen = [u for u in chosen if getattr(u, name) in wanted]
+            members = frozenset(wanted)
+            chosen = [u for u in chosen if getattr(u, name) in members]
         if labels is not None:
             labels = (labels,) if isinstance(labels, str) else tuple(labels)
         return Manifest(chosen, self.labels if labels is None else labels)

@@ -303,7 +303,8 @@ def _hold_out_each(manifest, groups):
 
 
 def _complement(manifest, speakers):
-    rest = [s for s in manifest.speakers if s not in set(speakers)]
+    taken = frozenset(speakers)
+    rest = [s for s in manifest.speakers if s not in taken]
     return manifest.select(speakers=rest), manifest.select(speakers=speakers)
 
 

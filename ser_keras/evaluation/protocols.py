@@ -107,7 +107,7 @@ class SpeakerGroups(Protocol):
     """
 
     groups: int | tuple = 5
-    name: str = None
+    name: str | None = None
     selects_on_test: bool = False
 
     def __post_init__(self):

@@ -170,9 +170,8 @@ def run_compare(
             predictions.check_covers(test)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    for name in config.chosen:
-        if name in CLASSICAL:
-            _extractor(CLASSICAL[name][1], config)
+    kinds = {CLASSICAL[name][1] for name in config.chosen if name in CLASSICAL}
+    extractors = {kind: _extractor(kind, config) for kind in sorted(kinds)}
     folder = pathlib.Path(config.output_dir)
     paths = [folder / name for name in config.chosen]
     paths += [pathlib.Path(path) for path in config.runs]
@@ -183,7 +182,7 @@ def run_compare(
         )
     for name in config.chosen:
         print(f"--- {name}", flush=True)
-        _run_system(name, config, folds, folder / name, corpus_name)
+        _run_system(name, config, folds, folder / name, corpus_name, extractors)
     print(markdown(read_runs(paths)))
     write_markdown(paths, folder / "report.md")
     page = write_html(paths, folder / "report.html")
@@ -191,12 +190,27 @@ def run_compare(
     return page
 
 
-def _run_system(name, config, folds, path, corpus_name):
+def _run_system(name, config, folds, path, corpus_name, extractors):
     """Runs a system in its folder, unless it has been run there."""
     if name in CLASSICAL:
-        settings = _classical_settings(name, config, folds, corpus_name)
-        run = RunFolder(path, settings)
-        work = functools.partial(_run_classical, name, config, folds, run)
+        classifier, kind = CLASSICAL[name]
+        extractor = extractors[kind]
+        run = RunFolder(
+            path,
+            {
+                "system": name,
+                "classifier": classifier,
+                "features": extractor and extractor.settings(),
+                "corpus": corpus_name,
+                "data_dir": config.data_dir,
+                "folds": [fold.name for fold in folds],
+                "seed": config.seed,
+                "skip_bad_audio": config.skip_bad_audio,
+            },
+        )
+        work = functools.partial(
+            _run_classical, classifier, extractor, config, folds, run
+        )
     elif name == "light_sernet":
         network = LightSERNetConfig(
             epochs=config.light_sernet_epochs,
@@ -307,25 +321,8 @@ def _hand_made_of_fold(name, config, features, fold, run):
     )
 
 
-def _classical_settings(name, config, folds, corpus_name):
-    classifier, kind = CLASSICAL[name]
-    extractor = _extractor(kind, config)
-    return {
-        "system": name,
-        "classifier": classifier,
-        "features": None if extractor is None else extractor.settings(),
-        "corpus": corpus_name,
-        "data_dir": config.data_dir,
-        "folds": [fold.name for fold in folds],
-        "seed": config.seed,
-        "skip_bad_audio": config.skip_bad_audio,
-    }
-
-
-def _run_classical(name, config, folds, run):
-    classifier, kind = CLASSICAL[name]
+def _run_classical(classifier, extractor, config, folds, run):
     manifest = all_utterances(folds)
-    extractor = _extractor(kind, config)
     if extractor is None:
         features = FeatureSet(manifest, [[[0.0]]] * len(manifest))
     else:

@@ -183,13 +183,14 @@ def run_emodarts(
     features = read_features(
         config, all_utterances(folds), frontend, normalization, run
     )
-    pretrained = None
-    seen = heard_by_search(config.genotype, search_corpus)
+    pretrained = others = None
     if search_corpus is not None:
-        seen.save(run.path)
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
         others = read_features(config, search_corpus, frontend, normalization)
+    seen = heard_by_search(config.genotype, others and others.manifest)
+    if others is not None:
+        seen.save(run.path)
         if genotype is None:
             genotype = search(config, others, run)
         if config.pretrain_epochs:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -190,6 +191,24 @@ def test_describe(corpus):
     one = audit_corpus(corpus.select(speakers=["s1"])).describe()
     assert "not possible: Folds need at least two speakers" in one
     assert "silent files: none" in one
+
+
+def test_partitions_and_many_speakers(corpus):
+    rows = [
+        dataclasses.replace(
+            corpus[i % 12],
+            id=f"x{i}",
+            speaker=f"s{i:03d}",
+            session=None,
+            partition=("train", "test1")[i > 80],
+        )
+        for i in range(101)
+    ]
+    audit = audit_corpus(Manifest(rows))
+    assert audit.partitions == {"test1": 20, "train": 81}
+    assert "partitions: test1 20, train 81" in audit.describe()
+    names = [facts.protocol for facts in audit.protocols]
+    assert names == ["speaker-groups-5", "speaker-groups-6", "random-folds"]
 
 
 def test_the_known_pair_of_ravdess(corpora_root):
