@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import leave_one_speaker_out
     from ser_keras.data.splits import random_folds_shared_speakers
     from ser_keras.data.splits import speaker_groups
+    from ser_keras.data.streams import FeatureStreams
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
     from ser_keras.evaluation.cross_validation import cross_validate
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
     "EmoDARTSConfig": "ser_keras.experiment.emodarts",
+    "FeatureStreams": "ser_keras.data.streams",
     "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
     "LightSERNet": "ser_keras.models.light_sernet",
