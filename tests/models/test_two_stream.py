@@ -175,7 +175,9 @@ def test_each_stream_s_encoder_is_a_cell_network():
 
 
 def test_saving(tmp_path):
-    network = make("cross_attention", dropout=0.1, drop_path_rate=0.1, stream_dropout=0.2)
+    network = make(
+        "cross_attention", dropout=0.1, drop_path_rate=0.1, stream_dropout=0.2
+    )
     copy = check_model_saving(network, clips(), tmp_path / "network.keras")
     assert copy.architecture == network.architecture
     config = json.loads(json.dumps(network.get_config()))

@@ -185,9 +185,7 @@ def test_genotypes_and_sizes_that_do_not_fit_are_refused():
 @pytest.mark.filterwarnings("default")
 def test_saved_and_loaded_search_goes_on_identically(tmp_path):
     supernet = make_supernet()
-    supernet.compile(
-        keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True
-    )
+    supernet.compile(keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True)
     supernet.fit(halves(1), verbose=0)
     supernet.save(tmp_path / "search.keras")
     loaded = keras.saving.load_model(tmp_path / "search.keras")
