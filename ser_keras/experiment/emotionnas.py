@@ -309,15 +309,16 @@ def _finish(config, run, outcome: CrossValidation, folds, extractor) -> dict:
     exported = (run.read_json("result.json") or {}).get("saved_model")
     if not exported or not pathlib.Path(exported).exists():
         default = pathlib.Path("saved_models") / run.path.name
+        layers = (None, None)
+        if config.streams != "deep":
+            layers = front_end(config)
         exported = str(
             export_streams(
                 outcome.network,
                 config.export_dir or default,
-                labels=outcome.predictions.label_names,
-                frontend=None
-                if config.streams == "deep"
-                else front_end(config),
-                extractor=extractor,
+                outcome.predictions.label_names,
+                *layers,
+                extractor,
             )
         )
     costs = {"parameters": [], "seconds": 0.0}
