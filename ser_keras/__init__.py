@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from ser_keras.audio.normalization import UtteranceNormalization
     from ser_keras.audio.spectrogram import Spectrogram
     from ser_keras.data.corpora import load_corpus
+    from ser_keras.data.deep_extractors import Extractor
+    from ser_keras.data.extraction import extract_features
+    from ser_keras.data.extraction import read_features
     from ser_keras.data.features import features_for
+    from ser_keras.data.keras_extractor import KerasExtractor
+    from ser_keras.data.litert_extractor import LiteRTExtractor
     from ser_keras.data.manifest import Manifest
+    from ser_keras.data.onnx_extractor import ONNXExtractor
+    from ser_keras.data.opensmile_features import OpenSmileExtractor
     from ser_keras.data.pipeline import bilevel
     from ser_keras.data.pipeline import make_dataset
     from ser_keras.data.splits import halves
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import speaker_groups
     from ser_keras.data.streams import FeatureStreams
     from ser_keras.data.synthetic import built_in_corpus
+    from ser_keras.data.transformers_extractor import TransformersExtractor
     from ser_keras.distribution import strategy
     from ser_keras.evaluation.cross_validation import cross_validate
     from ser_keras.evaluation.predict import predict
@@ -79,20 +87,26 @@ _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
     "EmoDARTSConfig": "ser_keras.experiment.emodarts",
     "EmotionNASConfig": "ser_keras.experiment.emotionnas",
+    "Extractor": "ser_keras.data.deep_extractors",
     "FeatureStreams": "ser_keras.data.streams",
     "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
+    "KerasExtractor": "ser_keras.data.keras_extractor",
     "LightSERNet": "ser_keras.models.light_sernet",
     "LightSERNetConfig": "ser_keras.experiment.light_sernet",
+    "LiteRTExtractor": "ser_keras.data.litert_extractor",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
+    "ONNXExtractor": "ser_keras.data.onnx_extractor",
+    "OpenSmileExtractor": "ser_keras.data.opensmile_features",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
     "Spectrogram": "ser_keras.audio.spectrogram",
     "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
+    "TransformersExtractor": "ser_keras.data.transformers_extractor",
     "TwoStreamGenotype": "ser_keras.genotype",
     "TwoStreamNet": "ser_keras.models.two_stream",
     "TwoStreamSearchSpace": "ser_keras.search_space",
@@ -107,6 +121,7 @@ _MODULE_OF = {
     "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
     "export_streams": "ser_keras.export.two_stream_serving",
+    "extract_features": "ser_keras.data.extraction",
     "features_for": "ser_keras.data.features",
     "halves": "ser_keras.data.splits",
     "hold_out_speakers": "ser_keras.data.splits",
@@ -120,6 +135,7 @@ _MODULE_OF = {
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
     "random_folds_shared_speakers": "ser_keras.data.splits",
+    "read_features": "ser_keras.data.extraction",
     "run_emodarts": "ser_keras.experiment.emodarts",
     "run_emotionnas": "ser_keras.experiment.emotionnas",
     "run_light_sernet": "ser_keras.experiment.light_sernet",

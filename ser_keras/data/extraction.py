@@ -90,7 +90,12 @@ def extract_features(
     work = _Work(extractor, duration)
     new, bad = _run(work, todo, jobs, store, verbose)
     found.update(new)
-    bad = {u.id: bad[keys[u.id]] for u in manifest if keys[u.id] in bad}
+    # Of two equal files that are bad, each has its own message.
+    bad = {
+        u.id: bad[keys[u.id]] if todo[keys[u.id]] is u else work(u)
+        for u in manifest
+        if keys[u.id] in bad
+    }
     rate = extractor.frame_rate
     return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 

@@ -303,6 +303,16 @@ def audio_keys(manifest):
 
 
 def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
+    """The feature set of what was found, or an error about what is bad.
+
+    Args:
+        manifest: `Manifest`.
+        keys: Dict from utterance id to cache key.
+        found: Dict from cache key to features.
+        bad: Dict from utterance id to `AudioError`.
+        skip_bad_audio: See `features_for`.
+        frame_rate: Frames in a second, or None.
+    """
     skipped = [
         SkippedUtterance(u.id, u.path, str(bad[u.id]))
         for u in manifest

@@ -51,15 +51,18 @@ class KerasExtractor(WaveformNetwork):
             model = load_model(name, compile=False)
         self.model = model
         self.layer = layer
-        shape = model.input_shape
+        frontend = getattr(model, "frontend", None)
+        found = getattr(frontend, "sample_rate", None)
+        check_sample_rate(name, found, sample_rate)
+        try:
+            shape = model.input_shape
+        except AttributeError:  # A class of its own: whole clips.
+            shape = (None, None)
         if not isinstance(shape, tuple) or len(shape) != 2:
             raise ValueError(
                 f"{name} must take one waveform `(batch, samples)`. Received: "
                 f"input_shape={shape}"
             )
-        frontend = getattr(model, "frontend", None)
-        found = getattr(frontend, "sample_rate", None)
-        check_sample_rate(name, found, sample_rate)
         if layer is not None:
             names = [x.name for x in model.layers]
             if layer not in names:

@@ -53,8 +53,9 @@ class LiteRTExtractor(WaveformNetwork):
         if output is not None:
             cut_at(model, output)
         self._content = pack(model)
-        self._interpreters = threading.local()
-        details = self._interpreter().get_input_details()
+        self._mine = threading.local()
+        interpreter = Interpreter(model_content=self._content)
+        details = interpreter.get_input_details()
         shape = details[0]["shape_signature"].tolist()
         waveform = len(shape) == 1 or (len(shape) == 2 and shape[0] in (1, -1))
         if (
@@ -67,18 +68,14 @@ class LiteRTExtractor(WaveformNetwork):
                 f"{self.path} must have one input, a float32 waveform "
                 f"`(samples,)` or `(1, samples)`. Received: {received}"
             )
-        self._shape = [1] * (len(shape) - 1)
+        self._batch = [1] * (len(shape) - 1)
         window = shape[-1] if shape[-1] > 0 else None
         super().__init__(self.path, sample_rate, window, hop)
 
     def run(self, samples):
-        interpreter = self._interpreter()
-        details = interpreter.get_input_details()[0]
-        shape = [*self._shape, len(samples)]
-        if details["shape"].tolist() != shape:
-            interpreter.resize_tensor_input(details["index"], shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(details["index"], samples.reshape(shape))
+        interpreter = self._interpreter(len(samples))
+        number = interpreter.get_input_details()[0]["index"]
+        interpreter.set_tensor(number, samples.reshape([*self._batch, -1]))
         interpreter.invoke()
         details = interpreter.get_output_details()[0]
         x = interpreter.get_tensor(details["index"])
@@ -96,19 +93,23 @@ class LiteRTExtractor(WaveformNetwork):
             "output": self.output,
         }
 
-    def _interpreter(self):
-        """This thread's: an interpreter has one set of tensors."""
-        if not hasattr(self._interpreters, "mine"):
-            try:
-                mine = Interpreter(model_content=self._content, num_threads=1)
-                mine.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise ValueError(
-                    f"{self.path} is damaged, or needs operations that this "
-                    f"runtime lacks: {error}"
-                ) from error
-            self._interpreters.mine = mine
-        return self._interpreters.mine
+    def _interpreter(self, samples):
+        """This thread's, for a size: an interpreter has one set of tensors."""
+        mine = self._mine
+        if not hasattr(mine, "interpreter"):
+            mine.interpreter = Interpreter(
+                model_content=self._content, num_threads=1
+            )
+            mine.samples = None
+        if mine.samples != samples:
+            number = mine.interpreter.get_input_details()[0]["index"]
+            if self.window is None:
+                mine.interpreter.resize_tensor_input(
+                    number, [*self._batch, samples]
+                )
+            mine.interpreter.allocate_tensors()
+            mine.samples = samples
+        return mine.interpreter
 
 
 def _rate_in(model):

@@ -4,7 +4,7 @@ import flatbuffers
 
 try:
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.interpreter import Interpreter  # noqa: F401
+    from ai_edge_litert.interpreter import Interpreter
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "LiteRT files need the package ai-edge-litert: "
@@ -25,13 +25,20 @@ def read_model(path):
         `schema.ModelT`.
 
     Raises:
-        ValueError: It is no LiteRT file.
+        ValueError: It is no LiteRT file, or it is damaged.
     """
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
         raise ValueError(
             f"{path} is not a LiteRT file: it has no identifier TFL3"
         )
+    try:
+        Interpreter(model_content=content)  # It verifies; the schema does not.
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is damaged, or needs operations that this runtime lacks: "
+            f"{error}"
+        ) from error
     return schema.ModelT.InitFromPackedBuf(content, 0)
 
 

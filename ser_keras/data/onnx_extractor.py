@@ -7,14 +7,6 @@ from ser_keras.data.deep_extractors import check_file
 from ser_keras.data.deep_extractors import check_sample_rate
 from ser_keras.data.deep_extractors import content_hash
 
-try:
-    import onnxruntime
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "ONNX files need the package onnxruntime: pip install 'ser_keras[onnx]'",
-        name=error.name,
-    ) from error
-
 
 class ONNXExtractor(WaveformNetwork):
     """Frames of an ONNX file that takes a waveform.
@@ -32,12 +24,21 @@ class ONNXExtractor(WaveformNetwork):
             first.
 
     Raises:
+        ModuleNotFoundError: onnxruntime is not installed.
         FileNotFoundError: There is no such file.
         ValueError: It is no ONNX file, or of another sample rate, its input is
             no waveform, or it has no output of that name.
     """
 
     def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "ONNX files need the package onnxruntime: "
+                "pip install 'ser_keras[onnx]'",
+                name=error.name,
+            ) from error
         self.path = check_file(path)
         options = onnxruntime.SessionOptions()
         # Utterances run in parallel, not what is inside of one.
