@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from ser_keras.export.litert_model import load_litert
     from ser_keras.export.model_card import ModelCard
     from ser_keras.export.serving import export_serving
-    from ser_keras.export.serving import load_serving
     from ser_keras.export.serving_model import load_serving
     from ser_keras.export.two_stream_serving import export_streams
     from ser_keras.genotype import Genotype

@@ -19,6 +19,7 @@ from ser_keras.data.streams import FeatureStreams
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
@@ -37,6 +38,7 @@ from ser_keras.experiment.deep_stream import deep_features
 from ser_keras.experiment.emotionnas_network import build_network
 from ser_keras.experiment.emotionnas_network import network_sizes
 from ser_keras.experiment.emotionnas_network import search_space
+from ser_keras.experiment.missing_streams import score_without_streams
 from ser_keras.export.two_stream_serving import export_streams
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
@@ -174,6 +176,8 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         What `result.json` holds; of an ablation, what `ablation.json` does.
 
     Raises:
+        LeakError: The audio of a test utterance is in a training part, under
+            whatever name.
         ValueError: The configuration, the corpus, the features or the output
             folder do not fit, or an audio file is bad; before any training.
     """
@@ -196,13 +200,14 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
+        seen=heard_by_search(config.genotype),
         epochs=config.train_epochs,
         batch_size=config.batch_size,
         duration_frames=frames_of(config, features),
         learning_rate=config.learning_rate,
         augment=augmentation(config),
     )
-    return _finish(config, run, outcome, folds, extractor)
+    return _finish(config, run, outcome, folds, features, extractor)
 
 
 def read_streams(
@@ -304,7 +309,9 @@ def _check_genotype(config, genotype):
         )
 
 
-def _finish(config, run, outcome: CrossValidation, folds, extractor) -> dict:
+def _finish(
+    config, run, outcome: CrossValidation, folds, features, extractor
+) -> dict:
     """Exports the network, writes the report, says where everything is."""
     exported = (run.read_json("result.json") or {}).get("saved_model")
     if not exported or not pathlib.Path(exported).exists():
@@ -332,9 +339,13 @@ def _finish(config, run, outcome: CrossValidation, folds, extractor) -> dict:
             for stage in ("search", "train")
             for row in folder.rows(stage)
         )
+    without = None
+    if config.streams == "both":
+        without = score_without_streams(run, folds, features, config.batch_size)
     result = write_report(
         run,
         outcome,
+        without=without,
         saved_model=exported,
         streams=config.streams,
         fusion=config.fusion,

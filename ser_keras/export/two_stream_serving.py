@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from ser_keras._registry import package_versions
 from ser_keras.data.keras_extractor import KerasExtractor
-from ser_keras.export.serving import CARD
 from ser_keras.export.serving import _exists
 from ser_keras.export.serving import _new_version
 from ser_keras.export.serving import export_serving
+from ser_keras.export.serving_model import CARD
+from ser_keras.export.wav_graph import too_long
+from ser_keras.export.wav_graph import verdict
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import with_frontend
 
@@ -26,6 +28,7 @@ def export_streams(
     normalization=None,
     extractor=None,
     version=None,
+    max_duration=60.0,
 ):
     """Writes a SavedModel of a network of one or two streams.
 
@@ -48,8 +51,9 @@ def export_streams(
     | `serving_lengths`               | with a waveform only: the same, and  |
     |                                 | `lengths` `(batch,)` in samples      |
 
-    Every signature returns `probabilities`, `label` and `labels`, as those of
-    `export_serving` do. `labels.json` says what the deep features are.
+    Every signature returns `probabilities`, `label`, `labels` and `error`, as
+    those of `export_serving` do: what is wrong with a clip is its own error.
+    `labels.json` says what the deep features are.
 
     Args:
         model: A `TwoStreamNet`, or a network from features to logits.
@@ -60,6 +64,7 @@ def export_streams(
         normalization: Of the hand-crafted features, or `None`.
         extractor: Of the deep stream; `None` if it is not known.
         version: A positive integer, 1 more than the highest by default.
+        max_duration: Longest waveform that the model takes, in seconds.
 
     Returns:
         `pathlib.Path` of the version's folder.
@@ -72,7 +77,13 @@ def export_streams(
     two = isinstance(model, TwoStreamNet)
     if not two and frontend is not None:
         return export_serving(
-            model, path, labels, frontend, normalization, version
+            model,
+            path,
+            labels,
+            frontend,
+            normalization,
+            version,
+            max_duration=max_duration,
         )
     labels = tuple(str(label) for label in labels)
     if len(labels) != model.num_classes:
@@ -86,10 +97,13 @@ def export_streams(
             f"The network reads {width} deep features. Received an extractor "
             f"of {extractor.num_features}"
         )
-    served = _Served(model, labels, frontend, normalization, extractor)
+    served = _Served(
+        model, labels, frontend, normalization, extractor, max_duration
+    )
     card = {
         "labels": labels,
         "sample_rate": served.sample_rate,
+        "max_duration": max_duration,
         "deep_features": None if extractor is None else extractor.settings(),
         "versions": package_versions(),
     }
@@ -116,8 +130,11 @@ def export_streams(
 class _Served:
     """The functions of a SavedModel."""
 
-    def __init__(self, model, labels, frontend, normalization, extractor):
+    def __init__(
+        self, model, labels, frontend, normalization, extractor, max_duration
+    ):
         self.model = model
+        self.max_duration = max_duration
         self.labels = tf.constant(labels)
         self.variables = [v.value for v in model.variables]
         self.mel = self.extractor = None
@@ -160,23 +177,50 @@ class _Served:
         }
 
     def deep_features(self, deep):
-        return self._named(self.model(deep[..., None], training=False))
+        return self._answer(deep=deep)
 
     def handcrafted_and_deep_features(self, handcrafted, deep):
-        inputs = {"handcrafted": handcrafted, "deep": deep}
-        inputs = {name: x[..., None] for name, x in inputs.items()}
-        return self._named(self.model(inputs, training=False))
+        return self._answer(handcrafted=handcrafted, deep=deep)
 
     def waveform(self, waveform):
         shape = tf.shape(waveform)
         return self.lengths(waveform, tf.fill((shape[0],), shape[1]))
 
     def lengths(self, waveform, lengths):
-        deep = self._deep(waveform, lengths)
-        if self.mel is None:
-            return self.deep_features(deep)
-        mel = self.mel.features(waveform, lengths)
-        return self.handcrafted_and_deep_features(mel, deep)
+        samples = tf.shape(waveform)[1]
+        longest = round(self.max_duration * self.sample_rate)
+        real = tf.sequence_mask(lengths, samples)
+        waveform = tf.where(real, waveform, 0.0)
+        finite = tf.reduce_all(tf.math.is_finite(waveform), axis=1)
+        fine, error = verdict(
+            (
+                (lengths < 1, "a clip must have samples"),
+                (lengths > samples, "`lengths` must be at most the samples"),
+                (lengths > longest, too_long(longest, self.sample_rate)),
+                (~finite, "NaN or infinite samples"),
+            )
+        )
+        waveform = tf.where(fine[:, None], waveform, 0.0)
+        # What is wrong is run as one sample of silence.
+        lengths = tf.where(fine, lengths, 1)
+        features = {"deep": self._deep(waveform, lengths)}
+        if self.mel is not None:
+            features["handcrafted"] = self.mel.features(waveform, lengths)
+        return self._named(features, fine, error)
+
+    def _answer(self, **features):
+        finite = [
+            tf.reduce_all(tf.math.is_finite(x), axis=[1, 2])
+            for x in features.values()
+        ]
+        checks = [
+            (~fine, f"NaN or infinite values in {name}")
+            for name, fine in zip(features, finite, strict=True)
+        ]
+        fine, error = verdict(checks)
+        clean = fine[:, None, None]
+        features = {k: tf.where(clean, x, 0.0) for k, x in features.items()}
+        return self._named(features, fine, error)
 
     def _deep(self, waveform, lengths):
         # Clip by clip, as the features of training were extracted: whatever
@@ -191,13 +235,19 @@ class _Served:
         )
         return tf.ensure_shape(frames.to_tensor(), (None, None, width))
 
-    def _named(self, logits):
-        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
-        count = tf.shape(probabilities)[0]
+    def _named(self, features, fine, error):
+        inputs = {name: x[..., None] for name, x in features.items()}
+        if len(inputs) == 1:
+            (inputs,) = inputs.values()
+        logits = tf.cast(self.model(inputs, training=False), tf.float32)
+        label = tf.gather(self.labels, tf.argmax(logits, -1))
         return {
-            "probabilities": probabilities,
-            "label": tf.gather(self.labels, tf.argmax(logits, -1)),
-            "labels": tf.tile(self.labels[None], [count, 1]),
+            "probabilities": tf.where(
+                fine[:, None], tf.nn.softmax(logits), float("nan")
+            ),
+            "label": tf.where(fine, label, ""),
+            "labels": tf.tile(self.labels[None], [tf.shape(logits)[0], 1]),
+            "error": error,
         }
 
 

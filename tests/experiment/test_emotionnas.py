@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -88,6 +89,15 @@ def test_a_whole_run(corpus, tmp_path):
     )
     assert result["seconds"] > 0
     assert result["deep_extractor"] == "untrained"
+    # Either stream alone still gives an answer, and another one.
+    answers = [Predictions.load_csv(fold / "predictions.csv")]
+    for stream in ("handcrafted", "deep"):
+        assert 0 <= result["without"][stream]["uar"] <= 1
+        answers.append(Predictions.load_csv(fold / f"without_{stream}.csv"))
+    for first, second in itertools.combinations(answers, 2):
+        assert first.ids == second.ids
+        difference = first.probabilities - second.probabilities
+        assert np.abs(difference).max() > 1e-4
     # The front end and the deep network are both in the SavedModel.
     utterance = folds[0].test[0]
     waveform = ser.audio.load_audio(utterance.path, 16000)

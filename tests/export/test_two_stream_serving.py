@@ -94,8 +94,20 @@ def test_waveform_in_where_the_extractor_is_in_the_graph(
         waveform=tf.constant(batch), lengths=tf.constant([6000, 4100])
     )
     np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-5)
-    names = [LABELS[i].encode() for i in answers.argmax(-1)]
-    assert outputs["label"].numpy().tolist() == names
+    names = [LABELS[i] for i in answers.argmax(-1)]
+    assert served(clips())["label"].tolist() == names
+    # An error is a clip's own.
+    outputs = served.signatures["serving_lengths"](
+        waveform=tf.constant(batch), lengths=tf.constant([6000, 4101])
+    )
+    probabilities = outputs["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities[0], answers[0], atol=1e-5)
+    assert np.isnan(probabilities[1]).all()
+    errors = [error.decode() for error in outputs["error"].numpy()]
+    assert errors[0] == ""
+    assert "NaN" in errors[1]
+    with pytest.raises(ValueError, match="longer than 60 s"):
+        served(np.zeros(60 * 8000 + 1, "float32"))
     outputs = served.signatures["serving_default"](
         waveform=tf.constant(longest[None])
     )
