@@ -182,6 +182,10 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
             folder do not fit, or an audio file is bad; before any training.
     """
     if config.ablate:
+        # What one variant alone would stumble over, hours later.
+        both = dataclasses.replace(config, streams="both").resolved()
+        utterances = all_utterances(chosen_folds(folds, both.fold))
+        read_streams(both, utterances, deep_extractor(both))
         return run_ablation(config, folds, run_emotionnas)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
@@ -211,9 +215,16 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
 
 
 def read_streams(
-    config: EmotionNASConfig, manifest, extractor, run: RunFolder
+    config: EmotionNASConfig, manifest, extractor, run: RunFolder | None = None
 ) -> FeatureSet | FeatureStreams:
-    """The features of the streams that a configuration asks for."""
+    """The features of the streams that a configuration asks for.
+
+    Args:
+        config: The configuration.
+        manifest: `Manifest` of all utterances.
+        extractor: What `deep_extractor` returned; None without a deep stream.
+        run: The run's folder, for `skipped.json`.
+    """
     if config.streams == "deep":
         return deep_features(config, manifest, extractor)
     mel = read_features(config, manifest, *front_end(config), run)
