@@ -13,6 +13,7 @@ from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.augment import TimeStretch
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import halves
 from ser_keras.data.streams import FeatureStreams
@@ -185,7 +186,9 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         # What one variant alone would stumble over, hours later.
         both = dataclasses.replace(config, streams="both").resolved()
         utterances = all_utterances(chosen_folds(folds, both.fold))
-        read_streams(both, utterances, deep_extractor(both))
+        streams = read_streams(both, utterances, deep_extractor(both))
+        bad = {u.id for u in utterances} - {u.id for u in streams.manifest}
+        folds = [_without(fold, bad) for fold in folds]
         return run_ablation(config, folds, run_emotionnas)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
@@ -306,6 +309,15 @@ def frames_of(config: EmotionNASConfig, features) -> int:
         return duration_frames(config.duration, front_end(config)[0])
     rate = features.frame_rate
     return 1 if rate is None else math.ceil(config.duration * rate)
+
+
+def _without(fold, bad):
+    """A fold without some utterances: all variants hear the same."""
+    parts = {
+        name: Manifest([u for u in part if u.id not in bad], part.labels)
+        for name, part in (("train", fold.train), ("test", fold.test))
+    }
+    return dataclasses.replace(fold, **parts)
 
 
 def _check_genotype(config, genotype):
