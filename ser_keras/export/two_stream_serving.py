@@ -201,8 +201,9 @@ class _Served:
             )
         )
         waveform = tf.where(fine[:, None], waveform, 0.0)
-        # What is wrong is run as one sample of silence.
-        lengths = tf.where(fine, lengths, 1)
+        # What is wrong is run as silence, as long as the longest: an extractor
+        # may not take less than a frame.
+        lengths = tf.where(fine, lengths, samples)
         features = {"deep": self._deep(waveform, lengths)}
         if self.mel is not None:
             features["handcrafted"] = self.mel.features(waveform, lengths)
