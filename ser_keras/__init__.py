@@ -71,30 +71,38 @@ if TYPE_CHECKING:
     from ser_keras.experiment.compare import run_compare
     from ser_keras.experiment.emodarts import EmoDARTSConfig
     from ser_keras.experiment.emodarts import run_emodarts
+    from ser_keras.experiment.emotionnas import EmotionNASConfig
+    from ser_keras.experiment.emotionnas import run_emotionnas
     from ser_keras.experiment.light_sernet import LightSERNetConfig
     from ser_keras.experiment.light_sernet import run_light_sernet
     from ser_keras.experiment.tune import TuneConfig
     from ser_keras.experiment.tune import run_tune
     from ser_keras.export.litert import export_litert
     from ser_keras.export.litert_model import load_litert
+    from ser_keras.export.model_card import ModelCard
     from ser_keras.export.serving import export_serving
-    from ser_keras.export.serving import load_serving
+    from ser_keras.export.serving_model import load_serving
+    from ser_keras.export.two_stream_serving import export_streams
     from ser_keras.genotype import Genotype
+    from ser_keras.genotype import TwoStreamGenotype
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
     from ser_keras.models.complexity import count_macs
     from ser_keras.models.light_sernet import LightSERNet
+    from ser_keras.models.two_stream import TwoStreamNet
     from ser_keras.models.waveform_model import with_frontend
     from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
     from ser_keras.search_space import SearchSpace
+    from ser_keras.search_space import TwoStreamSearchSpace
     from ser_keras.serving.streaming import StreamingRecognizer
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
     "CompareConfig": "ser_keras.experiment.compare",
     "EmoDARTSConfig": "ser_keras.experiment.emodarts",
+    "EmotionNASConfig": "ser_keras.experiment.emotionnas",
     "Extractor": "ser_keras.data.deep_extractors",
     "FeatureStreams": "ser_keras.data.streams",
     "FixedDuration": "ser_keras.audio.fixed_duration",
@@ -106,6 +114,7 @@ _MODULE_OF = {
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
+    "ModelCard": "ser_keras.export.model_card",
     "ONNXExtractor": "ser_keras.data.onnx_extractor",
     "OpenSmileExtractor": "ser_keras.data.opensmile_features",
     "RunFolder": "ser_keras.evaluation.run_folder",
@@ -117,6 +126,9 @@ _MODULE_OF = {
     "SuperNet": "ser_keras.search.supernet",
     "TransformersExtractor": "ser_keras.data.transformers_extractor",
     "TuneConfig": "ser_keras.experiment.tune",
+    "TwoStreamGenotype": "ser_keras.genotype",
+    "TwoStreamNet": "ser_keras.models.two_stream",
+    "TwoStreamSearchSpace": "ser_keras.search_space",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "audit_corpus": "ser_keras.data.audit",
@@ -132,6 +144,7 @@ _MODULE_OF = {
     "download_corpus": "ser_keras.data.download",
     "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
+    "export_streams": "ser_keras.export.two_stream_serving",
     "extract_features": "ser_keras.data.extraction",
     "features_for": "ser_keras.data.features",
     "get_protocol": "ser_keras.evaluation.protocols",
@@ -142,7 +155,7 @@ _MODULE_OF = {
     "load_corpus": "ser_keras.data.corpora",
     "load_litert": "ser_keras.export.litert_model",
     "load_model": "ser_keras._registry",
-    "load_serving": "ser_keras.export.serving",
+    "load_serving": "ser_keras.export.serving_model",
     "make_dataset": "ser_keras.data.pipeline",
     "map_labels": "ser_keras.data.label_maps",
     "package_versions": "ser_keras._registry",
@@ -151,6 +164,7 @@ _MODULE_OF = {
     "read_features": "ser_keras.data.extraction",
     "run_compare": "ser_keras.experiment.compare",
     "run_emodarts": "ser_keras.experiment.emodarts",
+    "run_emotionnas": "ser_keras.experiment.emotionnas",
     "run_light_sernet": "ser_keras.experiment.light_sernet",
     "run_tune": "ser_keras.experiment.tune",
     "score": "ser_keras.evaluation.scores",

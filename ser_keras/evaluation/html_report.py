@@ -8,6 +8,7 @@ import markupsafe
 
 import ser_keras
 from ser_keras.evaluation.calibration import calibration
+from ser_keras.evaluation.calibration import coverage_curve
 from ser_keras.evaluation.report_data import comparisons
 from ser_keras.evaluation.report_data import confident_errors
 from ser_keras.evaluation.report_data import read_runs
@@ -106,6 +107,7 @@ def _run(run, errors, sounds):
     return {
         "run": run,
         "calibration": found,
+        "coverage": coverage_curve(run.predictions),
         "diagram": markupsafe.Markup(reliability_diagram(found)),
         "architectures": [
             {

@@ -17,7 +17,7 @@ from ser_keras.evaluation.scores import METRICS
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
-from ser_keras.genotype import Genotype
+from ser_keras.genotype import load_genotype
 
 #: Manifest of all test utterances, in a run's folder.
 UTTERANCES = "utterances.jsonl"
@@ -109,7 +109,7 @@ class Run:
         for folder in self.folders:
             file = folder / "genotype.json"
             if file.exists():
-                found.setdefault(Genotype.load(file), []).append(folder)
+                found.setdefault(load_genotype(file), []).append(folder)
         return found
 
     @property

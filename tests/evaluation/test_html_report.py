@@ -162,6 +162,8 @@ def test_calibration_on_the_page(runs, tmp_path):
     ]
     page = Page(write_html(runs[0], tmp_path / "r.html"))
     assert f"10 equal bins):  {sum(gaps):.3f}" in page.text
+    surest = right[np.argsort(-confidence)]
+    assert f"surest 50 %, {surest[:12].mean():.3f}" in page.text
     last = index == 9
     assert (
         f"confidence {confidence[last].mean():.2f}: {right[last].mean():.2f} "
