@@ -282,9 +282,9 @@ def tune(
     if not isinstance(tuner.oracle, keras_tuner.Oracle):
         return None  # A worker: its oracle is the chief's, by gRPC.
     finished = tuner.oracle.get_best_trials(trials)
-    best = Tuned(
-        finished[0].hyperparameters.values, finished[0].score, len(finished)
-    )
+    # Of equal ones the first: a tuner that resumes has them in another order.
+    first = min(finished, key=lambda trial: (-trial.score, trial.trial_id))
+    best = Tuned(first.hyperparameters.values, first.score, len(finished))
     run.write_json("best.json", dataclasses.asdict(best))
     return best
 
