@@ -1,0 +1,437 @@
+import concurrent.futures
+import importlib
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_keras.data.deep_extractors import content_hash
+from ser_keras.data.deep_extractors import windows
+from ser_keras.data.extractor_process import ProcessExtractor
+from ser_keras.data.keras_extractor import KerasExtractor
+from ser_keras.data.litert_extractor import LiteRTExtractor
+from ser_keras.data.litert_graph import pack
+from ser_keras.data.litert_graph import read_model
+from ser_keras.data.litert_graph import schema
+from ser_keras.data.onnx_extractor import ONNXExtractor
+from ser_keras.data.opensmile_features import OpenSmileExtractor
+from ser_keras.data.transformers_extractor import TransformersExtractor
+
+RATE = 16000
+HOP = 0.01  # Seconds: 160 samples.
+KERNEL = np.random.default_rng(1).normal(size=(400, 1, 3)).astype("float32")
+
+
+def noise(samples, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.1, samples).astype("float32")
+
+
+def convolution(waveform):
+    """What the networks below make of a waveform, in numpy."""
+    frames = windows_by_hand(waveform, 400, 160, whole=True)
+    return np.maximum(frames @ KERNEL[:, 0], 0)
+
+
+def windows_by_hand(waveform, size, step, whole=False):
+    parts, start = [], 0
+    while True:
+        part = waveform[start : start + size]
+        if whole and len(part) < size:
+            return np.array(parts)
+        parts.append(np.concatenate([part, np.zeros(size - len(part), "f")]))
+        if not whole and start + size >= len(waveform):
+            return np.array(parts)
+        start += step
+
+
+def keras_model(samples=None):
+    model = keras.Sequential(
+        [
+            keras.Input((samples,)),
+            keras.layers.Reshape((-1, 1), name="column"),
+            keras.layers.Conv1D(
+                3, 400, strides=160, use_bias=False, name="convolution"
+            ),
+            keras.layers.ReLU(name="frames"),
+            keras.layers.Dense(5, name="classifier"),
+        ]
+    )
+    model.get_layer("convolution").set_weights([KERNEL])
+    return model
+
+
+def litert_file(path, samples=None, rank=2):
+    """The same convolution, then its sum over features."""
+
+    def network(waveform):
+        x = tf.reshape(waveform, (1, -1, 1))
+        x = tf.nn.relu(tf.nn.conv1d(x, KERNEL, 160, "VALID"))
+        return tf.reduce_sum(x, -1, keepdims=True) * 2.0
+
+    shape = [1, samples] if rank == 2 else [samples]
+    concrete = tf.function(network).get_concrete_function(
+        tf.TensorSpec(shape, tf.float32)
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [concrete], tf.Module()
+    )
+    path.write_bytes(converter.convert())
+    return path
+
+
+def onnx_file(path, shape, rate=None):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    kernel = KERNEL.transpose(2, 1, 0)
+    graph = onnx.helper.make_graph(
+        [
+            node("Reshape", ["waveform", "shape"], ["column"]),
+            node("Conv", ["column", "kernel"], ["x"], strides=[160]),
+            node("Relu", ["x"], ["y"]),
+            node("Transpose", ["y"], ["frames"], perm=[0, 2, 1]),
+            node("Neg", ["frames"], ["negative"]),
+        ],
+        "convolution",
+        [value("waveform", 1, shape)],
+        [value(x, 1, [1, "time", 3]) for x in ("negative", "frames")],
+        [
+            onnx.numpy_helper.from_array(np.array([1, 1, -1]), "shape"),
+            onnx.numpy_helper.from_array(kernel, "kernel"),
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets)
+    if rate:
+        onnx.helper.set_model_props(model, {"sample_rate": str(rate)})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("samples", [1, 399, 400, 401, 560, 561, 4000])
+def test_windows_reach_the_end_and_no_further(samples):
+    waveform = noise(samples)
+    expected = windows_by_hand(waveform, 400, 160)
+    np.testing.assert_array_equal(windows(waveform, 400, 160), expected)
+    assert (len(expected) - 1) * 160 < samples
+
+
+def check(extractor, width=3, rate=100.0):
+    assert (extractor.num_features, extractor.frame_rate) == (width, rate)
+    assert extractor.sample_rate == RATE
+
+
+def test_keras_model_on_whole_clips(tmp_path):
+    model = keras_model()
+    x = noise(8000)
+    extractor = KerasExtractor(model, hop=HOP, layer="frames")
+    check(extractor)
+    got = extractor.extract(x)
+    np.testing.assert_allclose(got, convolution(x), atol=1e-5)
+    assert KerasExtractor(model, hop=HOP).extract(x).shape == (48, 5)
+    # From a file, in another process or later, it is the same extractor.
+    model.save(tmp_path / "model.keras")
+    again = KerasExtractor(tmp_path / "model.keras", hop=HOP, layer="frames")
+    np.testing.assert_allclose(again.extract(x), got, atol=1e-6)
+    assert again.settings() == extractor.settings()
+    model.get_layer("convolution").set_weights([1.5 * KERNEL])
+    assert again.settings() != extractor.settings()
+
+
+def test_keras_model_on_windows():
+    extractor = KerasExtractor(keras_model(1600), hop=0.05, layer="frames")
+    check(extractor, rate=20.0)
+    x = noise(5000)
+    parts = windows_by_hand(x, 1600, 800)
+    expected = [convolution(part).mean(axis=0) for part in parts]
+    np.testing.assert_allclose(extractor.extract(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_litert_file_on_windows(tmp_path, rank):
+    extractor = LiteRTExtractor(
+        litert_file(tmp_path / "x.tflite", 1600, rank), hop=0.05
+    )
+    check(extractor, width=1, rate=20.0)
+    x = noise(5000)
+    expected = [
+        2 * convolution(part).sum(axis=1, keepdims=True).mean(axis=0)
+        for part in windows_by_hand(x, 1600, 800)
+    ]
+    np.testing.assert_allclose(extractor.extract(x), expected, rtol=1e-4)
+
+
+def test_litert_file_on_whole_clips_and_its_inner_tensors(tmp_path):
+    path = litert_file(tmp_path / "x.tflite")
+    x, short = noise(8000), noise(2000)
+    frames = convolution(x)
+    whole = LiteRTExtractor(path, hop=HOP)
+    for clip in (x, short, x):
+        expected = 2 * convolution(clip).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(whole.extract(clip), expected, rtol=1e-4)
+    graph = read_model(path).subgraphs[0]
+    names = [
+        tensor.name.decode()
+        for tensor in graph.tensors
+        if "relu" in tensor.name.decode().lower()
+    ]
+    inner = LiteRTExtractor(path, hop=HOP, output=names[-1])
+    check(inner)
+    np.testing.assert_allclose(inner.extract(x), frames, atol=1e-5)
+    assert inner.settings() != whole.settings()
+    with pytest.raises(ValueError, match="name a tensor that the file"):
+        LiteRTExtractor(path, hop=HOP, output="nothing")
+
+
+@pytest.fixture
+def yamnet(corpora_root):
+    path = corpora_root.parent / "models/yamnet.tflite"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    return path
+
+
+def test_yamnet_against_the_interpreter(yamnet, recordings):
+    """Its features are 8-bit numbers, of an inner tensor."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    name = "tower0/network/layer28/reduce_mean"
+    extractor = LiteRTExtractor(yamnet, output=name)
+    check(extractor, 1024, RATE / 7680)
+    with pytest.warns(UserWarning, match="debugging"):
+        oracle = Interpreter(
+            str(yamnet), experimental_preserve_all_tensors=True
+        )
+    oracle.allocate_tensors()
+    details = {d["name"]: d for d in oracle.get_tensor_details()}
+    scale, zero = details[name]["quantization"]
+    clip = recordings[0]
+    expected = []
+    for part in windows_by_hand(clip, 15600, 7680):
+        oracle.set_tensor(details["waveform_binary"]["index"], part)
+        oracle.invoke()
+        x = oracle.get_tensor(details[name]["index"]).ravel()
+        expected.append((x.astype(float) - zero) * scale)
+    got = extractor.extract(clip)
+    assert got.min() >= 0 and got.max() > 1  # Means of rectified values.
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    scores = LiteRTExtractor(yamnet)
+    check(scores, 521, RATE / 7680)
+
+
+@pytest.mark.parametrize("shape", [[1, "samples"], ["samples"], ["n", "t"]])
+def test_onnx_file_on_whole_clips(tmp_path, shape):
+    path = onnx_file(tmp_path / "x.onnx", shape, RATE)
+    x = noise(8000)
+    extractor = ONNXExtractor(path, hop=HOP)
+    check(extractor)
+    np.testing.assert_allclose(extractor.extract(x), -convolution(x), atol=1e-5)
+    other = ONNXExtractor(path, hop=HOP, output="frames")
+    np.testing.assert_allclose(other.extract(x), convolution(x), atol=1e-5)
+    assert other.settings() != extractor.settings()
+    with pytest.raises(ValueError, match="negative.*output='x'"):
+        ONNXExtractor(path, hop=HOP, output="x")
+    with pytest.raises(ValueError, match="16000 Hz.*sample_rate=8000"):
+        ONNXExtractor(path, hop=HOP, sample_rate=8000)
+
+
+def test_onnx_file_on_windows(tmp_path):
+    path = onnx_file(tmp_path / "x.onnx", [1, 1600])
+    extractor = ONNXExtractor(path, hop=0.05, output="frames")
+    check(extractor, rate=20.0)
+    x = noise(5000)
+    parts = windows_by_hand(x, 1600, 800)
+    expected = [convolution(part).mean(axis=0) for part in parts]
+    np.testing.assert_allclose(extractor.extract(x), expected, atol=1e-5)
+
+
+def make(kind, path, **options):
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+        return ONNXExtractor(path, **options)
+    return {"keras": KerasExtractor, "tflite": LiteRTExtractor}[kind](
+        path, **options
+    )
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "keras"])
+def test_missing_and_foreign_files_are_named(tmp_path, kind):
+    path = tmp_path / f"absent.{kind}"
+    with pytest.raises(FileNotFoundError, match=f"absent.{kind}: no such"):
+        make(kind, path)
+    path.write_bytes(b"something else" * 10)
+    with pytest.raises(ValueError, match=f"absent.{kind}"):
+        make(kind, path)
+
+
+def test_damaged_litert_file_is_named(tmp_path):
+    path = litert_file(tmp_path / "x.tflite", 1600)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="x.tflite"):
+        LiteRTExtractor(path)
+
+
+@pytest.mark.parametrize("hop", [0.02, 0.48])
+def test_frame_rate_that_is_not_the_networks_is_refused(tmp_path, hop):
+    with pytest.raises(ValueError, match="`hop` must be the seconds between"):
+        KerasExtractor(keras_model(), hop=hop)
+    with pytest.raises(ValueError, match="positive.*hop=-1"):
+        KerasExtractor(keras_model(), hop=-1)
+
+
+def test_other_sample_rates_are_refused(waveform_model, tmp_path):
+    with pytest.raises(ValueError, match="16000 Hz.*sample_rate=8000"):
+        KerasExtractor(waveform_model, sample_rate=8000)
+    # As `export_litert` writes it.
+    path = litert_file(tmp_path / "x.tflite", 1600)
+    model = read_model(path)
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry.name, entry.buffer = b"ser_keras", len(model.buffers)
+    buffer.data = np.frombuffer(b'{"sample_rate": 8000}', np.uint8)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    path.write_bytes(pack(model))
+    with pytest.raises(ValueError, match="x.tflite takes waveforms at 8000"):
+        LiteRTExtractor(path)
+    assert LiteRTExtractor(path, sample_rate=8000).sample_rate == 8000
+
+
+def test_networks_that_take_no_waveform_are_refused(tmp_path):
+    pictures = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten()]
+    )
+    with pytest.raises(ValueError, match="must take one waveform"):
+        KerasExtractor(pictures)
+    with pytest.raises(ValueError, match="layers of|one of"):
+        KerasExtractor(keras_model(), hop=HOP, layer="absent")
+    scores = keras.Sequential(
+        [
+            keras.Input((None,)),
+            keras.layers.Reshape((-1, 1)),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    with pytest.raises(ValueError, match=r"give frames.*\(1, 1\)|`hop` must"):
+        KerasExtractor(scores, hop=HOP)
+    path = tmp_path / "x.onnx"
+    onnx_file(path, [1, 2, "samples"])
+    with pytest.raises(ValueError, match="one input, a float32 waveform"):
+        make("onnx", path)
+
+
+def test_content_hash_is_of_the_content(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x").write_bytes(b"1")
+    (tmp_path / "y").write_bytes(b"1")
+    assert content_hash(tmp_path / "a/x") == content_hash(tmp_path / "y")
+    before = content_hash(tmp_path / "a")
+    (tmp_path / "a/x").rename(tmp_path / "a/z")
+    renamed = content_hash(tmp_path / "a")
+    (tmp_path / "a/z").write_bytes(b"2")
+    assert len({before, renamed, content_hash(tmp_path / "a")}) == 3
+
+
+def opensmile_extractor(*arguments, **options):
+    try:
+        return OpenSmileExtractor(*arguments, **options)
+    except ModuleNotFoundError:
+        pytest.skip("openSMILE is not installed (extra: features)")
+
+
+def test_opensmile():
+    """Against openSMILE called by itself, without TensorFlow."""
+    x = noise(16000)
+    levels = {"lld": (25, 100.0), "func": (88, None)}
+    extractors = {k: opensmile_extractor(level=k) for k in levels}
+    script = (
+        "import numpy as np, opensmile, pickle, sys\n"
+        "x = np.frombuffer(sys.stdin.buffer.read(), 'f')\n"
+        "for level in ('lld', 'func'):\n"
+        "    s = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, level)\n"
+        "    y = s.process_signal(x, 16000).to_numpy()\n"
+        "    pickle.dump(y, sys.stdout.buffer)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        input=x.tobytes(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    answers = io.BytesIO(process.stdout)
+    for level, extractor in extractors.items():
+        found = extractor.num_features, extractor.frame_rate
+        assert found == levels[level]
+        expected = pickle.load(answers)
+        for _ in range(2):
+            got = extractor.extract(x)
+            np.testing.assert_allclose(got, expected, rtol=1e-6)
+    # Too short for functionals: NaN, which `extract_features` refuses.
+    assert np.isnan(extractors["func"].extract(x[:100])).all()
+
+
+def test_opensmile_has_no_such_set():
+    with pytest.raises(ValueError, match="eGeMAPSv02.*feature_set='GeMaps'"):
+        opensmile_extractor("GeMaps")
+
+
+def test_hints_without_the_packages(monkeypatch, tmp_path):
+    for package in ("onnxruntime", "ai_edge_litert"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[onnx\]"):
+        ONNXExtractor("x.onnx")
+    monkeypatch.delitem(sys.modules, "ser_keras.data.litert_graph")
+    with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[litert\]"):
+        importlib.import_module("ser_keras.data.litert_graph")
+    # These are imported in a process of their own.
+    monkeypatch.syspath_prepend(tmp_path)
+    for package in ("opensmile", "torch"):
+        script = f"raise ModuleNotFoundError('no {package}')"
+        (tmp_path / f"{package}.py").write_text(script)
+    with pytest.raises(ModuleNotFoundError, match=r"non-commercial.*features"):
+        OpenSmileExtractor()
+    with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[transformers\]"):
+        TransformersExtractor("x")
+
+
+@pytest.fixture
+def halves(monkeypatch):
+    """An extractor, in a module that another process can import."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+    return importlib.import_module("halves").Halves
+
+
+def test_extractor_in_a_process_of_its_own(halves):
+    extractor = ProcessExtractor(halves, factor=0.5)
+    assert (extractor.sample_rate, extractor.num_features) == (8000, 1)
+    process = extractor.settings()["process"]
+    assert process != os.getpid()
+    clips = [noise(n) for n in range(100, 120)]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for clip, x in zip(
+            clips, pool.map(extractor.extract, clips), strict=True
+        ):
+            np.testing.assert_array_equal(x, 0.5 * clip[:, None])
+    with pytest.raises(ValueError, match="too short"):
+        extractor.extract(noise(2))
+    with pytest.raises(RuntimeError, match="KeyError: 'other'"):
+        extractor.extract(noise(3))
+    with pytest.raises(RuntimeError, match="of Halves ended at 1 samples"):
+        extractor.extract(noise(1))
+    with pytest.raises(ValueError, match="factor=2"):
+        ProcessExtractor(halves, factor=2)
+    # It does not outlive its object.
+    another = ProcessExtractor(halves, factor=1)
+    process = another.settings()["process"]
+    os.kill(process, 0)
+    del another
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

@@ -1,0 +1,219 @@
+"""Runs with two streams: configuration, networks, one whole run, its table."""
+
+import csv
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ser_keras as ser
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.streams import FeatureStreams
+from ser_keras.data.synthetic import built_in_corpus
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiment.ablation import VARIANTS
+from ser_keras.experiment.ablation import run_ablation
+from ser_keras.experiment.deep_stream import deep_extractor
+from ser_keras.experiment.deep_stream import untrained_network
+from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas import run_emotionnas
+from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import search_space
+from ser_keras.genotype import FUSIONS
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = built_in_corpus(tmp_path_factory.mktemp("corpus"), smoke=True)
+    return ser.load_corpus("iemocap", root)
+
+
+def smoke(**changes):
+    return EmotionNASConfig(smoke=True, **changes).resolved()
+
+
+def features(manifest, streams):
+    rng = np.random.default_rng(0)
+    sets = {
+        name: FeatureSet(
+            manifest,
+            [rng.normal(size=(n, width)) for _ in manifest],
+            frame_rate=rate,
+        )
+        for name, n, width, rate in (
+            ("handcrafted", 30, 16, 62.5),
+            ("deep", 4, 5, 8.0),
+        )
+    }
+    return FeatureStreams(sets) if streams == "both" else sets[streams]
+
+
+@pytest.mark.parametrize("streams", ["both", "handcrafted", "deep"])
+def test_network_and_space_are_what_the_configuration_asks_for(corpus, streams):
+    config = smoke(streams=streams, architecture="random")
+    data = features(corpus, streams)
+    space = search_space(config)
+    network = build_network(config, space.sample(0), data)
+    batch = next(iter(ser.make_dataset(data, 3, duration_frames=None)))
+    assert network(batch[0]).shape == (3, len(corpus.labels))
+    if streams == "both":
+        assert space.fusions == ("supplement",)
+        assert network.stream_dropout == 0.1
+        assert search_space(smoke(fusion="search")).fusions == FUSIONS
+    # What is the same in all variants: each stream's own space.
+    assert space.candidates(space.kinds[-1]) == ser.SearchSpace.emodarts(
+        "rnn"
+    ).candidates("recurrent")
+
+
+def test_a_whole_run(corpus, tmp_path):
+    """A random architecture: tests/search has the search, the recipe both."""
+    config = EmotionNASConfig(
+        smoke=True,
+        architecture="random",
+        output_dir=str(tmp_path / "run"),
+        export_dir=str(tmp_path / "served"),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    folds = ser.leave_one_session_out(corpus)
+    result = run_emotionnas(config, folds)
+    (fold,) = (tmp_path / "run/folds").iterdir()
+    for name in ("genotype.json", "cells.png", "network.keras"):
+        assert (fold / name).stat().st_size, name
+    assert (
+        result["parameters"]
+        == ser.load_model(fold / "network.keras").count_params()
+    )
+    assert result["seconds"] > 0
+    assert result["deep_extractor"] == "untrained"
+    # Either stream alone still gives an answer, and another one.
+    answers = [Predictions.load_csv(fold / "predictions.csv")]
+    for stream in ("handcrafted", "deep"):
+        assert 0 <= result["without"][stream]["uar"] <= 1
+        answers.append(Predictions.load_csv(fold / f"without_{stream}.csv"))
+    for first, second in itertools.combinations(answers, 2):
+        assert first.ids == second.ids
+        difference = first.probabilities - second.probabilities
+        assert np.abs(difference).max() > 1e-4
+    # The front end and the deep network are both in the SavedModel.
+    utterance = folds[0].test[0]
+    waveform = ser.audio.load_audio(utterance.path, 16000)
+    served = ser.load_serving(tmp_path / "served")
+    outputs = served.signatures["serving_default"](
+        waveform=tf.constant(waveform[None])
+    )
+    expected = Predictions.load_csv(tmp_path / "run/predictions.csv")
+    row = expected.ids.index(utterance.id)
+    np.testing.assert_allclose(
+        outputs["probabilities"][0], expected.probabilities[row], atol=1e-4
+    )
+    # Again: nothing is trained, and what was written stays.
+    before = (tmp_path / "run/predictions.csv").read_bytes()
+    again = run_emotionnas(config, folds)
+    assert again["saved_model"] == result["saved_model"]
+    assert again["scores"] == result["scores"]
+    assert (tmp_path / "run/predictions.csv").read_bytes() == before
+    with pytest.raises(ValueError, match="stream_dropout"):
+        other = dataclasses.replace(config, stream_dropout=0.5)
+        run_emotionnas(other, folds)
+
+
+def fake_run(probabilities):
+    """A run that "predicts" what it is told, by variant."""
+
+    def run(config, folds):
+        assert not config.ablate
+        name = config.output_dir.rsplit("/", 1)[1]
+        assert VARIANTS[name].items() <= dataclasses.asdict(config).items()
+        assert config.export_dir.endswith(name)
+        folder = ser.RunFolder(config.output_dir, {"name": name})
+        predictions = Predictions(
+            ids=tuple("abcdefgh"),
+            speakers=tuple("uuvvwwxx"),
+            sexes=(None,) * 8,
+            labels=[0, 1] * 4,
+            probabilities=np.eye(2)[probabilities[name]],
+            label_names=("calm", "anger"),
+        )
+        predictions.save_csv(folder.path / "predictions.csv")
+        return {
+            "scores": ser.score(predictions).to_dict(),
+            "uar_interval_95": ser.confidence_interval(predictions),
+            "parameters": 1000.4,
+            "seconds": 12.3,
+            "deep_extractor": "untrained",
+            "leaks_speakers": False,
+            "selects_on_test": False,
+        }
+
+    return run
+
+
+def test_ablation_is_one_table(tmp_path, capsys):
+    right = [0, 1] * 4
+    answers = {
+        "handcrafted": [0, 1, 0, 1, 0, 0, 0, 0],
+        "deep": [0] * 8,
+        "concatenation": [0, 1, 0, 1, 0, 1, 0, 0],
+        "supplement": right,
+    }
+    config = EmotionNASConfig(ablate=True, output_dir=str(tmp_path / "run"))
+    table = run_ablation(config, [], fake_run(answers))
+    uar = {name: row["uar"] for name, row in table["variants"].items()}
+    assert uar == {
+        "handcrafted": 0.75,
+        "deep": 0.5,
+        "concatenation": 0.875,
+        "supplement": 1.0,
+    }
+    assert len(table["comparisons"]) == 6
+    best = next(
+        row
+        for row in table["comparisons"]
+        if (row["first"], row["second"]) == ("supplement", "deep")
+    )
+    assert best["difference"] == 0.5
+    # 16 exchanges of four speakers; only none and all are so far apart.
+    assert best["p_value"] == 2 / 16
+    folder = tmp_path / "run"
+    assert json.loads((folder / "ablation.json").read_text()) == table
+    with open(folder / "ablation.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(VARIANTS)
+    assert [float(row["uar"]) for row in rows] == list(uar.values())
+    text = (folder / "ablation.md").read_text()
+    assert "| both, supplement | 1.000 |" in text
+    assert "+0.500" in text
+    assert text in capsys.readouterr().out
+
+
+def test_files_that_are_no_extractor_are_refused(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match="nowhere.tflite"):
+        deep_extractor(smoke(deep_extractor=str(tmp_path / "nowhere.tflite")))
+    text = tmp_path / "notes.txt"
+    text.write_text("no network")
+    with pytest.raises(ValueError, match="must be a .tflite"):
+        deep_extractor(smoke(deep_extractor=str(text)))
+    assert deep_extractor(smoke()).num_features == 32
+    assert "UNTRAINED" in capsys.readouterr().out
+
+
+def test_a_genotype_of_the_wrong_number_of_streams_is_refused(corpus, tmp_path):
+    file = tmp_path / "genotype.json"
+    search_space(smoke(streams="deep")).sample(0).save(file)
+    config = EmotionNASConfig(
+        smoke=True, genotype=str(file), output_dir=str(tmp_path / "run")
+    )
+    with pytest.raises(ValueError, match="must be a genotype of two streams"):
+        run_emotionnas(config, ser.leave_one_session_out(corpus))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_untrained_network_is_the_same_everywhere():
+    x = np.random.default_rng(0).normal(size=(1, 16000)).astype("float32")
+    first, second = untrained_network()(x), untrained_network()(x)
+    np.testing.assert_array_equal(first, second)
+    assert first.shape[1:] == (8, 32)

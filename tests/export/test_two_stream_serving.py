@@ -1,0 +1,173 @@
+"""SavedModels of two streams give what the Keras model gives."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ser_keras as ser
+from ser_keras.data.deep_extractors import Extractor
+from ser_keras.data.keras_extractor import KerasExtractor
+from ser_keras.search_space import SearchSpace
+
+LABELS = ("calm", "anger", "fear")
+NORMALIZATION = ser.UtteranceNormalization(over="all")
+SPACE = ser.TwoStreamSearchSpace(
+    SearchSpace(("skip_connect",), ("rnn_1",), num_nodes=1, edges_per_node=1),
+    SearchSpace((), ("rnn_1",), num_nodes=1, edges_per_node=1),
+    ("supplement",),
+)
+
+
+@pytest.fixture(scope="module")
+def frontend():
+    return ser.LogMelSpectrogram(sample_rate=8000, num_mel_bins=6)
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return ser.TwoStreamNet(
+        SPACE.sample(0),
+        {"handcrafted": (None, 6, 1), "deep": (None, 5, 1)},
+        num_classes=3,
+        handcrafted={"filters": 2, "num_cells": 3, "recurrent_filters": 4},
+        deep={"recurrent_filters": 4},
+    )
+
+
+def keras_extractor(window=None):
+    layers = [
+        keras.Input((window,)),
+        keras.layers.Reshape((-1, 1)),
+        keras.layers.Conv1D(
+            5, 800, strides=400 if window is None else 800, activation="tanh"
+        ),
+    ]
+    return KerasExtractor(keras.Sequential(layers), sample_rate=8000, hop=0.05)
+
+
+class OutsideExtractor(Extractor):
+    sample_rate, num_features, frame_rate = 8000, 5, 10.0
+
+    def settings(self):
+        return {"extractor": "outside"}
+
+
+def clips():
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 0.1, n).astype("float32") for n in (6000, 4100)]
+
+
+def expected(network, frontend, extractor):
+    """Each clip by itself, its features computed as for training."""
+    model = ser.with_frontend(network, frontend, NORMALIZATION)
+    rows = []
+    for clip in clips():
+        features = {
+            "handcrafted": model.features(clip[None])[..., None],
+            "deep": extractor.extract(clip)[None, ..., None],
+        }
+        rows.append(tf.nn.softmax(network(features))[0].numpy())
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("window", [None, 1600], ids=["whole", "windows"])
+def test_waveform_in_where_the_extractor_is_in_the_graph(
+    network, frontend, window, tmp_path
+):
+    extractor = keras_extractor(window)
+    folder = ser.export_streams(
+        network, tmp_path / "two", LABELS, frontend, NORMALIZATION, extractor
+    )
+    answers = expected(network, frontend, extractor)
+    assert np.ptp(answers, 0).max() > 1e-5
+    # As `load_serving` calls it: several lengths in one batch.
+    served = ser.load_serving(folder)
+    assert served.sample_rate == 8000
+    longest, shorter = clips()
+    batch = np.full((2, 6000), np.nan, "float32")
+    batch[0], batch[1, :4100] = longest, shorter
+    outputs = served.signatures["serving_lengths"](
+        waveform=tf.constant(batch), lengths=tf.constant([6000, 4100])
+    )
+    np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-5)
+    names = [LABELS[i] for i in answers.argmax(-1)]
+    assert served(clips())["label"].tolist() == names
+    # An error is a clip's own.
+    outputs = served.signatures["serving_lengths"](
+        waveform=tf.constant(batch), lengths=tf.constant([6000, 4101])
+    )
+    probabilities = outputs["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities[0], answers[0], atol=1e-5)
+    assert np.isnan(probabilities[1]).all()
+    errors = [error.decode() for error in outputs["error"].numpy()]
+    assert errors[0] == ""
+    assert "NaN" in errors[1]
+    with pytest.raises(ValueError, match="longer than 60 s"):
+        served(np.zeros(60 * 8000 + 1, "float32"))
+    outputs = served.signatures["serving_default"](
+        waveform=tf.constant(longest[None])
+    )
+    np.testing.assert_allclose(outputs["probabilities"][0], answers[0], 1e-5)
+    assert set(served.signatures) == {
+        "serving_default",
+        "serving_lengths",
+        "handcrafted_and_deep_features",
+    }
+
+
+def test_features_in_where_it_is_not(network, frontend, tmp_path):
+    folder = ser.export_streams(
+        network, tmp_path / "two", LABELS, frontend, None, OutsideExtractor()
+    )
+    module = tf.saved_model.load(str(folder))
+    assert set(module.signatures) == {
+        "serving_default",
+        "handcrafted_and_deep_features",
+    }
+    rng = np.random.default_rng(0)
+    x = {
+        "handcrafted": rng.normal(size=(2, 30, 6)).astype("float32"),
+        "deep": rng.normal(size=(2, 4, 5)).astype("float32"),
+    }
+    x["deep"][1] = 0  # Missing.
+    answers = tf.nn.softmax(network({k: v[..., None] for k, v in x.items()}))
+    for name in module.signatures:
+        outputs = module.signatures[name](**x)
+        np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
+    card = json.loads((folder / "labels.json").read_text())
+    assert card["deep_features"] == {"extractor": "outside"}
+
+
+def test_a_deep_stream_alone(tmp_path):
+    network = ser.CellNetwork(
+        SPACE.sample(0).deep,
+        (None, 5, 1),
+        num_classes=3,
+        num_cells=0,
+        recurrent_filters=4,
+    )
+    folder = ser.export_streams(network, tmp_path / "deep", LABELS)
+    module = tf.saved_model.load(str(folder))
+    x = np.random.default_rng(0).normal(size=(2, 4, 5)).astype("float32")
+    outputs = module.signatures["deep_features"](deep=x)
+    answers = tf.nn.softmax(network(x[..., None]))
+    np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused(network, frontend, tmp_path):
+    arguments = (network, tmp_path / "two")
+    with pytest.raises(ValueError, match="3 classes"):
+        ser.export_streams(*arguments, ("calm", "anger"), frontend)
+    other = OutsideExtractor()
+    other.num_features = 9
+    with pytest.raises(ValueError, match="reads 5 deep features"):
+        ser.export_streams(*arguments, LABELS, frontend, None, other)
+    faster = keras_extractor()
+    faster.sample_rate = 16000
+    with pytest.raises(ValueError, match="one sample rate"):
+        ser.export_streams(*arguments, LABELS, frontend, None, faster)
+    assert not list(tmp_path.iterdir())
