@@ -3,7 +3,9 @@
 Deep features of a LiteRT file are extracted into an empty store, read back from
 it, and put beside log-mel frames; epochs of both are then read through
 `make_dataset`, cropped to 3 s and shuffled. CPU use is the process' CPU time
-over wall time times cores: on a machine that does other work, it is a share.
+over wall time times cores. A machine that does other work gives it less; the
+share of time in which its threads ran or waited for a core (Linux' schedstat)
+says how much it would have used.
 
     python benchmarks/feature_extraction.py --model yamnet.tflite \
         --corpus emodb ../shared/corpora/emodb \
@@ -11,11 +13,13 @@ over wall time times cores: on a machine that does other work, it is a share.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import platform
 import sys
 import tempfile
+import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,10 +31,35 @@ SECONDS, BATCH = 3, 64
 
 
 def measured(function):
-    """What it returns, wall seconds, and CPU seconds of all threads."""
+    """What it returns, wall seconds, CPU seconds, and those ready to run."""
+    ended, seen, own = threading.Event(), {}, []
+
+    def look():
+        # Threads that end take their numbers with them.
+        for path in pathlib.Path("/proc/self/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                ran, waited, _ = map(int, path.read_text().split())
+                seen.setdefault(path, [ran + waited, 0])[1] = ran + waited
+
+    def watch():
+        own.append(str(threading.get_native_id()))
+        while not ended.wait(0.05):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch)
+    thread.start()
     wall, cpu = time.perf_counter(), time.process_time()
     result = function()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    ended.set()
+    thread.join()
+    ready = sum(
+        last - first
+        for path, (first, last) in seen.items()
+        if path.parent.name not in own
+    )
+    return result, wall, cpu, ready / 1e9
 
 
 def processor():
@@ -58,7 +87,7 @@ def epochs_per_second(streams, epochs):
             pass
 
     read()
-    _, wall, cpu = measured(read)
+    _, wall, cpu, _ = measured(read)
     return steps * epochs * BATCH / wall, wall, cpu
 
 
@@ -69,16 +98,17 @@ def main():
     parser.add_argument("--corpus", nargs=2, required=True)
     parser.add_argument("--output")
     parser.add_argument("--jobs", type=int)
+    parser.add_argument("--clips", type=int, help="the first ones only")
     parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{processor()}, {cores} cores, load average before: {load}")
-    manifest = ser.load_corpus(*arguments.corpus)
+    manifest = ser.load_corpus(*arguments.corpus)[: arguments.clips]
     extractor = ser.LiteRTExtractor(arguments.model, output=arguments.output)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("extracted", "read from the store"):
-            deep, wall, cpu = measured(
+            deep, wall, cpu, ready = measured(
                 lambda: ser.extract_features(
                     manifest, extractor, folder, arguments.jobs, verbose=False
                 )
@@ -87,7 +117,7 @@ def main():
                 f"{len(deep)} utterances, {deep.lengths.sum()} frames {name}: "
                 f"{wall:.1f} s, {len(deep) / wall:.0f} utterances/s, "
                 f"{cpu:.1f} s of CPU, {100 * cpu / wall / cores:.0f} % of "
-                f"{cores} cores"
+                f"{cores} cores, ready for {100 * ready / wall / cores:.0f} %"
             )
     mel = ser.features_for(manifest, ser.LogMelSpectrogram())
     streams = {"handcrafted": mel, "deep": deep}
