@@ -23,4 +23,7 @@ def test_deltas_equal_librosas_to_the_ends_of_each_clip(order, width):
         expected = librosa.feature.delta(
             clip, width=width, order=order, axis=0, mode="interp"
         )
-        np.testing.assert_allclose(deltas[: len(clip)], expected, atol=1e-4)
+        # Beside 1e-4, the rounding of values that reach into the hundreds.
+        np.testing.assert_allclose(
+            deltas[: len(clip)], expected, atol=1e-4, rtol=1e-5
+        )
