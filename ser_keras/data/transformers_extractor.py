@@ -23,7 +23,7 @@ class TransformersExtractor(ProcessExtractor):
             a name on the Hugging Face hub, from which it is then fetched.
         layers: Number of a layer's output, 0 being what enters the first one
             and -1 the last one's. Several numbers are concatenated on the
-            feature axis; `ser_keras.layers.layer_mixture` learns their weights.
+            feature axis; `ser_keras.layers.LayerMixture` learns their weights.
         sample_rate: Of the model, Hz, if you want it checked.
         device: Torch's name of the device, such as `"cuda"`.
         revision: Of a model on the hub, a commit. Whatever it is, the content

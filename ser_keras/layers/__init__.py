@@ -9,6 +9,7 @@ from ser_keras.layers.conv_mixed_op import ConvMixedOp
 from ser_keras.layers.conv_norm_pool import ConvNormPool
 from ser_keras.layers.drop_path import DropPath
 from ser_keras.layers.factorized_reduce import FactorizedReduce
+from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
 from ser_keras.layers.pool_norm import PoolNorm
 from ser_keras.layers.primitives import build_primitive
@@ -25,6 +26,7 @@ __all__ = [
     "ConvNormPool",
     "DropPath",
     "FactorizedReduce",
+    "LayerMixture",
     "MeanPooling",
     "PoolNorm",
     "RecurrentMixedOp",
