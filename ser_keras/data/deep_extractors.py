@@ -33,6 +33,12 @@ class Extractor:
     num_features: int
     frame_rate: float | None
 
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__}: {self.sample_rate} Hz to "
+            f"{self.num_features} features>"
+        )
+
     def extract(self, waveform):
         """Features of one utterance. Several threads may call it at a time.
 

@@ -63,6 +63,7 @@ def extract_features(
         ValueError: The extractor gives NaN or a wrong shape, named with its
             utterance; or the store is of an extractor with the same settings
             and other answers.
+        RuntimeError: The extractor fails at an utterance, named.
 
     Example:
         ```python
@@ -171,8 +172,15 @@ def check_frames(extractor, waveform, source):
 
     Raises:
         ValueError: They are not; the message names `source`.
+        RuntimeError: The extractor fails; likewise.
     """
-    x = np.asarray(extractor.extract(waveform))
+    try:
+        x = np.asarray(extractor.extract(waveform))
+    except Exception as error:
+        raise RuntimeError(
+            f"{extractor} failed at {len(waveform)} samples of {source}: "
+            f"{error!r}"
+        ) from error
     width = extractor.num_features
     if x.ndim != 2 or not len(x) or x.shape[1] != width:
         raise ValueError(
@@ -228,7 +236,7 @@ def _say(count, total, seconds):
 
 def _facts(extractor, duration):
     """What `extractor.json` holds: settings, and an answer that proves them."""
-    settings = json.loads(json.dumps(extractor.settings()))
+    settings = json.loads(json.dumps(extractor.settings(), default=str))
     rng = np.random.default_rng(0)
     samples = round(1.3 * extractor.sample_rate)
     noise = rng.normal(0, 0.1, samples).astype("float32")

@@ -47,6 +47,7 @@ class LiteRTExtractor(WaveformNetwork):
 
     def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
         self.path = check_file(path)
+        self._file = content_hash(path)  # Of what is read now, not later.
         self.output = output
         model = read_model(self.path)
         check_sample_rate(self.path, _rate_in(model), sample_rate)
@@ -87,7 +88,7 @@ class LiteRTExtractor(WaveformNetwork):
     def settings(self):
         return {
             "extractor": "LiteRTExtractor",
-            "file": content_hash(self.path),
+            "file": self._file,
             "sample_rate": self.sample_rate,
             "hop": self.hop,
             "output": self.output,

@@ -40,6 +40,7 @@ class ONNXExtractor(WaveformNetwork):
                 name=error.name,
             ) from error
         self.path = check_file(path)
+        self._file = content_hash(path)  # Of what is read now, not later.
         options = onnxruntime.SessionOptions()
         # Utterances run in parallel, not what is inside of one.
         options.intra_op_num_threads = 1
@@ -85,7 +86,7 @@ class ONNXExtractor(WaveformNetwork):
     def settings(self):
         return {
             "extractor": "ONNXExtractor",
-            "file": content_hash(self.path),
+            "file": self._file,
             "sample_rate": self.sample_rate,
             "hop": self.hop,
             "output": self.output,

@@ -11,6 +11,7 @@ from ser_keras.layers.drop_path import DropPath
 from ser_keras.layers.factorized_reduce import FactorizedReduce
 from ser_keras.layers.fusion import Fusion
 from ser_keras.layers.information_supplement import InformationSupplement
+from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
 from ser_keras.layers.pool_norm import PoolNorm
 from ser_keras.layers.primitives import build_primitive
@@ -30,6 +31,7 @@ __all__ = [
     "FactorizedReduce",
     "Fusion",
     "InformationSupplement",
+    "LayerMixture",
     "MeanPooling",
     "PoolNorm",
     "RecurrentMixedOp",

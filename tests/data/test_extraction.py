@@ -244,6 +244,20 @@ def test_nan_features_are_refused_by_name_and_not_stored(tmp_path, value):
     assert len(repaired.clips) < 8
 
 
+def test_extractor_that_fails_is_named_with_its_utterance(tmp_path):
+    manifest, samples = corpus(tmp_path / "audio")
+
+    class Failing(Peaks):
+        def extract(self, waveform):
+            if len(waveform) == len(samples["4"]):
+                raise KeyError("inside")
+            return super().extract(waveform)
+
+    named = "<Failing: 16000 Hz to 2 features> failed at .*4.wav.*'inside'"
+    with pytest.raises(RuntimeError, match=named):
+        extract_features(manifest, Failing(), tmp_path / "c")
+
+
 def test_wrong_shapes_are_refused_before_anything_is_read(tmp_path):
     class Wide(Peaks):
         num_features = 3

@@ -1,0 +1,137 @@
+"""Two streams: how busy extraction keeps the cores, how fast epochs are read.
+
+Deep features of a LiteRT file are extracted into an empty store, read back from
+it, and put beside log-mel frames; epochs of both are then read through
+`make_dataset`, cropped to 3 s and shuffled. CPU use is the process' CPU time
+over wall time times cores. A machine that does other work gives it less; the
+share of time in which its threads ran or waited for a core (Linux' schedstat)
+says how much it would have used.
+
+    python benchmarks/feature_extraction.py --model yamnet.tflite \
+        --corpus emodb ../shared/corpora/emodb \
+        --output tower0/network/layer28/reduce_mean
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import threading
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import ser_keras as ser  # noqa: E402
+
+SECONDS, BATCH = 3, 64
+
+
+def measured(function):
+    """What it returns, wall seconds, CPU seconds, and those ready to run."""
+    ended, seen, own = threading.Event(), {}, []
+
+    def look():
+        # Threads that end take their numbers with them.
+        for path in pathlib.Path("/proc/self/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                ran, waited, _ = map(int, path.read_text().split())
+                seen.setdefault(path, [ran + waited, 0])[1] = ran + waited
+
+    def watch():
+        own.append(str(threading.get_native_id()))
+        while not ended.wait(0.05):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch)
+    thread.start()
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    ended.set()
+    thread.join()
+    ready = sum(
+        last - first
+        for path, (first, last) in seen.items()
+        if path.parent.name not in own
+    )
+    return result, wall, cpu, ready / 1e9
+
+
+def processor():
+    """Name of the processor, where the system tells it."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.split(": ")[1] for x in lines if "model name" in x)
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def epochs_per_second(streams, epochs):
+    """Utterances a second, read through `make_dataset`."""
+    dataset = ser.make_dataset(
+        streams,
+        BATCH,
+        duration_frames=round(SECONDS * streams["handcrafted"].frame_rate),
+        shuffle=True,
+        drop_remainder=True,
+    )
+    steps = dataset.steps_per_epoch
+
+    def read():
+        for _ in dataset.take(steps * epochs):
+            pass
+
+    read()
+    _, wall, cpu, _ = measured(read)
+    return steps * epochs * BATCH / wall, wall, cpu
+
+
+def main():
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--corpus", nargs=2, required=True)
+    parser.add_argument("--output")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--clips", type=int, help="the first ones only")
+    parser.add_argument("--epochs", type=int, default=20)
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    load = " ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(f"{processor()}, {cores} cores, load average before: {load}")
+    manifest = ser.load_corpus(*arguments.corpus)[: arguments.clips]
+    extractor = ser.LiteRTExtractor(arguments.model, output=arguments.output)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("extracted", "read from the store"):
+            deep, wall, cpu, ready = measured(
+                lambda: ser.extract_features(
+                    manifest, extractor, folder, arguments.jobs, verbose=False
+                )
+            )
+            print(
+                f"{len(deep)} utterances, {deep.lengths.sum()} frames {name}: "
+                f"{wall:.1f} s, {len(deep) / wall:.0f} utterances/s, "
+                f"{cpu:.1f} s of CPU, {100 * cpu / wall / cores:.0f} % of "
+                f"{cores} cores, ready for {100 * ready / wall / cores:.0f} %"
+            )
+    mel = ser.features_for(manifest, ser.LogMelSpectrogram())
+    streams = {"handcrafted": mel, "deep": deep}
+    for name, some in (
+        ("log-mel", {"handcrafted": mel}),
+        ("log-mel and deep", streams),
+    ):
+        pace, wall, cpu = epochs_per_second(some, arguments.epochs)
+        print(
+            f"cached epochs, {name}: {pace:.0f} utterances/s, "
+            f"{100 * cpu / wall / cores:.0f} % of {cores} cores, "
+            f"{pace * wall / cpu:.0f} a second of CPU"
+        )
+
+
+if __name__ == "__main__":
+    main()
