@@ -109,7 +109,10 @@ def _predict(config):
     ):
         try:
             waveform = load_audio(
-                utterance.path, model.sample_rate, utterance.start, utterance.end
+                utterance.path,
+                model.sample_rate,
+                utterance.start,
+                utterance.end,
             )
         except AudioError as error:
             if not config.skip_bad_audio:

@@ -116,7 +116,9 @@ def show_search(result):
 def show_training(result):
     """Prints the scores, and what to do next."""
     low_high = result["uar_interval_95"]
-    interval = "" if low_high is None else " ({:.3f} to {:.3f})".format(*low_high)
+    interval = (
+        "" if low_high is None else " ({:.3f} to {:.3f})".format(*low_high)
+    )
     print(
         f"UAR {result['scores']['uar']:.3f}{interval}, WA "
         f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "

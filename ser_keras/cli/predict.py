@@ -125,9 +125,7 @@ def _along(model, file, target, config):
             values = [f"{p:.6f}" for p in probabilities]
             writer.writerow([f"{time:.3f}", label, *values])
     picture = target.with_suffix(".png")
-    plot_stream(
-        updates, model.labels, picture, stream_audio(file, rate), rate
-    )
+    plot_stream(updates, model.labels, picture, stream_audio(file, rate), rate)
     return {"over_time": str(target), "picture": str(picture)}
 
 
