@@ -39,15 +39,21 @@ if TYPE_CHECKING:
     from ser_keras.data.splits import leave_one_speaker_out
     from ser_keras.data.splits import random_folds_shared_speakers
     from ser_keras.data.splits import speaker_groups
+    from ser_keras.data.streams import FeatureStreams
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.distribution import strategy
     from ser_keras.evaluation.cross_validation import cross_validate
+    from ser_keras.evaluation.html_report import write_html
+    from ser_keras.evaluation.html_report import write_markdown
     from ser_keras.evaluation.predict import predict
     from ser_keras.evaluation.run_folder import RunFolder
     from ser_keras.evaluation.scores import confidence_interval
     from ser_keras.evaluation.scores import score
     from ser_keras.evaluation.training import search_architecture
     from ser_keras.evaluation.training import train_network
+    from ser_keras.experiment.compare import CompareConfig
+    from ser_keras.experiment.compare import compare_folds
+    from ser_keras.experiment.compare import run_compare
     from ser_keras.experiment.emodarts import EmoDARTSConfig
     from ser_keras.experiment.emodarts import run_emodarts
     from ser_keras.experiment.light_sernet import LightSERNetConfig
@@ -70,7 +76,9 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
+    "CompareConfig": "ser_keras.experiment.compare",
     "EmoDARTSConfig": "ser_keras.experiment.emodarts",
+    "FeatureStreams": "ser_keras.data.streams",
     "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
     "LightSERNet": "ser_keras.models.light_sernet",
@@ -88,6 +96,7 @@ _MODULE_OF = {
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
+    "compare_folds": "ser_keras.experiment.compare",
     "confidence_interval": "ser_keras.evaluation.scores",
     "count_macs": "ser_keras.models.complexity",
     "cross_validate": "ser_keras.evaluation.cross_validation",
@@ -107,6 +116,7 @@ _MODULE_OF = {
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",
     "random_folds_shared_speakers": "ser_keras.data.splits",
+    "run_compare": "ser_keras.experiment.compare",
     "run_emodarts": "ser_keras.experiment.emodarts",
     "run_light_sernet": "ser_keras.experiment.light_sernet",
     "score": "ser_keras.evaluation.scores",
@@ -115,6 +125,8 @@ _MODULE_OF = {
     "strategy": "ser_keras.distribution",
     "train_network": "ser_keras.evaluation.training",
     "with_frontend": "ser_keras.models.waveform_model",
+    "write_html": "ser_keras.evaluation.html_report",
+    "write_markdown": "ser_keras.evaluation.html_report",
 }
 
 __all__ = list(_MODULE_OF)

@@ -96,7 +96,7 @@ def settings_key(layers, answer, **settings):
     described = {
         "version": ser_keras.__version__,
         "layers": [
-            _without_names(keras.saving.serialize_keras_object(layer))
+            without_names(keras.saving.serialize_keras_object(layer))
             for layer in layers
         ],
         # Adding 0 makes a positive zero of a negative one.
@@ -124,14 +124,14 @@ def audio_key(path, start=None, end=None, known=None):
     return f"{known[path]}:{start}:{end}"
 
 
-def _without_names(config):
+def without_names(config):
     """Drops the names of layers: Keras counts them up within a process."""
     if isinstance(config, dict):
         return {
-            key: _without_names(value)
+            key: without_names(value)
             for key, value in config.items()
             if not (key == "name" and "trainable" in config)
         }
     if isinstance(config, list | tuple):
-        return [_without_names(value) for value in config]
+        return [without_names(value) for value in config]
     return config

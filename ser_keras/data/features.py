@@ -37,6 +37,8 @@ class FeatureSet:
         manifest: `Manifest`.
         arrays: Float32 arrays `(time, features)`, in the manifest's order.
         skipped: `SkippedUtterance` of each utterance with bad audio.
+        frame_rate: Frames in a second, or None if it is not known. Several
+            streams are cropped to the same seconds by it.
 
     >>> from ser_keras.data.manifest import Utterance
     >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
@@ -47,6 +49,7 @@ class FeatureSet:
     manifest: Manifest
     arrays: tuple[np.ndarray, ...]
     skipped: tuple[SkippedUtterance, ...] = ()
+    frame_rate: float | None = None
 
     def __post_init__(self):
         arrays = tuple(np.asarray(array, np.float32) for array in self.arrays)
@@ -61,6 +64,11 @@ class FeatureSet:
                 f"{len(self.manifest)} utterances, time at least 1. Received "
                 f"shapes: {[array.shape for array in arrays[:5]]}, "
                 f"{len(arrays)} arrays"
+            )
+        if self.frame_rate is not None and not self.frame_rate > 0:
+            raise ValueError(
+                "`frame_rate` must be a positive number of frames per second, "
+                f"or None. Received: frame_rate={self.frame_rate}"
             )
         object.__setattr__(self, "arrays", arrays)
         object.__setattr__(self, "skipped", tuple(self.skipped))
@@ -110,6 +118,7 @@ class FeatureSet:
             Manifest(kept, manifest.labels),
             [self.arrays[row_of[u.id]] for u in kept],
             [skipped[u.id] for u in manifest if u.id in skipped],
+            self.frame_rate,
         )
 
 
@@ -117,8 +126,9 @@ def join(feature_sets):
     """One feature set of several with the same labels.
 
     Args:
-        feature_sets: Sequence of `FeatureSet`. Utterances of the second and
-            later ones are renamed, from `id` to `id@1`, `id@2` ...
+        feature_sets: Sequence of `FeatureSet`, or of `FeatureStreams` with
+            the same streams. Utterances of the second and later ones are
+            renamed, from `id` to `id@1`, `id@2` ...
 
     >>> from ser_keras.data.manifest import Utterance
     >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
@@ -129,6 +139,9 @@ def join(feature_sets):
     first, *others = feature_sets
     if not others:
         return first
+    if not isinstance(first, FeatureSet):
+        parts = [feature_set.streams for feature_set in feature_sets]
+        return type(first)({k: join([p[k] for p in parts]) for k in parts[0]})
     utterances, arrays = list(first.manifest), list(first.arrays)
     for number, other in enumerate(others, start=1):
         arrays += other.arrays
@@ -137,7 +150,7 @@ def join(feature_sets):
             for u in other.manifest
         ]
     manifest = Manifest(utterances, first.manifest.labels)
-    return FeatureSet(manifest, arrays)
+    return FeatureSet(manifest, arrays, frame_rate=first.frame_rate)
 
 
 def features_for(
@@ -191,7 +204,7 @@ def features_for(
         )
     featurise = _Featurise(frontend, normalization, frontend_rate, duration)
     store, found, bad = None, {}, {}
-    keys = _audio_keys(manifest)
+    keys = audio_keys(manifest)
     if cache_dir is not None:
         store = FeatureStore(pathlib.Path(cache_dir) / featurise.key())
         found = store.read(keys.values())
@@ -204,7 +217,9 @@ def features_for(
         found.update(new)
         if store is not None:
             store.write(new)
-    return _collect(manifest, keys, found, bad, skip_bad_audio)
+    step = getattr(frontend, "frame_step", None)
+    rate = frontend_rate / step if step else None
+    return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 
 
 class _Featurise:
@@ -273,7 +288,7 @@ class _Featurise:
         )
 
 
-def _audio_keys(manifest):
+def audio_keys(manifest):
     """Dict from id to cache key."""
     keys, known = {}, {}
     for utterance in manifest:
@@ -287,7 +302,7 @@ def _audio_keys(manifest):
     return keys
 
 
-def _collect(manifest, keys, found, bad, skip_bad_audio):
+def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
     skipped = [
         SkippedUtterance(u.id, u.path, str(bad[u.id]))
         for u in manifest
@@ -307,4 +322,5 @@ def _collect(manifest, keys, found, bad, skip_bad_audio):
         Manifest(kept, manifest.labels),
         [found[keys[u.id]] for u in kept],
         skipped,
+        frame_rate,
     )

@@ -28,6 +28,8 @@ class Utterance:
         end: Where it ends, in seconds. None means at the end of the file.
         text: What is said, or the name of the sentence.
         corpus: Name of the corpus.
+        partition: Part that the corpus' owners put it into, such as
+            `"train"` or `"test1"`, if they did.
 
     >>> Utterance("03a01Wa", "wav/03a01Wa.wav", "anger", "03", sex="male").label
     'anger'
@@ -43,6 +45,7 @@ class Utterance:
     end: float | None = None
     text: str | None = None
     corpus: str | None = None
+    partition: str | None = None
 
     def __post_init__(self):
         for name in ("id", "path", "label", "speaker"):

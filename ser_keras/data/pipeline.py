@@ -4,8 +4,14 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras.data.features import features_for
+from ser_keras.data.gather import Gather
+from ser_keras.data.gather import GatherStreams
+from ser_keras.data.gather import crop_offset
+from ser_keras.data.gather import fold_seed
+from ser_keras.data.gather import pass_seed
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import SpeakerOverlapError
+from ser_keras.data.streams import FeatureStreams
 
 
 def make_dataset(
@@ -34,10 +40,13 @@ def make_dataset(
     again with `first_epoch=7` sees what it would have seen.
 
     Args:
-        features: `FeatureSet`; or a `Manifest`, together with `frontend`.
+        features: `FeatureSet`; or a `Manifest`, together with `frontend`; or
+            several streams, as `FeatureStreams` or a dict from a stream's name
+            to its `FeatureSet`.
         batch_size: Utterances in a batch.
         duration_frames: Frames of every clip. None means those of the longest
-            clip of the set.
+            clip of the set. Of several streams, a dict; or the frames of the
+            first one, and the others get those of the same seconds.
         crop: `"random"` or `"center"`: which part of a longer clip is taken.
             None means random when shuffling.
         shuffle: Whether to shuffle, and repeat.
@@ -49,6 +58,7 @@ def make_dataset(
         augment: Augmentation layer such as `SpecAugment`; or a function
             `(x, seed) -> x` of a batch `(batch, time, features)` and a
             stateless seed, int32 `(2,)`, after which padding is zero again.
+            Of several streams, a dict; or the first one's.
         drop_remainder: Whether to leave out a last batch that is not full,
             so that all shapes are static.
         class_weights: Weights in the order of the labels; batches are then
@@ -59,7 +69,9 @@ def make_dataset(
     Returns:
         `tf.data.Dataset` of x, float32 `(batch, time, features, 1)`, and y,
         int32 `(batch,)`. It has the attributes `steps_per_epoch`,
-        `first_epoch` and `speakers`.
+        `first_epoch` and `speakers`. Of several streams, x is a dict from name
+        to such batches, each with its own time axis; they are crops of the
+        same seconds, to within half a frame of the coarser stream.
 
     >>> from ser_keras.data.features import FeatureSet
     >>> from ser_keras.data.manifest import Manifest, Utterance
@@ -76,12 +88,14 @@ def make_dataset(
             "`frontend` and the options of `features_for` must be given with a "
             f"`Manifest` only. Received: features={features}"
         )
+    elif isinstance(features, dict):
+        features = FeatureStreams(features)
     crop = crop or ("random" if shuffle else "center")
     size = len(features)
     passes = -(-size // batch_size) if batch_size > 0 else 0
     if drop_remainder and batch_size > 0:
         passes = size // batch_size
-    _check(features, batch_size, duration_frames, crop, passes)
+    _check(features, batch_size, crop, passes)
     steps_per_epoch = steps_per_epoch or passes
     first_pass, skipped = divmod(first_epoch * steps_per_epoch, passes)
 
@@ -102,7 +116,7 @@ def make_dataset(
         ).skip(skipped)
     else:
         batches = batches.apply(tf.data.experimental.assert_cardinality(passes))
-    gather = _Gather(features, duration_frames, crop, seed, augment)
+    gather = _gatherer(features, duration_frames, crop, seed, augment)
     weights = None
     if class_weights is not None:
         weights = _weights(class_weights, features.manifest)
@@ -185,46 +199,32 @@ def class_weights(manifest):
     return (len(manifest) / (len(counts) * counts)).astype("float32")
 
 
-class _Gather:
-    """Cuts a whole batch out of the frames of all utterances at once."""
+def _gatherer(features, duration_frames, crop, seed, augment):
+    """Function of `(pass, step, rows, position of the crops)` to a batch."""
+    random = crop == "random"
+    if isinstance(features, FeatureStreams):
+        if not isinstance(augment, dict):
+            augment = {next(iter(features.streams)): augment}
+        if not augment.keys() <= features.streams.keys():
+            raise ValueError(
+                "`augment` must name streams of "
+                f"{list(features.streams)}. Received: {list(augment)}"
+            )
+        durations = features.durations(duration_frames)
+        return GatherStreams(features, durations, random, seed, augment)
+    if duration_frames is not None and duration_frames < 1:
+        raise ValueError(
+            "`duration_frames` must be a positive integer or None. Received: "
+            f"duration_frames={duration_frames}"
+        )
+    duration = duration_frames or features.max_length
+    gather = Gather(features, duration, seed, augment)
 
-    def __init__(self, features, duration, crop, seed, augment):
-        self.duration = duration or features.max_length
-        self.random = crop == "random"
-        self.seed = seed
-        self.augment = augment
-        lengths = features.lengths
-        # The last row is what padded frames point to.
-        frames = np.concatenate([*features.arrays, features.arrays[0][:1] * 0])
-        # Held by the host, whatever the accelerator: tf.data runs there.
-        with tf.device("CPU"):
-            self.frames = tf.constant(frames)
-            self.lengths = tf.constant(lengths, tf.int32)
-            self.starts = tf.constant(np.cumsum(lengths) - lengths, tf.int32)
-            self.steps = tf.range(self.duration)
+    def cut(number, step, rows, position):
+        offset = crop_offset(gather.spare(rows), position, random)
+        return gather(number, step, rows, offset)
 
-    def __call__(self, number, step, rows, position):
-        length = tf.gather(self.lengths, rows)
-        spare = tf.maximum(length - self.duration, 0)
-        offset = spare // 2
-        if self.random:
-            # `position` is below 1, but float32 may round the product up.
-            offset = tf.cast(position * tf.cast(spare + 1, "float32"), "int32")
-            offset = tf.minimum(offset, spare)
-        first = tf.gather(self.starts, rows) + offset
-        inside = self.steps < length[:, None]
-        padding = tf.shape(self.frames)[0] - 1
-        index = tf.where(inside, first[:, None] + self.steps, padding)
-        x = tf.gather(self.frames, index)
-        if self.augment is not None:
-            seed = _fold(_seed(self.seed, number), 2)
-            seed = _fold(seed, step)
-            if hasattr(self.augment, "augment"):
-                # These keep padding by themselves, and may stretch a clip.
-                x = self.augment.augment(x, seed)
-            else:
-                x = tf.where(inside[..., None], self.augment(x, seed), 0.0)
-        return x[..., None]
+    return cut
 
 
 def _orders(size, shuffle, first_pass, seed):
@@ -238,26 +238,18 @@ def _orders(size, shuffle, first_pass, seed):
         numbers = tf.data.Dataset.counter(first_pass)
 
     def order(number):
-        state = _seed(seed, number)
+        state = pass_seed(seed, number)
         # Drawn in the manifest's order: utterance i's crop does not depend on
         # its place in the shuffled order.
-        position = tf.random.stateless_uniform([size], _fold(state, 1))
+        position = tf.random.stateless_uniform([size], fold_seed(state, 1))
         shuffled = rows
         if shuffle:
             shuffled = tf.random.experimental.stateless_shuffle(
-                rows, _fold(state, 0)
+                rows, fold_seed(state, 0)
             )
         return number, shuffled, tf.gather(position, shuffled)
 
     return numbers.map(order)
-
-
-def _seed(seed, number):
-    return tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)])
-
-
-def _fold(seed, data):
-    return tf.random.fold_in(seed, tf.cast(data, tf.int32))
 
 
 def _weights(weights, manifest):
@@ -277,17 +269,12 @@ def _first_step(dataset):
     return dataset.first_epoch * dataset.steps_per_epoch
 
 
-def _check(features, batch_size, duration_frames, crop, passes):
+def _check(features, batch_size, crop, passes):
     if batch_size < 1 or passes < 1:
         raise ValueError(
             "`batch_size` must be at least 1 and, with `drop_remainder`, at "
             f"most the number of utterances, {len(features)}. Received: "
             f"batch_size={batch_size}"
-        )
-    if duration_frames is not None and duration_frames < 1:
-        raise ValueError(
-            "`duration_frames` must be a positive integer or None. Received: "
-            f"duration_frames={duration_frames}"
         )
     if crop not in ("random", "center"):
         raise ValueError(

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import pathlib
 import warnings
 
 import keras
 
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
 from ser_keras.data.pipeline import make_dataset
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
@@ -135,8 +137,24 @@ def cross_validate(
         )
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
+    save_tested(folds, features, run)
     network = keras.saving.load_model(folder.path / "network.keras")
     return CrossValidation(pooled, score(pooled), fold_scores, network, **facts)
+
+
+def save_tested(folds, features, run) -> None:
+    """Writes the test utterances of all folds, with absolute paths.
+
+    `utterances.jsonl` lets a report play them, and check that predictions
+    cover them.
+    """
+    utterances = [
+        dataclasses.replace(u, path=str(pathlib.Path(u.path).resolve()))
+        for fold in folds
+        for u in features.select(fold.test).manifest
+    ]
+    manifest = Manifest(utterances, folds[0].test.labels)
+    manifest.save(run.path / "utterances.jsonl")
 
 
 def _predictions(run):

@@ -8,8 +8,9 @@ them, in the order they run.
 
 import json
 
-import flatbuffers
 import numpy as np
+
+from ser_keras.data.litert_graph import pack
 
 try:
     from ai_edge_litert import schema_py_generated as schema
@@ -109,21 +110,7 @@ def chain(parts, input_name, output_name, metadata):
         tensor.name = str(number).encode()
     graph.tensors[graph.inputs[0]].name = input_name.encode()
     graph.tensors[graph.outputs[0]].name = output_name.encode()
-    builder = _Builder(1024)
-    builder.Finish(joined.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class _Builder(flatbuffers.Builder):
-    """Constants begin at multiples of 16 bytes, as the format demands.
-
-    The generated code leaves out that attribute (`force_align`) of the schema.
-    """
-
-    def StartVector(self, elemSize, numElems, alignment):
-        if elemSize == 1:
-            alignment = 16
-        return super().StartVector(elemSize, numElems, alignment)
+    return pack(joined)
 
 
 def _renumber(part, codes, constants):

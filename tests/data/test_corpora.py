@@ -86,7 +86,7 @@ def test_wrong_folders(tmp_path, name):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(ValueError, match="'emodb', 'iemocap', 'ravdess'"):
+    with pytest.raises(ValueError, match="'emodb', 'emovo', 'iemocap'"):
         load_corpus("emo-db", tmp_path)
     touch(tmp_path / "03a01Fa.wav")
     with pytest.raises(ValueError, match="unknown labels: .'joy'"):

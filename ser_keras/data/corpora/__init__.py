@@ -7,9 +7,19 @@ from ser_keras.data.corpora._files import CorpusError
 __all__ = ["CorpusError", "corpus_names", "load_corpus"]
 
 _MODULE_OF = {
+    "audformat": "ser_keras.data.corpora.audformat_database",
+    "cafe": "ser_keras.data.corpora.cafe",
+    "crema_d": "ser_keras.data.corpora.crema_d",
     "emodb": "ser_keras.data.corpora.emodb",
+    "emovo": "ser_keras.data.corpora.emovo",
     "iemocap": "ser_keras.data.corpora.iemocap",
+    "manifest": "ser_keras.data.manifest_files",
+    "msp_improv": "ser_keras.data.corpora.msp_improv",
+    "msp_podcast": "ser_keras.data.corpora.msp_podcast",
+    "nemo": "ser_keras.data.corpora.nemo",
     "ravdess": "ser_keras.data.corpora.ravdess",
+    "savee": "ser_keras.data.corpora.savee",
+    "tess": "ser_keras.data.corpora.tess",
 }
 
 
@@ -22,10 +32,12 @@ def load_corpus(name, root, **options):
     """Reads which utterances a corpus holds; audio is not opened.
 
     Args:
-        name: `"emodb"`, `"iemocap"` or `"ravdess"`.
+        name: One of `corpus_names()`; `"manifest"` is a CSV or JSON lines
+            file of one's own, `"audformat"` any database in that format.
         root: Folder of the corpus, in the layout of its original release.
-        **options: Of the corpus: `labels` for all of them, and `scripts` and
-            `merge_excited` for IEMOCAP.
+        **options: Of the corpus: `labels` for all of them, and those of its
+            module's `load`, such as `scripts` and `merge_excited` for
+            IEMOCAP, `votes` for CREMA-D, `version` for MSP-Podcast.
 
     Returns:
         `Manifest`, sorted by utterance id.
@@ -35,7 +47,8 @@ def load_corpus(name, root, **options):
             layout; the message says what was expected and what was found.
 
     >>> corpus_names()
-    ('emodb', 'iemocap', 'ravdess')
+    ('audformat', 'cafe', 'crema_d', 'emodb', 'emovo', 'iemocap', 'manifest',
+     'msp_improv', 'msp_podcast', 'nemo', 'ravdess', 'savee', 'tess')
     """
     if name not in _MODULE_OF:
         raise ValueError(

@@ -1,10 +1,11 @@
 """Finding a corpus' files, with one clear error if they are not there."""
 
+import csv
 import pathlib
 
 from ser_keras.data.manifest import Manifest
 
-AUDIO_SUFFIXES = (".wav", ".flac")
+AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif")
 
 
 class CorpusError(ValueError):
@@ -27,19 +28,115 @@ def visible(folder, pattern="*"):
     return (p for p in folder.glob(pattern) if not p.name.startswith("."))
 
 
-def audio_by_stem(folder, patterns):
-    """Dict from stem to path of the audio files that match, sorted.
+def audio_by_stem(folder, patterns, id_of=lambda path: path.stem):
+    """Dict from id to path of the audio files that match, sorted.
 
-    The same stem in two places would be the same utterance twice, so the file
-    that comes first in `patterns` is taken; a wav goes before a flac.
+    A file may lie there in two formats or in two layouts: the pattern that
+    comes first is taken, and a wav goes before a flac.
+
+    Args:
+        folder: Where to look.
+        patterns: Glob patterns, the preferred one first.
+        id_of: Function from a path to the utterance's id.
+
+    Raises:
+        CorpusError: Two files of one format and layout have one id.
     """
     found = {}
     for pattern in patterns:
         for suffix in AUDIO_SUFFIXES:
+            here = {}
             for path in sorted(visible(folder, pattern)):
                 if path.suffix.lower() == suffix and path.is_file():
-                    found.setdefault(path.stem, path)
+                    name = id_of(path)
+                    if name in here:
+                        raise CorpusError(
+                            f"Two files have the id {name!r}: {here[name]} "
+                            f"and {path}. Remove one of them."
+                        )
+                    here[name] = path
+            found = {**here, **found}
     return dict(sorted(found.items()))
+
+
+def read_names(root, corpus, layout, patterns, utterance_of, **options):
+    """Utterances of a corpus whose file names say everything.
+
+    Args:
+        root: Folder of the corpus.
+        corpus: Its name in messages.
+        layout: What it looks like, in messages.
+        patterns: As in `audio_by_stem`.
+        utterance_of: `utterance_of(id, path)`, an `Utterance`, or None for a
+            file that belongs to something else.
+        **options: Of `audio_by_stem`.
+
+    Raises:
+        CorpusError: The folder has no such files.
+    """
+    folder = corpus_folder(root, corpus, layout)
+    files = audio_by_stem(folder, patterns, **options)
+    found = [utterance_of(name, path) for name, path in files.items()]
+    found = [utterance for utterance in found if utterance is not None]
+    if not found:
+        raise wrong_layout(folder, corpus, layout)
+    return found
+
+
+def read_table(path, columns, delimiter=","):
+    """Rows of a table with a header line, as dicts, with their line numbers.
+
+    Args:
+        path: File.
+        columns: Columns that must be there.
+        delimiter: Between two columns.
+
+    Returns:
+        List of `(line number, dict)`.
+
+    Raises:
+        CorpusError: The file or a column is missing, or a row is too short.
+    """
+    if not path.is_file():
+        raise CorpusError(f"{path} does not exist. It must have {columns}.")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter)
+        found = reader.fieldnames or []
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise CorpusError(
+                f"{path} must have the columns {list(columns)}. Missing: "
+                f"{missing}. Received: {found}"
+            )
+        rows = []
+        for row in reader:
+            empty = [name for name in columns if not row[name]]
+            if empty:
+                raise CorpusError(
+                    f"{path}, line {reader.line_num}: nothing in {empty}"
+                )
+            rows.append((reader.line_num, row))
+    return rows
+
+
+def check_audio(folder, utterances):
+    """Raises `CorpusError` if annotated utterances have no audio."""
+    # One listing of each folder; a question for each file is slow on NFS.
+    present = {
+        parent: {path.name for path in visible(parent)}
+        for parent in {pathlib.Path(u.path).parent for u in utterances}
+    }
+    missing = [
+        u.path
+        for u in utterances
+        if pathlib.Path(u.path).name not in present[pathlib.Path(u.path).parent]
+    ]
+    if missing:
+        raise CorpusError(
+            f"{len(missing)} of {len(utterances)} annotated utterances have no "
+            f"audio in {folder}, the first are {', '.join(missing[:3])}. "
+            "Unpack the release again, with all of its audio."
+        )
 
 
 def wrong_layout(folder, corpus, layout):

@@ -2,10 +2,8 @@
 
 import re
 
-from ser_keras.data.corpora._files import audio_by_stem
-from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
-from ser_keras.data.corpora._files import wrong_layout
+from ser_keras.data.corpora._files import read_names
 from ser_keras.data.manifest import Utterance
 
 LABELS = (
@@ -54,25 +52,22 @@ def load(root, labels=None):
         Burkhardt et al., "A database of German emotional speech",
         Interspeech 2005.
     """
-    folder = corpus_folder(root, "EMO-DB", _LAYOUT)
-    utterances = []
-    for stem, path in audio_by_stem(folder, ("wav/*", "*")).items():
-        match = _NAME.fullmatch(stem)
-        if not match or match["label"] not in _LABEL_OF:
-            continue
-        speaker = match["speaker"]
-        sex = "male" if speaker in _MALE else None
-        utterances.append(
-            Utterance(
-                id=stem,
-                path=str(path),
-                label=_LABEL_OF[match["label"]],
-                speaker=speaker,
-                sex="female" if speaker in _FEMALE else sex,
-                text=match["text"],
-                corpus="emodb",
-            )
-        )
-    if not utterances:
-        raise wrong_layout(folder, "EMO-DB", _LAYOUT)
+    utterances = read_names(root, "EMO-DB", _LAYOUT, ("wav/*", "*"), _utterance)
     return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match or match["label"] not in _LABEL_OF:
+        return None
+    speaker = match["speaker"]
+    sex = "male" if speaker in _MALE else None
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[match["label"]],
+        speaker=speaker,
+        sex="female" if speaker in _FEMALE else sex,
+        text=match["text"],
+        corpus="emodb",
+    )

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from ser_keras.data.corpora._files import CorpusError
+from ser_keras.data.corpora._files import check_audio
 from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import visible
@@ -97,7 +98,7 @@ def load(root, labels=None, scripts="all", merge_excited=True):
         part = "_impro" if scripts == "improvised" else "_script"
         utterances = [u for u in utterances if part in u.id]
     manifest = corpus_manifest(utterances, labels, known, LABELS)
-    _check_audio(folder, manifest)
+    check_audio(folder, manifest)
     return manifest
 
 
@@ -132,17 +133,3 @@ def _texts(file):
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     spoken = (_SPOKEN.match(line) for line in lines)
     return {m["id"]: m["text"].strip() for m in spoken if m}
-
-
-def _check_audio(folder, manifest):
-    # One listing of each folder; a question for each file is slow on NFS.
-    present = {
-        str(p) for p in visible(folder, "Session*/sentences/wav/*/*.wav")
-    }
-    missing = [u.path for u in manifest if u.path not in present]
-    if missing:
-        raise CorpusError(
-            f"{len(missing)} of {len(manifest)} annotated utterances have no "
-            f"audio in {folder}, the first are {', '.join(missing[:3])}. "
-            "Unpack the release again, all sessions with `sentences/wav`."
-        )

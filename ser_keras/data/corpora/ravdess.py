@@ -2,10 +2,8 @@
 
 import re
 
-from ser_keras.data.corpora._files import audio_by_stem
-from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
-from ser_keras.data.corpora._files import wrong_layout
+from ser_keras.data.corpora._files import read_names
 from ser_keras.data.manifest import Utterance
 
 # In the order of the emotion codes 01 ... 08.
@@ -52,24 +50,23 @@ def load(root, labels=None):
         Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional
         Speech and Song", PLoS ONE 13(5), 2018.
     """
-    folder = corpus_folder(root, "RAVDESS", _LAYOUT)
-    utterances = []
-    for stem, path in audio_by_stem(folder, ("Actor_*/*", "*")).items():
-        match = _NAME.fullmatch(stem)
-        if not match:
-            continue
-        emotion, _, statement, _, actor = match.groups()
-        utterances.append(
-            Utterance(
-                id=stem,
-                path=str(path),
-                label=LABELS[int(emotion) - 1],
-                speaker=actor,
-                sex="male" if int(actor) % 2 else "female",
-                text=_TEXTS[statement],
-                corpus="ravdess",
-            )
-        )
-    if not utterances:
-        raise wrong_layout(folder, "RAVDESS", _LAYOUT)
+    utterances = read_names(
+        root, "RAVDESS", _LAYOUT, ("Actor_*/*", "*"), _utterance
+    )
     return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    emotion, _, statement, _, actor = match.groups()
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=LABELS[int(emotion) - 1],
+        speaker=actor,
+        sex="male" if int(actor) % 2 else "female",
+        text=_TEXTS[statement],
+        corpus="ravdess",
+    )

@@ -1,0 +1,61 @@
+"""Baselines, Light-SERNet and emoDARTS on the same folds, in one report.
+
+    python recipes/compare.py --corpus emodb --data-dir /corpora/emodb
+
+scores each of the ten speakers with systems that never heard them, prints a
+table with intervals and significance, and writes `report.html`. Stopped and
+started again, it goes on where it was.
+
+    python recipes/compare.py --corpus emodb --data-dir /corpora/emodb \
+        --protocol speaker-groups --output-dir results/compare_groups
+
+tests the five pairs 03 08, 09 10, 11 13, 12 14 and 15 16.
+
+    python recipes/compare.py --corpus emodb --data-dir /corpora/emodb \
+        --systems compare_rbf egemaps_linear --runs results/emodb_light_sernet
+
+runs two systems and puts a finished run beside them.
+"""
+
+import dataclasses
+import pathlib
+import typing
+
+import ser_keras as ser
+
+# Found on RAVDESS, so all of RAVDESS' speakers were searched on.
+GENOTYPE = pathlib.Path(__file__).parent / "genotypes/ravdess.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(ser.CompareConfig):
+    """Compare systems on a corpus, leave one speaker out."""
+
+    corpus: typing.Literal["emodb", "ravdess", "iemocap"] = "emodb"
+    """The corpus in `data_dir`."""
+    genotype: str = ""
+    """Genotype file of emoDARTS. Default: that of recipes/genotypes for any
+    corpus but RAVDESS, on which it was found; there each fold searches."""
+
+
+def main(config: Config):
+    """Runs the recipe."""
+    name, root = config.corpus, config.data_dir
+    if not root:
+        name, root = "iemocap", ser.built_in_corpus(smoke=config.smoke)
+    elif name == "ravdess" and config.genotype:
+        if ser.Genotype.load(config.genotype) == ser.Genotype.load(GENOTYPE):
+            raise ValueError(
+                f"{config.genotype} was found on RAVDESS, test speakers and "
+                "all. Leave --genotype out: each fold then searches on its "
+                "own training speakers."
+            )
+    if not config.genotype and name != "ravdess":
+        config = dataclasses.replace(config, genotype=str(GENOTYPE))
+    corpus = ser.load_corpus(name, root)
+    print(corpus.describe())
+    ser.run_compare(config, ser.compare_folds(config, corpus), name)
+
+
+if __name__ == "__main__":
+    ser.cli.run(main, Config)

@@ -1,0 +1,93 @@
+"""Deep features from a Keras model."""
+
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_keras._registry import load_model
+from ser_keras.data.deep_extractors import WaveformNetwork
+from ser_keras.data.deep_extractors import check_file
+from ser_keras.data.deep_extractors import check_sample_rate
+from ser_keras.data.feature_store import without_names
+
+
+class KerasExtractor(WaveformNetwork):
+    """Frames of a Keras model that takes a waveform.
+
+    A model with an input of fixed size runs window by window, one with an
+    input of variable size on whole clips; see `WaveformNetwork`.
+
+    Args:
+        model: `keras.Model` from `(batch, samples)` to `(batch, time,
+            features)`, or, window by window, to any shape with features last;
+            or a `.keras` file of one. Load files from people you trust only.
+        sample_rate: Of the model, Hz. It is compared with that of a
+            `frontend` that the model has.
+        hop: Seconds from frame to frame.
+        layer: Name of the layer whose output becomes the features. The model
+            must then be a functional one. None means the model's output.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The model takes no waveform, or one of another sample rate,
+            or has no layer of that name.
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((None,)), keras.layers.Reshape((-1, 1)),
+    ...     keras.layers.Conv1D(8, 400, strides=160)])
+    >>> extractor = KerasExtractor(model, sample_rate=16000, hop=0.01)
+    >>> extractor.extract(np.ones(16000, "float32")).shape
+    (98, 8)
+    """
+
+    def __init__(self, model, sample_rate=16000, hop=0.48, layer=None):
+        name = "`model`"
+        if isinstance(model, str | pathlib.Path):
+            name = check_file(model)
+            model = load_model(name, compile=False)
+        self.model = model
+        self.layer = layer
+        shape = model.input_shape
+        if not isinstance(shape, tuple) or len(shape) != 2:
+            raise ValueError(
+                f"{name} must take one waveform `(batch, samples)`. Received: "
+                f"input_shape={shape}"
+            )
+        frontend = getattr(model, "frontend", None)
+        found = getattr(frontend, "sample_rate", None)
+        check_sample_rate(name, found, sample_rate)
+        if layer is not None:
+            names = [x.name for x in model.layers]
+            if layer not in names:
+                raise ValueError(
+                    f"`layer` must be one of {name}, which are {names}. "
+                    f"Received: layer={layer!r}"
+                )
+            model = keras.Model(model.inputs, model.get_layer(layer).output)
+        self._function = tf.function(
+            lambda x: model(x, training=False),
+            input_signature=[tf.TensorSpec((1, shape[1]), tf.float32)],
+        )
+        super().__init__(name, sample_rate, shape[1], hop)
+
+    def run(self, samples):
+        return self._function(samples[None]).numpy()
+
+    def settings(self):
+        config = keras.saving.serialize_keras_object(self.model)
+        digest = hashlib.blake2b(digest_size=16)
+        text = json.dumps(without_names(config), sort_keys=True, default=str)
+        digest.update(text.encode())
+        for weight in self.model.weights:
+            digest.update(np.ascontiguousarray(weight).tobytes())
+        return {
+            "extractor": "KerasExtractor",
+            "model": digest.hexdigest(),
+            "sample_rate": self.sample_rate,
+            "hop": self.hop,
+            "layer": self.layer,
+        }

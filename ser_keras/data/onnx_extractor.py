@@ -1,0 +1,91 @@
+"""Deep features from an ONNX file."""
+
+import numpy as np
+
+from ser_keras.data.deep_extractors import WaveformNetwork
+from ser_keras.data.deep_extractors import check_file
+from ser_keras.data.deep_extractors import check_sample_rate
+from ser_keras.data.deep_extractors import content_hash
+
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "ONNX files need the package onnxruntime: pip install 'ser_keras[onnx]'",
+        name=error.name,
+    ) from error
+
+
+class ONNXExtractor(WaveformNetwork):
+    """Frames of an ONNX file that takes a waveform.
+
+    A file with an input of fixed size runs window by window, one with an input
+    of variable size on whole clips; see `WaveformNetwork`.
+
+    Args:
+        path: The `.onnx` file. Its one input is float32 `(samples,)` or
+            `(batch, samples)`.
+        sample_rate: Of the file, Hz. It is compared with a `sample_rate` in
+            the file's metadata.
+        hop: Seconds from frame to frame.
+        output: Name of the output that becomes the features. None means the
+            first.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no ONNX file, or of another sample rate, its input is
+            no waveform, or it has no output of that name.
+    """
+
+    def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
+        self.path = check_file(path)
+        options = onnxruntime.SessionOptions()
+        # Utterances run in parallel, not what is inside of one.
+        options.intra_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # Its errors have no base of their own.
+            raise ValueError(
+                f"{self.path} is no ONNX file, or damaged: {error}"
+            ) from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        found = metadata.get("sample_rate")
+        check_sample_rate(self.path, found and int(found), sample_rate)
+        outputs = [x.name for x in self._session.get_outputs()]
+        if output not in (None, *outputs):
+            raise ValueError(
+                f"`output` must be among those of {self.path}, {outputs}. "
+                f"Received: output={output!r}"
+            )
+        self.output = output
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        if (
+            len(inputs) != 1
+            or inputs[0].type != "tensor(float)"
+            or len(shape) not in (1, 2)
+        ):
+            received = [(x.name, x.type, x.shape) for x in inputs]
+            raise ValueError(
+                f"{self.path} must have one input, a float32 waveform "
+                f"`(samples,)` or `(batch, samples)`. Received: {received}"
+            )
+        self._input, self._rank = inputs[0].name, len(shape)
+        self._outputs = [output or outputs[0]]
+        window = shape[-1] if isinstance(shape[-1], int) else None
+        super().__init__(self.path, sample_rate, window, hop)
+
+    def run(self, samples):
+        samples = np.reshape(samples, [1] * (self._rank - 1) + [-1])
+        return self._session.run(self._outputs, {self._input: samples})[0]
+
+    def settings(self):
+        return {
+            "extractor": "ONNXExtractor",
+            "file": content_hash(self.path),
+            "sample_rate": self.sample_rate,
+            "hop": self.hop,
+            "output": self.output,
+        }

@@ -1,0 +1,263 @@
+"""Classifiers of one vector an utterance, on the same folds as networks."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import make_scorer
+from sklearn.metrics import recall_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.svm import LinearSVC
+
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import check_classes
+from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.cross_validation import save_tested
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.scores import score
+
+#: Names of the classifiers, and the values of C that each is tried with.
+CLASSIFIERS = {
+    "majority": (),
+    "linear_svm": (1e-5, 1e-4, 1e-3, 1e-2),
+    "rbf_svm": (1.0, 10.0, 100.0),
+    "logistic_regression": (1e-4, 1e-3, 1e-2, 1e-1),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedClassifier:
+    """A classifier that has learned from the training speakers of a fold.
+
+    Args:
+        pipeline: Fitted scikit-learn estimator.
+        classes: Number of classes.
+        c: The C that was chosen; None where there is none to choose.
+        temperature: What decision values are divided by to be logits.
+    """
+
+    pipeline: Pipeline | DummyClassifier
+    classes: int
+    c: float | None = None
+    temperature: float | None = None
+
+    def predict(self, vectors):
+        """Probabilities `(utterances, classes)`.
+
+        Those of an SVM are the softmax of its decision values, so that the
+        most probable class is the one that it decides for.
+        """
+        if self.temperature is None:
+            return self.pipeline.predict_proba(vectors)
+        decisions = _decisions(self.pipeline, vectors, self.classes)
+        return scipy.special.softmax(decisions / self.temperature, axis=1)
+
+
+def cross_validate_classifier(
+    name: str,
+    features: FeatureSet,
+    folds: list[Fold],
+    *,
+    run: RunFolder,
+    seed: int = 0,
+) -> CrossValidation:
+    """Trains and scores a classifier on each fold; resumable fold by fold.
+
+    The folder of the run is like that of `cross_validate`, which trains
+    networks, so that both can be reported side by side.
+
+    Args:
+        name: Of `CLASSIFIERS`; see `fit_classifier`.
+        features: Of all utterances; `vectors` says what is used of them.
+        folds: Folds, as the functions of `ser_keras.data.splits` make them.
+        run: The run's folder.
+        seed: Of whatever is random in a classifier.
+
+    Returns:
+        `CrossValidation` without a network.
+
+    Raises:
+        ValueError: There is no such classifier, or a fold lacks a class in
+            training.
+    """
+    for fold in folds:
+        check_classes(fold)
+    facts = {
+        "leaks_speakers": any(fold.leaks_speakers for fold in folds),
+        "selects_on_test": False,  # There is no epoch to select.
+    }
+    if any(facts.values()):
+        warnings.warn(overstated(**facts), stacklevel=2)
+    parts = {}
+    for number, fold in enumerate(folds, start=1):
+        folder = RunFolder(run.path / "folds" / fold.name, run.config)
+        file = folder.path / "predictions.csv"
+        if not file.exists():
+            train = features.select(fold.train)
+            fitted = fit_classifier(name, train, seed)
+            chosen = {"c": fitted.c, "temperature": fitted.temperature}
+            folder.write_json("chosen.json", chosen)
+            _predict(fitted, features.select(fold.test)).save_csv(file)
+        parts[fold.name] = Predictions.load_csv(file)
+        uar = score(parts[fold.name]).uar
+        print(
+            f"fold {number}/{len(folds)}: test {fold.name}  UAR {uar:.3f}",
+            flush=True,
+        )
+    pooled = Predictions.concatenate(parts.values())
+    pooled.save_csv(run.path / "predictions.csv")
+    save_tested(folds, features, run)
+    scores = {fold: score(part) for fold, part in parts.items()}
+    return CrossValidation(pooled, score(pooled), scores, None, **facts)
+
+
+def fit_classifier(
+    name: str, train: FeatureSet, seed: int = 0
+) -> FittedClassifier:
+    """Fits a classifier; everything about it is chosen on these speakers.
+
+    `"majority"` answers with the share of each class. `"linear_svm"`,
+    `"rbf_svm"` and `"logistic_regression"` standardise each feature, weigh
+    classes alike, choose C by UAR in an inner cross-validation of three folds
+    without a common speaker, and set the temperature of their probabilities
+    on its held-out parts.
+
+    Args:
+        name: Of `CLASSIFIERS`.
+        train: Features of the training speakers.
+        seed: Of whatever is random.
+
+    Raises:
+        ValueError: There is no such classifier, or one speaker only.
+
+    References:
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+        section 4.2 (the temperature).
+
+    Example:
+    >>> from ser_keras.data.manifest import Manifest, Utterance
+    >>> manifest = Manifest([
+    ...     Utterance(f"{s}{i}", "x", "AN"[i], s) for s in "xyz" for i in (0, 1)
+    ... ])
+    >>> clips = [[[i + 0.1 * n, n]] for n in range(3) for i in (0, 1)]
+    >>> fitted = fit_classifier("linear_svm", FeatureSet(manifest, clips))
+    >>> fitted.predict([[0, 1], [1, 1]]).argmax(axis=1).tolist()
+    [0, 1]
+    """
+    if name not in CLASSIFIERS:
+        raise ValueError(
+            f"`name` must be one of {tuple(CLASSIFIERS)}. Received: "
+            f"name={name!r}"
+        )
+    manifest = train.manifest
+    x, y, classes = vectors(train), manifest.label_ids, len(manifest.labels)
+    if name == "majority":
+        model = DummyClassifier(strategy="prior").fit(x, y)
+        return FittedClassifier(model, classes)
+    speakers = [utterance.speaker for utterance in manifest]
+    if len(manifest.speakers) < 2:
+        raise ValueError(
+            "C is chosen on held-out training speakers, so there must be at "
+            f"least two. Received: speakers={manifest.speakers}"
+        )
+    estimator = {
+        "linear_svm": LinearSVC(
+            class_weight="balanced", max_iter=20000, random_state=seed
+        ),
+        "rbf_svm": SVC(class_weight="balanced", break_ties=True),
+        "logistic_regression": LogisticRegression(
+            class_weight="balanced", max_iter=2000, random_state=seed
+        ),
+    }[name]
+    inner = GroupKFold(min(3, len(manifest.speakers)))
+    search = GridSearchCV(
+        Pipeline([("scale", StandardScaler()), ("classify", estimator)]),
+        {"classify__C": CLASSIFIERS[name]},
+        cv=inner,
+        scoring=make_scorer(_recall),
+    ).fit(x, y, groups=speakers)
+    best = search.best_estimator_
+    temperature = _temperature(best, x, y, speakers, inner, classes)
+    c = float(search.best_params_["classify__C"])
+    return FittedClassifier(best, classes, c, temperature)
+
+
+def vectors(features: FeatureSet) -> np.ndarray:
+    """One vector of each utterance, float32 `(utterances, features)`.
+
+    Functionals, which are one frame, as they are; of several frames their mean
+    and standard deviation over time, one after the other.
+
+    >>> from ser_keras.data.manifest import Manifest, Utterance
+    >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
+    >>> vectors(FeatureSet(manifest, [[[1.0, 5.0], [3.0, 5.0]]])).tolist()
+    [[2.0, 5.0, 1.0, 0.0]]
+    """
+    if features.max_length == 1:
+        return np.concatenate(features.arrays)
+    return np.stack(
+        [
+            np.concatenate([x.mean(axis=0), x.std(axis=0)])
+            for x in features.arrays
+        ]
+    )
+
+
+def _predict(fitted, test):
+    manifest = test.manifest
+    return Predictions(
+        [u.id for u in manifest],
+        [u.speaker for u in manifest],
+        [u.sex for u in manifest],
+        manifest.label_ids,
+        fitted.predict(vectors(test)),
+        manifest.labels,
+    )
+
+
+def _recall(truth, answers):
+    """UAR, without a warning if an inner fold lacks a class."""
+    labels = np.unique(truth)
+    return recall_score(truth, answers, labels=labels, average="macro")
+
+
+def _decisions(model, x, classes):
+    """Decision values `(utterances, classes)`, low where a class is unknown."""
+    values = model.decision_function(x)
+    if values.ndim == 1:  # Of two classes.
+        values = np.stack([-values, values], axis=1)
+    decisions = np.full((len(values), classes), values.min() - 100)
+    decisions[:, model.classes_] = values
+    return decisions
+
+
+def _temperature(model, x, y, speakers, inner, classes):
+    """The temperature with the least cross-entropy on held-out speakers."""
+    rows, decisions = [], []
+    for train, test in inner.split(x, y, speakers):
+        fitted = clone(model).fit(x[train], y[train])
+        known = test[np.isin(y[test], fitted.classes_)]
+        rows.append(known)
+        decisions.append(_decisions(fitted, x[known], classes))
+    truth, decisions = y[np.concatenate(rows)], np.concatenate(decisions)
+
+    def cross_entropy(log_temperature):
+        logs = scipy.special.log_softmax(
+            decisions / np.exp(log_temperature), axis=1
+        )
+        return -logs[np.arange(len(truth)), truth].mean()
+
+    found = scipy.optimize.minimize_scalar(cross_entropy, bounds=(-6, 6))
+    return float(np.exp(found.x))

@@ -1,0 +1,102 @@
+"""Networks made by hand, which a searched one has to beat."""
+
+from ser_keras.genotype import CellGenotype
+from ser_keras.genotype import Edge
+from ser_keras.genotype import Genotype
+from ser_keras.models.cell_network import CellNetwork
+
+#: Names of the networks.
+HAND_MADE = (
+    "cnn",
+    "cnn_attention",
+    "lstm",
+    "lstm_attention",
+    "cnn_lstm",
+    "cnn_lstm_attention",
+)
+
+
+def hand_made_genotype(name: str) -> Genotype:
+    """The cells of a network made by hand.
+
+    A CNN cell is a separable convolution with a shortcut around it, the
+    shortcut of a reduction cell being max-pooling; a recurrent cell an LSTM
+    with a shortcut. With attention the LSTM is bidirectional and attends to
+    all its frames.
+
+    Args:
+        name: Of `HAND_MADE`.
+
+    Raises:
+        ValueError: There is no such network.
+
+    >>> print(hand_made_genotype("lstm").describe())
+    recurrent
+      2 <- skip_connect(0) + lstm_1(1)
+      output: 2
+    """
+    _check(name)
+    cells = {}
+    if name.startswith("cnn"):
+        cells["normal"] = _cell("skip_connect", "sep_conv_3x3")
+        cells["reduce"] = _cell("max_pool_3x3", "sep_conv_3x3")
+    if "lstm" in name:
+        attends = name.endswith("attention")
+        cells["recurrent"] = _cell(
+            "skip_connect", "lstm_att_1" if attends else "lstm_1"
+        )
+    return Genotype(**cells)
+
+
+def hand_made_network(
+    name: str, input_shape, num_classes: int, num_cells: int = 4, **arguments
+) -> CellNetwork:
+    """A network made by hand: CNN, LSTM or both, with or without attention.
+
+    emoDARTS' paper compares with such networks; those of its code are an LSTM
+    over one step of 16 384 numbers and a CNN of one filter, with a softmax
+    over the batch. These are small networks as one would build them. They are
+    `CellNetwork`s, so what they are trained and scored with is the same.
+    Without attention the mean over time is classified.
+
+    Args:
+        name: Of `HAND_MADE`.
+        input_shape: `(time, features, 1)`; time may be `None`.
+        num_classes: Number of classes.
+        num_cells: CNN cells, where there are any.
+        **arguments: Other arguments of `CellNetwork`.
+
+    Returns:
+        `CellNetwork`.
+
+    Raises:
+        ValueError: There is no such network, or an argument is out of range.
+
+    Example:
+    >>> network = hand_made_network("cnn_lstm", (50, 40, 1), num_classes=4,
+    ...                             filters=4, recurrent_filters=8)
+    >>> network(np.zeros((2, 50, 40, 1), "float32")).shape
+    TensorShape([2, 4])
+    """
+    genotype = hand_made_genotype(name)
+    return CellNetwork(
+        genotype,
+        input_shape,
+        num_classes,
+        num_cells=num_cells if genotype.normal else 0,
+        num_recurrent_cells=1 if genotype.recurrent else 0,
+        pooling="attention" if name.endswith("attention") else "mean",
+        **arguments,
+    )
+
+
+def _check(name):
+    if name not in HAND_MADE:
+        raise ValueError(
+            f"`name` must be one of {HAND_MADE}. Received: name={name!r}"
+        )
+
+
+def _cell(shortcut, operation):
+    edges = (Edge(0, 2, shortcut), Edge(1, 2, operation))
+    return CellGenotype(edges, concat=(2,))

@@ -1,0 +1,140 @@
+"""No test utterance was ever seen by a search or a training.
+
+Names say little: a clip may be there twice, or a genotype may come from a
+search on a copy of the test corpus in other folders. So what is kept beside a
+genotype or a network are hashes of the audio itself.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from ser_keras.data.audio_content import audio_contents
+
+FILE = "seen_audio.json"
+_VERSION = 1
+_SHOWN = 5
+
+
+class LeakError(ValueError):
+    """A test utterance was seen by a search or a training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenAudio:
+    """Hashes of all audio that each stage has seen.
+
+    Args:
+        stages: Dict from a stage, such as `"search"`, to hashes.
+
+    Example:
+    >>> SeenAudio({"search": ["a1", "b2"]}).add("train", ["a1"]).describe()
+    'search: 2 recordings, train: 1 recordings'
+    """
+
+    stages: dict = dataclasses.field(default_factory=dict)
+
+    def add(self, stage, seen, jobs=None):
+        """The record with more audio in a stage; this one stays as it is.
+
+        Args:
+            stage: Name of the stage.
+            seen: `Manifest` of what it sees, training and held-out part, or
+                hashes.
+            jobs: Threads that decode.
+
+        Raises:
+            ValueError: An audio file cannot be decoded.
+        """
+        known = set(self.stages.get(stage, ()))
+        hashes = known | set(_hashes(seen, jobs))
+        return SeenAudio({**self.stages, stage: sorted(hashes)})
+
+    def merge(self, other):
+        """The record of both, such as of a genotype's and of this run's."""
+        merged = dict(self.stages)
+        for stage, hashes in other.stages.items():
+            merged[stage] = sorted({*merged.get(stage, ()), *hashes})
+        return SeenAudio(merged)
+
+    def check_unseen(self, test, jobs=None):
+        """Raises if a test utterance's audio was seen in any stage.
+
+        Args:
+            test: `Manifest` of the test part.
+            jobs: Threads that decode.
+
+        Raises:
+            LeakError: The message names the utterances and the stages.
+        """
+        hashes = _hashes(test, jobs)
+        found = {}
+        for stage, seen in self.stages.items():
+            seen = set(seen)
+            for utterance, audio in zip(test, hashes, strict=True):
+                if audio in seen:
+                    found.setdefault(utterance.id, []).append(stage)
+        if found:
+            shown = "; ".join(
+                f"{name} (in {', '.join(stages)})"
+                for name, stages in list(found.items())[:_SHOWN]
+            )
+            raise LeakError(
+                "No test utterance may be seen by a search or a training. "
+                f"Received {len(found)} of {len(test)} whose audio was, such "
+                f"as {shown}. Search and train on other speakers, or score "
+                "another part."
+            )
+
+    def describe(self):
+        """One line for a log."""
+        return ", ".join(
+            f"{stage}: {len(hashes)} recordings"
+            for stage, hashes in self.stages.items()
+        )
+
+    def save(self, folder):
+        """Writes `seen_audio.json` into a folder, beside what has seen it."""
+        path = pathlib.Path(folder) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        record = {"version": _VERSION, "stages": self.stages}
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, folder):
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: There is no such file, or another's.
+        """
+        path = pathlib.Path(folder) / FILE
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["version"] != _VERSION:
+                raise KeyError("version")
+            return cls({k: list(x) for k, x in record["stages"].items()})
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{path} is not there, so nobody knows what was seen by what "
+                "lies beside it."
+            ) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is not a record of seen audio: {error!r}"
+            ) from error
+
+
+def _hashes(seen, jobs):
+    if isinstance(seen, (list, tuple, set, frozenset)):
+        return list(seen)
+    contents = audio_contents(seen, jobs)
+    bad = {k: x.problem for k, x in contents.items() if x.hash is None}
+    if bad:
+        name, problem = next(iter(bad.items()))
+        raise ValueError(
+            f"{len(bad)} of {len(seen)} utterances cannot be decoded, first "
+            f"{name}: {problem}. Leave them out of the manifest."
+        )
+    return [content.hash for content in contents.values()]

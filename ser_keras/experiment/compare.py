@@ -1,0 +1,344 @@
+"""Several systems on the same folds: baselines, Light-SERNet, emoDARTS."""
+
+import dataclasses
+import functools
+import pathlib
+import typing
+
+from ser_keras.data.extraction import extract_features
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.data.splits import speaker_groups
+from ser_keras.evaluation.baselines import cross_validate_classifier
+from ser_keras.evaluation.baselines_networks import HAND_MADE
+from ser_keras.evaluation.baselines_networks import hand_made_network
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.html_report import markdown
+from ser_keras.evaluation.html_report import write_html
+from ser_keras.evaluation.html_report import write_markdown
+from ser_keras.evaluation.report import write_report
+from ser_keras.evaluation.report_data import check_covers
+from ser_keras.evaluation.report_data import read_run
+from ser_keras.evaluation.report_data import read_runs
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import duration_frames
+from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_features
+from ser_keras.experiment.emodarts import EmoDARTSConfig
+from ser_keras.experiment.emodarts import augmentation
+from ser_keras.experiment.emodarts import front_end
+from ser_keras.experiment.emodarts import run_emodarts
+from ser_keras.experiment.light_sernet import LightSERNetConfig
+from ser_keras.experiment.light_sernet import run_light_sernet
+from ser_keras.search_space import SearchSpace
+
+#: Systems that are a classifier of fixed features: its name, and theirs.
+CLASSICAL = {
+    "majority": ("majority", "none"),
+    "egemaps_linear": ("linear_svm", "eGeMAPSv02"),
+    "egemaps_rbf": ("rbf_svm", "eGeMAPSv02"),
+    "compare_linear": ("linear_svm", "ComParE_2016"),
+    "compare_rbf": ("rbf_svm", "ComParE_2016"),
+    "yamnet_probe": ("logistic_regression", "yamnet"),
+}
+#: All systems; an architecture drawn at random is made for each seed.
+SYSTEMS = (*CLASSICAL, *HAND_MADE, "random", "light_sernet", "emodarts")
+_YAMNET_EMBEDDING = "tower0/network/layer28/reduce_mean"
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig(RunConfig):
+    """Run several systems on the same folds, and report them side by side.
+
+    All networks of cells (those made by hand, random ones, emoDARTS) are
+    trained alike.
+    """
+
+    output_dir: str = "results/compare"
+    """Folder of the report and, one folder each, of the systems' runs. What
+    was stopped goes on where it was; what is finished is not run again."""
+    fold: int = 0
+    """Number of the fold to run; 0 runs all folds."""
+    protocol: typing.Literal["leave-one-speaker-out", "speaker-groups"] = (
+        "leave-one-speaker-out"
+    )
+    """Folds: every speaker, or groups of consecutive speakers."""
+    groups: int = 5
+    """Groups of `--protocol speaker-groups`: 5 pairs of EMO-DB, 6 fours of
+    RAVDESS."""
+    systems: tuple[str, ...] = ()
+    """Systems to run, by name; default all that what is given allows. The
+    first is what the others are compared with."""
+    runs: tuple[str, ...] = ()
+    """Folders of finished runs on the same folds, to be reported as well."""
+    yamnet: str = ""
+    """YAMNet's LiteRT file, for the linear probe."""
+    genotype: str = ""
+    """Genotype file of emoDARTS; without it each fold searches one."""
+    random_architectures: int = 1
+    """How many architectures of emoDARTS' space to draw at random."""
+    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
+    """Features of the networks of cells."""
+    filters: int = 8
+    """Channels of the first cell of networks of cells."""
+    recurrent_filters: int = 64
+    """Channels of their recurrent cells."""
+    train_epochs: int = 25
+    """Epochs of networks of cells."""
+    learning_rate: float = 1.5e-3
+    """Their peak learning rate."""
+    light_sernet_epochs: int = 60
+    """Epochs of Light-SERNet."""
+    held_out_speakers: int = 0
+    """Training speakers of each fold who choose a network's epoch; 0 trains
+    on all and keeps the last epoch."""
+
+    def __post_init__(self):
+        check_positive_integers(
+            self, "train_epochs", "light_sernet_epochs", "filters", "jobs"
+        )
+        unknown = [name for name in self.systems if name not in SYSTEMS]
+        if unknown:
+            raise ValueError(
+                f"`systems` must be among {', '.join(SYSTEMS)}. Received: "
+                f"{', '.join(unknown)}"
+            )
+        if "yamnet_probe" in self.systems and not self.yamnet:
+            raise ValueError(
+                "The system yamnet_probe needs YAMNet's file: --yamnet "
+                "yamnet.tflite"
+            )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the runs to make, in order."""
+        systems = self.systems or tuple(
+            name for name in SYSTEMS if name != "yamnet_probe" or self.yamnet
+        )
+        numbers = range(1, self.random_architectures + 1)
+        return tuple(
+            run
+            for name in systems
+            for run in (
+                [f"random_{number}" for number in numbers]
+                if name == "random"
+                else [name]
+            )
+        )
+
+
+def compare_folds(config: CompareConfig, corpus) -> list[Fold]:
+    """All folds of the protocol that a configuration names."""
+    if config.protocol == "speaker-groups":
+        return speaker_groups(corpus, config.groups)
+    return leave_one_speaker_out(corpus)
+
+
+def run_compare(
+    config: CompareConfig, folds: list[Fold], corpus_name: str = ""
+) -> pathlib.Path:
+    """Runs what is not finished, then prints and writes the report.
+
+    `output_dir` then holds a run's folder for each system, `report.html` and
+    `report.md`.
+
+    Args:
+        config: The configuration.
+        folds: All folds of the corpus, of which `config.fold` picks one.
+        corpus_name: What the settings of the runs call the corpus.
+
+    Returns:
+        Path of the HTML page.
+
+    Raises:
+        ValueError: The configuration, the corpus or the folders do not fit,
+            or a run given is not of the same utterances; before anything is
+            run.
+        ModuleNotFoundError: A system needs an extra that is not installed.
+    """
+    folds = chosen_folds(folds, config.fold or int(config.smoke))
+    test = Manifest([u for x in folds for u in x.test], folds[0].test.labels)
+    for path in config.runs:
+        check_covers(
+            read_run(path).predictions, test, f"{path}/predictions.csv"
+        )
+    for name in config.chosen:
+        if name in CLASSICAL:
+            _extractor(CLASSICAL[name][1], config)
+    folder = pathlib.Path(config.output_dir)
+    for name in config.chosen:
+        print(f"--- {name}", flush=True)
+        _run_system(name, config, folds, folder / name, corpus_name)
+    paths = [folder / name for name in config.chosen] + list(config.runs)
+    print(markdown(read_runs(paths)))
+    write_markdown(paths, folder / "report.md")
+    page = write_html(paths, folder / "report.html")
+    print(f"report in {page}")
+    return page
+
+
+def _run_system(name, config, folds, path, corpus_name):
+    """Runs a system in its folder, unless it has been run there."""
+    if name in CLASSICAL:
+        settings = _classical_settings(name, config, folds, corpus_name)
+        run = RunFolder(path, settings)
+        work = functools.partial(_run_classical, name, config, folds, run)
+    elif name == "light_sernet":
+        network = LightSERNetConfig(
+            epochs=config.light_sernet_epochs,
+            litert=False,
+            **_common(config, path),
+        )
+        run = open_run(network.resolved())
+        work = functools.partial(run_light_sernet, network, folds)
+    else:
+        network = _cell_network(name, config, path)
+        settings = dataclasses.asdict(network)
+        del settings["jobs"]
+        if name in HAND_MADE:
+            run = RunFolder(path, {"system": name, **settings})
+            work = functools.partial(_run_hand_made, name, network, folds, run)
+        else:
+            run = RunFolder(path, settings)
+            work = functools.partial(run_emodarts, network, folds)
+    result = run.read_json("result.json")
+    if result is None:
+        work()
+        return
+    there, now = list(result["folds"]), [fold.name for fold in folds]
+    if there != now:
+        raise ValueError(
+            f"{path} has a finished run on other folds. Choose another "
+            f"--output-dir. Folds there: {', '.join(there)}; now: "
+            f"{', '.join(now)}"
+        )
+    print(f"finished before, see {path}", flush=True)
+
+
+def _common(config, path):
+    """Fields of every network's configuration."""
+    return {
+        "data_dir": config.data_dir,
+        "output_dir": str(path),
+        "export_dir": str(path.parent / "saved_models" / path.name),
+        "cache_dir": config.cache_dir,
+        "fold": 0,
+        "jobs": config.jobs,
+        "seed": config.seed,
+        "smoke": config.smoke,
+        "skip_bad_audio": config.skip_bad_audio,
+        "held_out_speakers": config.held_out_speakers,
+    }
+
+
+def _cell_network(name, config, path):
+    """How a network of cells is trained: each of them in the same way."""
+    network = EmoDARTSConfig(
+        genotype=config.genotype if name == "emodarts" else "",
+        features=config.features,
+        filters=config.filters,
+        recurrent_filters=config.recurrent_filters,
+        train_epochs=config.train_epochs,
+        learning_rate=config.learning_rate,
+        **_common(config, path),
+    ).resolved()
+    if not name.startswith("random_"):
+        return network
+    space = SearchSpace.emodarts(network.sequence, num_nodes=network.num_nodes)
+    file = path.parent / "genotypes" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    space.sample(int(name.removeprefix("random_"))).save(file)
+    return dataclasses.replace(network, genotype=str(file))
+
+
+def _run_hand_made(name, config, folds, run):
+    frontend, normalization = front_end(config)
+    features = read_features(
+        config, all_utterances(folds), frontend, normalization, run
+    )
+    outcome = cross_validate(
+        functools.partial(_hand_made_of_fold, name, config, features),
+        features,
+        folds,
+        run=run,
+        seed=config.seed,
+        held_out_speakers=config.held_out_speakers,
+        jobs=config.jobs,
+        epochs=config.train_epochs,
+        batch_size=config.batch_size,
+        duration_frames=duration_frames(config.duration, frontend),
+        learning_rate=config.learning_rate,
+        augment=augmentation(config),
+    )
+    parameters = outcome.network.count_params()
+    write_report(run, outcome, parameters=parameters)
+
+
+def _hand_made_of_fold(name, config, features, fold, run):
+    return hand_made_network(
+        name,
+        input_shape=(None, features.num_features, 1),
+        num_classes=len(features.manifest.labels),
+        num_cells=config.num_cells,
+        filters=config.filters,
+        recurrent_filters=config.recurrent_filters,
+        dropout=config.dropout,
+        drop_path_rate=config.drop_path_rate,
+        # As emoDARTS' networks are built.
+        stem_strides=2,
+        frequency_pooling="projection",
+    )
+
+
+def _classical_settings(name, config, folds, corpus_name):
+    classifier, kind = CLASSICAL[name]
+    extractor = _extractor(kind, config)
+    return {
+        "system": name,
+        "classifier": classifier,
+        "features": None if extractor is None else extractor.settings(),
+        "corpus": corpus_name,
+        "data_dir": config.data_dir,
+        "folds": [fold.name for fold in folds],
+        "seed": config.seed,
+        "skip_bad_audio": config.skip_bad_audio,
+    }
+
+
+def _run_classical(name, config, folds, run):
+    classifier, kind = CLASSICAL[name]
+    manifest = all_utterances(folds)
+    extractor = _extractor(kind, config)
+    if extractor is None:
+        features = FeatureSet(manifest, [[[0.0]]] * len(manifest))
+    else:
+        features = extract_features(
+            manifest,
+            extractor,
+            config.cache_dir,
+            skip_bad_audio=config.skip_bad_audio,
+        )
+    outcome = cross_validate_classifier(
+        classifier, features, folds, run=run, seed=config.seed
+    )
+    write_report(run, outcome)
+
+
+def _extractor(kind, config):
+    """The extractor of a classical system's features; None for none."""
+    if kind == "none":
+        return None
+    # Both need an extra.
+    if kind == "yamnet":
+        from ser_keras.data.litert_extractor import LiteRTExtractor
+
+        return LiteRTExtractor(config.yamnet, output=_YAMNET_EMBEDDING)
+    from ser_keras.data.opensmile_features import OpenSmileExtractor
+
+    return OpenSmileExtractor(kind, level="func")

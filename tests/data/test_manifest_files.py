@@ -1,0 +1,115 @@
+import csv
+import json
+
+import pytest
+
+from ser_keras.data.corpora import load_corpus
+from ser_keras.data.manifest_files import load
+
+TABLE = "id,path,label,speaker,sex,start,end\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write(folder, text, name="mine.csv"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_csv(folder):
+    table = write(
+        folder,
+        TABLE + "x,a.wav,anger,anna,F,0.5,1.5\ny,b.wav,joy,bob,male,,\n",
+    )
+    manifest = load_corpus("manifest", table, corpus="mine")
+    assert [(u.id, u.label, u.speaker, u.sex) for u in manifest] == [
+        ("x", "anger", "anna", "female"),
+        ("y", "joy", "bob", "male"),
+    ]
+    assert (manifest[0].start, manifest[0].end) == (0.5, 1.5)
+    assert manifest[1].start is None and manifest[1].corpus == "mine"
+    assert manifest[0].path == str(folder / "a.wav")
+    assert load(table, labels="joy").labels == ("joy",)
+
+
+def test_names_of_columns_and_ids_from_paths(folder):
+    table = write(
+        folder, "emotion\twho\tfile\nanger\tanna\ta.wav\n", "mine.tsv"
+    )
+    columns = {"label": "emotion", "speaker": "who", "path": "file"}
+    manifest = load(table, columns=columns)
+    assert manifest[0].id == "a.wav" and manifest[0].speaker == "anna"
+    with pytest.raises(ValueError, match="unknown fields: .'emotion'"):
+        load(table, columns={"emotion": "label"})
+
+
+def test_json_lines_and_saved_manifests(folder):
+    rows = [
+        {"path": "a.wav", "label": "anger", "speaker": 3, "extra": [1]},
+        {"path": "b.wav", "label": "joy", "speaker": 8},
+    ]
+    text = "\n".join(json.dumps(row) for row in rows)
+    manifest = load(write(folder, text, "mine.jsonl"))
+    assert manifest.speakers == ("3", "8")
+    manifest.save(folder / "saved.jsonl")
+    assert load(folder / "saved.jsonl") == manifest
+
+
+def test_real_corpus_as_csv(corpora_root, tmp_path):
+    with open(corpora_root / "emodb.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / "all.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "path", "label", "speaker", "sex"])
+        for row in rows:
+            path = corpora_root / "emodb" / f"{row['stem']}.flac"
+            writer.writerow(
+                [row["stem"], path, row["emotion"], row["speaker"], row["sex"]]
+            )
+    ours = {
+        (u.id, u.label, u.speaker, u.sex) for u in load(tmp_path / "all.csv")
+    }
+    parsed = load_corpus("emodb", corpora_root / "emodb")
+    assert ours == {(u.id, u.label, u.speaker, u.sex) for u in parsed}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.wav,x\n", "Missing: .'speaker'.*`columns` says"),
+        (TABLE + "x,a.wav,,anna,,,\n", "line 2: nothing in .'label'"),
+        (TABLE + "x,a.wav\n", "line 2: nothing in .'label', 'speaker'"),
+        (TABLE + "x,a.wav,j,n,,a,\n", "line 2: could not convert"),
+        (TABLE + "x,a.wav,j,n,child,,\n", "line 2: `sex` must be"),
+        (TABLE + "x,a.wav,j,n,,2,1\n", "line 2: An utterance must end"),
+        (
+            TABLE + "x,a.wav,j,n,,,\ny,b.wav,j,n,,,\nx,b.wav,j,n,,,\n",
+            "'x' is there twice, in lines 2 and 4",
+        ),
+        (TABLE + "x,c.wav,j,n,,,\n", r"1 of 1 .*c.wav \(line 2\)"),
+        (TABLE, "has no utterances"),
+        (TABLE + 'x,"a.wav"b,j,n,,,\n', "line 2: .*expected after"),
+    ],
+)
+def test_bad_csv_names_file_and_line(folder, text, message):
+    with pytest.raises(ValueError, match=f"mine.csv.*{message}"):
+        load(write(folder, text))
+
+
+def test_bad_json_and_files(folder):
+    with pytest.raises(ValueError, match="line 2: Expecting"):
+        load(write(folder, '{"labels": ["a"]}\n{x\n', "bad.jsonl"))
+    with pytest.raises(ValueError, match="line 1: expected an object"):
+        load(write(folder, "[1]\n", "bad.jsonl"))
+    with pytest.raises(ValueError, match="must end in .csv"):
+        load(write(folder, "", "mine.xls"))
+    with pytest.raises(ValueError, match="is no file"):
+        load(folder / "nothing.csv")
+    table = write(folder, TABLE + "x,a.wav,anger,anna,,,\n")
+    with pytest.raises(ValueError, match="unknown labels: .'joy'"):
+        load(table, labels=["joy"])
