@@ -6,6 +6,8 @@ import os
 import pathlib
 import socket
 
+import numpy as np
+
 from ser_keras.audio.io import load_audio
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.serving.calibration import calibration_note
@@ -29,6 +31,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 _NONE = "none"
+_SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
 _LARGEST = "100mb"
 _INTRODUCTION = """\
 # Which emotion does a voice express?
@@ -69,32 +72,40 @@ class DemoModel:
             recording: Audio file.
 
         Returns:
-            `(probabilities, note, updates)`: a dict by label, Markdown, and a
-            list of `StreamUpdate`.
+            `(probabilities, note, curve)`: a dict by label; a sentence or two;
+            and `(labels, times, table)`, with the probabilities `(times,
+            classes)` of windows around `times`, in seconds.
 
         Raises:
             ValueError: The file cannot be used; see `load_audio`.
         """
-        rate = self.predictor.sample_rate
+        rate, labels = self.predictor.sample_rate, self.predictor.labels
         waveform = load_audio(recording, rate)
         answer = self.predictor([waveform])["probabilities"][0]
-        labels = self.predictor.labels
         probabilities = {
             label: float(p) for label, p in zip(labels, answer, strict=True)
         }
         note = calibration_note(
             max(probabilities.values()), self.predictions, self.overstates
         )
-        heard = getattr(self.predictor, "samples", None)
-        if heard and len(waveform) > heard:
-            note += (
-                f" The answer is of the middle {heard / rate:g} s; the curves "
-                "below are of the whole recording."
-            )
-        updates = list(
-            StreamingRecognizer(self.predictor, hop=0.5).stream([waveform])
+        longest = _LONGEST
+        if getattr(self.predictor, "samples", None):  # Of a LiteRT file.
+            longest = self.predictor.samples / rate
+            if len(waveform) > self.predictor.samples:
+                note += f" The answer is of the middle {longest:g} s."
+        # A short recording as well has a beginning and an end to compare.
+        window = min(max(len(waveform) / rate / 2, _SHORTEST), longest)
+        note += f" Each point of the curves is of {window:.1f} s around it."
+        recognizer = StreamingRecognizer(
+            self.predictor, window=window, hop=window / 4, smoothing=None
         )
-        return probabilities, note, updates
+        updates = list(recognizer.stream([waveform]))
+        times = np.array([max(u.time - window / 2, 0) for u in updates])
+        return (
+            probabilities,
+            note,
+            (labels, times, np.array([u.probabilities for u in updates])),
+        )
 
 
 def build_page(models):
@@ -128,6 +139,7 @@ def build_page(models):
             type="filepath",
             label="Speech",
             elem_id="recording",
+            buttons=["download"],  # None to share with others.
         )
         with gradio.Row(visible=len(names) > 1):
             first = gradio.Dropdown(names, value=names[0], label="Model")
@@ -201,8 +213,8 @@ def _analyse(recording, models):
         note = f"**This recording cannot be used:** {html.escape(reason)}"
         return _shown(models[:1], [(None, note)], "")
     curves = {
-        model.name: (model.predictor.labels, updates)
-        for model, (_, _, updates) in zip(models, results, strict=True)
+        model.name: curve
+        for model, (_, _, curve) in zip(models, results, strict=True)
     }
     rate = models[0].predictor.sample_rate
     sound = load_audio(recording, rate), rate
@@ -212,7 +224,7 @@ def _analyse(recording, models):
     )
     picture = as_html(
         draw_recording(*sound, curves),
-        draw_recording(*sound, curves, width=5.5),
+        draw_recording(*sound, curves, width=4.4),
         text,
     )
     return _shown(models, [(a, note) for a, note, _ in results], picture)

@@ -22,8 +22,8 @@ def draw_recording(waveform, sample_rate, results, width=11.0):
     Args:
         waveform: Float array `(samples,)`.
         sample_rate: Hz.
-        results: Dict from a model's name to `(labels, updates)`, with a list
-            of `StreamUpdate`.
+        results: Dict from a model's name to `(labels, times, table)`: class
+            names, seconds `(times,)`, probabilities `(times, classes)`.
         width: Of the picture in inches; legends are below where it is narrow.
 
     Returns:
@@ -36,11 +36,9 @@ def draw_recording(waveform, sample_rate, results, width=11.0):
     axes = figure.subplots(
         panels + 2, sharex=True, height_ratios=heights, squeeze=False
     ).ravel()
-    for axis, (name, (labels, updates)) in zip(
+    for axis, (name, (labels, times, table)) in zip(
         axes, results.items(), strict=False
     ):
-        times = np.array([update.time for update in updates])
-        table = np.array([update.probabilities for update in updates])
         draw_probabilities(axis, times, table, labels)
         if panels > 1:
             axis.set_title(name, fontsize=11, loc="left")
