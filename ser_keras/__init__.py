@@ -60,8 +60,9 @@ if TYPE_CHECKING:
     from ser_keras.experiment.light_sernet import run_light_sernet
     from ser_keras.export.litert import export_litert
     from ser_keras.export.litert_model import load_litert
+    from ser_keras.export.model_card import ModelCard
     from ser_keras.export.serving import export_serving
-    from ser_keras.export.serving import load_serving
+    from ser_keras.export.serving_model import load_serving
     from ser_keras.genotype import Genotype
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
     from ser_keras.metrics.recall import UnweightedAverageRecall
@@ -86,6 +87,7 @@ _MODULE_OF = {
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
     "Manifest": "ser_keras.data.manifest",
+    "ModelCard": "ser_keras.export.model_card",
     "RunFolder": "ser_keras.evaluation.run_folder",
     "SearchSpace": "ser_keras.search_space",
     "SparseCategoricalFocalCrossentropy": "ser_keras.losses.focal",
@@ -111,7 +113,7 @@ _MODULE_OF = {
     "load_corpus": "ser_keras.data.corpora",
     "load_litert": "ser_keras.export.litert_model",
     "load_model": "ser_keras._registry",
-    "load_serving": "ser_keras.export.serving",
+    "load_serving": "ser_keras.export.serving_model",
     "make_dataset": "ser_keras.data.pipeline",
     "package_versions": "ser_keras._registry",
     "predict": "ser_keras.evaluation.predict",

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.export.serving import export_serving
-from ser_keras.export.serving import load_serving
+from ser_keras.export.serving_model import load_serving
 from ser_keras.models.waveform_model import with_frontend
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
@@ -109,7 +109,12 @@ def test_session_loader_of_tensorflow_serving(exported, recordings):
         )
         signature = meta.signature_def["serving_default"]
         assert set(signature.inputs) == {"waveform"}
-        assert set(signature.outputs) == {"probabilities", "label", "labels"}
+        assert set(signature.outputs) == {
+            "probabilities",
+            "label",
+            "labels",
+            "error",
+        }
         shape = signature.inputs["waveform"].tensor_shape
         assert [axis.size for axis in shape.dim] == [-1, -1]
         probabilities = session.run(

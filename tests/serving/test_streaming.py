@@ -8,7 +8,7 @@ from ser_keras.audio.io import stream_audio
 from ser_keras.export.litert import export_litert
 from ser_keras.export.litert_model import load_litert
 from ser_keras.export.serving import export_serving
-from ser_keras.export.serving import load_serving
+from ser_keras.export.serving_model import load_serving
 from ser_keras.serving.streaming import StreamingRecognizer
 
 RATE = 100

@@ -1,0 +1,156 @@
+"""The model card: what a model is, how good it is, and what it is not for."""
+
+import dataclasses
+import json
+import pathlib
+
+_UNKNOWN = "Not stated."
+_INTENDED = (
+    "Research on speech emotion, on recordings like those of the corpus that "
+    "it was trained on. It recognises what a voice sounds like, not what a "
+    "person feels."
+)
+_LIMITS = (
+    "Scores fall on other speakers, languages, microphones, rooms and noise, "
+    "and on spontaneous speech where the corpus is acted. Probabilities are "
+    "not calibrated unless the scores say so. Not for decisions about people; "
+    "recognising emotions at work and in education is prohibited in the EU "
+    "(Regulation 2024/1689, article 5(1)(f))."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """Facts about an exported model, for `export_serving`.
+
+    What is left out is said to be not stated, so that nobody takes a model
+    without scores for a good one.
+
+    Args:
+        description: What the model is, in a sentence.
+        corpus: What it was trained and scored on.
+        protocol: How it was scored: folds, who is unseen, who chose the epoch.
+        scores: Name to value, or to `(value, low, high)` with a 95 % interval.
+        licence: Of the weights; the corpus' licence may restrict it.
+        intended_use: What it is for.
+        limits: What it is not for, where it fails.
+
+    >>> card = ModelCard(corpus="EMO-DB", scores={"UAR": (0.71, 0.66, 0.76)})
+    >>> print(card.markdown("emodb")[:46])
+    # Model card: emodb
+    <BLANKLINE>
+    Not stated.
+    <BLANKLINE>
+    ## Corpus
+    """
+
+    description: str = _UNKNOWN
+    corpus: str = _UNKNOWN
+    protocol: str = _UNKNOWN
+    scores: dict = dataclasses.field(default_factory=dict)
+    licence: str = _UNKNOWN
+    intended_use: str = _INTENDED
+    limits: str = _LIMITS
+
+    @classmethod
+    def from_run(cls, path, **fields):
+        """The card of a finished run.
+
+        Args:
+            path: Folder with `config.json` and `result.json`.
+            **fields: Arguments of `ModelCard` that replace the run's.
+
+        Raises:
+            FileNotFoundError: The run has not finished, or is none.
+        """
+        path = pathlib.Path(path)
+        if not (path / "result.json").exists():
+            raise FileNotFoundError(
+                f"{path} has no result.json: no run of ser_keras, or it has "
+                "not finished."
+            )
+        config = json.loads((path / "config.json").read_text())
+        result = json.loads((path / "result.json").read_text())
+        return cls.from_result(config.get("config", config), result, **fields)
+
+    @classmethod
+    def from_result(cls, config, result, **fields):
+        """The card of a run's configuration and of what its `result.json` has.
+
+        Args:
+            config: Dict of the configuration.
+            result: Dict of the result.
+            **fields: Arguments of `ModelCard` that replace the run's.
+
+        >>> result = {"scores": {"uar": 0.7, "wa": 0.75, "n": 535},
+        ...           "uar_interval_95": [0.65, 0.75], "folds": {"03": {}}}
+        >>> ModelCard.from_result({"data_dir": "/emodb"}, result).scores
+        {'UAR': (0.7, 0.65, 0.75), 'WA': 0.75}
+        """
+        scores = result["scores"]
+        interval = result.get("uar_interval_95") or ()
+        folds = result.get("folds", {})
+        protocol = [
+            str(config["protocol"]) if config.get("protocol") else "held-out",
+            f"{scores['n']} test utterances in {len(folds)} fold(s): "
+            + ", ".join(folds),
+        ]
+        if len(folds) > 1:
+            protocol.append(
+                "the weights are those of the last fold; scores are pooled "
+                "over all"
+            )
+        if result.get("leaks_speakers"):
+            protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
+        if result.get("selects_on_test"):
+            protocol.append("THE EPOCH WAS CHOSEN ON THE TEST UTTERANCES")
+        known = {
+            "corpus": str(config.get("data_dir") or "built-in corpus (babble)"),
+            "protocol": "; ".join(protocol) + ".",
+            "scores": {
+                "UAR": (scores["uar"], *interval) if interval
+                else scores["uar"],
+                "WA": scores["wa"],
+            },
+        }  # fmt: skip
+        return cls(**(known | fields))
+
+    def markdown(self, name, **facts):
+        """The card as a Markdown page.
+
+        Args:
+            name: The model's name.
+            **facts: Lines of the last section, such as `labels`.
+
+        Returns:
+            A string.
+        """
+        scores = "\n".join(
+            ["| score | value | 95 % interval |", "|---|---|---|"]
+            + [_row(*item) for item in self.scores.items()]
+        )
+        technical = "\n".join(
+            f"- {key.replace('_', ' ')}: {value}"
+            for key, value in facts.items()
+        )
+        sections = {
+            "Corpus": self.corpus,
+            "Protocol": self.protocol,
+            "Scores": scores
+            if self.scores
+            else "None stated: how good it is, is not known.",
+            "Licence": self.licence,
+            "Intended use": self.intended_use,
+            "Limits": self.limits,
+            "Technical": technical,
+        }
+        return f"# Model card: {name}\n\n{self.description}\n" + "".join(
+            f"\n## {title}\n\n{text}\n" for title, text in sections.items()
+        )
+
+
+def _row(name, value):
+    if isinstance(value, int | float):
+        return f"| {name} | {value:.3f} | not stated |"
+    value, low, high = value
+    return f"| {name} | {value:.3f} | {low:.3f} to {high:.3f} |"
