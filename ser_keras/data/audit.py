@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 from ser_keras.data.audio_content import audio_contents
 from ser_keras.data.splits import check_classes
@@ -195,7 +196,9 @@ def _protocols(manifest, copies):
         ways["leave-one-session-out"] = leave_one_session_out
     for number in (5, 6):
         if len(manifest.speakers) > number:
-            ways[f"speaker-groups-{number}"] = _Groups(number)
+            ways[f"speaker-groups-{number}"] = functools.partial(
+                speaker_groups, groups=number
+            )
     if len(manifest) >= 5:
         ways["random-folds"] = random_folds_shared_speakers
     for name, folds in ways.items():
@@ -203,14 +206,6 @@ def _protocols(manifest, copies):
             yield _facts(name, folds(manifest), copies)
         except ValueError as error:
             yield FoldFacts(name, problem=str(error))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Groups:
-    number: int
-
-    def __call__(self, manifest):
-        return speaker_groups(manifest, self.number)
 
 
 def _facts(name, folds, copies):

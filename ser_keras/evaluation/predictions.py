@@ -142,6 +142,38 @@ class Predictions:
         }
         return cls(**columns, label_names=parts[0].label_names)
 
+    def check_covers(self, manifest):
+        """Checks that these are predictions of a test part, all and only.
+
+        Args:
+            manifest: `Manifest` of the test part.
+
+        Raises:
+            ValueError: Utterances are missing or too many, or the label of
+                one is another; the message names them.
+        """
+        row_of = {name: row for row, name in enumerate(self.ids)}
+        label_of = {u.id: u.label for u in manifest}
+        missing = [name for name in label_of if name not in row_of]
+        if missing:
+            raise ValueError(
+                "Predictions must cover the whole test part. "
+                f"{len(missing)} of {len(manifest)} utterances are missing, "
+                f"such as {', '.join(missing[:3])}."
+            )
+        other = ~np.isin(np.array(self.ids), np.array(list(label_of)))
+        self._check(
+            other, "Predictions must be of the test part only", self.speakers
+        )
+        names = [self.label_names[label] for label in self.labels]
+        wrong = np.array(
+            [
+                name != label_of[key]
+                for key, name in zip(self.ids, names, strict=True)
+            ]
+        )
+        self._check(wrong, "Labels must be those of the test part", names)
+
     def save_csv(self, path):
         """Writes a CSV file that `load_csv` reads back without a difference.
 

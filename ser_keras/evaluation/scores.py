@@ -80,6 +80,8 @@ class Scores:
         weighted_f1: The same, weighted by support.
         confusion: Counts `(classes, classes)`, rows are the truth.
         recall: Recall of each label; None without utterances.
+        per_class: For each label `{"recall": ..., "precision": ..., "f1": ...,
+            "n": ...}`, with `n` utterances; None where nothing can be said.
         per_speaker: For each speaker `{"uar": ..., "wa": ..., "n": ...}`, with
             `n` utterances and a UAR over the classes this speaker has.
         per_sex: The same for each sex that is known.
@@ -92,6 +94,7 @@ class Scores:
     weighted_f1: float
     confusion: np.ndarray
     recall: dict
+    per_class: dict
     per_speaker: dict
     per_sex: dict
     label_names: tuple[str, ...]
@@ -162,17 +165,35 @@ def score(predictions):
     )
     confusion = by_speaker.sum(axis=0)
     names = predictions.label_names
+    per_class = _classes(names, confusion)
     return Scores(
         **{name: float(metric(confusion)) for name, metric in METRICS.items()},
         confusion=confusion,
-        recall={
-            name: None if np.isnan(recall) else float(recall)
-            for name, recall in zip(names, recalls(confusion), strict=True)
-        },
+        recall={name: row["recall"] for name, row in per_class.items()},
+        per_class=per_class,
         per_speaker=_table(speakers, by_speaker),
         per_sex=_table(sexes, by_sex),
         label_names=names,
     )
+
+
+def _classes(names, confusion):
+    hits, support, predicted = _counts(confusion)
+    columns = {
+        "recall": _ratio(hits, support),
+        "precision": _ratio(hits, predicted),
+        "f1": _f1(confusion),
+    }
+    return {
+        name: {
+            **{
+                key: None if np.isnan(column[i]) else float(column[i])
+                for key, column in columns.items()
+            },
+            "n": int(support[i]),
+        }
+        for i, name in enumerate(names)
+    }
 
 
 def _table(names, confusions):

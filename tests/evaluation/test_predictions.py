@@ -107,6 +107,31 @@ def test_bad_tables(change, message):
         Predictions(**{**FIELDS, **change})
 
 
+def test_predictions_of_another_test_part(manifest):
+    fields = {
+        "ids": [u.id for u in manifest],
+        "speakers": [u.speaker for u in manifest],
+        "sexes": [None] * 22,
+        "labels": manifest.label_ids,
+        "probabilities": np.full((22, 3), 1 / 3),
+    }
+    all_of_them = Predictions(**fields, label_names=manifest.labels)
+    all_of_them.check_covers(manifest)
+    part = {name: column[:19] for name, column in fields.items()}
+    few = Predictions(**part, label_names=manifest.labels)
+    with pytest.raises(ValueError, match="3 of 22 .*missing, such as u19, u20"):
+        few.check_covers(manifest)
+    with pytest.raises(ValueError, match="3 wrong rows of 22.*row 19 .u19"):
+        all_of_them.check_covers(manifest[:19])
+    labels = fields["labels"].copy()
+    labels[4] = 2
+    wrong = Predictions(
+        **(fields | {"labels": labels}), label_names=manifest.labels
+    )
+    with pytest.raises(ValueError, match="neutral in row 4 .u4"):
+        wrong.check_covers(manifest)
+
+
 @pytest.fixture
 def manifest():
     labels = ("anger", "fear", "neutral")

@@ -72,6 +72,28 @@ def test_equals_scikit_learn_and_audmetric(missing):
     assert list(scores.recall.values()) == pytest.approx(list(recall.values()))
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_per_class_equals_scikit_learn(missing):
+    labels = np.random.default_rng(5).integers(3, size=300)
+    predictions = make(labels=labels if missing else None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        columns = sklearn.metrics.precision_recall_fscore_support(
+            predictions.labels, predictions.predicted, labels=range(4)
+        )
+    rows = score(predictions).per_class
+    assert list(rows) == list(NAMES)
+    for i, (name, row) in enumerate(rows.items()):
+        precision, recall, f1, n = (column[i] for column in columns)
+        assert row["n"] == n
+        assert row["precision"] == pytest.approx(precision)
+        assert row["f1"] == pytest.approx(f1)
+        if n:
+            assert row["recall"] == pytest.approx(recall)
+        else:
+            assert name == "neutral" and row["recall"] is None
+
+
 def test_per_speaker_and_per_sex():
     predictions = make()
     scores = score(predictions)
