@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from ser_keras.experiment.compare import run_compare
     from ser_keras.experiment.emodarts import EmoDARTSConfig
     from ser_keras.experiment.emodarts import run_emodarts
+    from ser_keras.experiment.emotionnas import EmotionNASConfig
+    from ser_keras.experiment.emotionnas import run_emotionnas
     from ser_keras.experiment.light_sernet import LightSERNetConfig
     from ser_keras.experiment.light_sernet import run_light_sernet
     from ser_keras.export.litert import export_litert
@@ -63,22 +65,27 @@ if TYPE_CHECKING:
     from ser_keras.export.model_card import ModelCard
     from ser_keras.export.serving import export_serving
     from ser_keras.export.serving_model import load_serving
+    from ser_keras.export.two_stream_serving import export_streams
     from ser_keras.genotype import Genotype
+    from ser_keras.genotype import TwoStreamGenotype
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
     from ser_keras.models.complexity import count_macs
     from ser_keras.models.light_sernet import LightSERNet
+    from ser_keras.models.two_stream import TwoStreamNet
     from ser_keras.models.waveform_model import with_frontend
     from ser_keras.search.inherit import derive_network
     from ser_keras.search.supernet import SuperNet
     from ser_keras.search_space import SearchSpace
+    from ser_keras.search_space import TwoStreamSearchSpace
     from ser_keras.serving.streaming import StreamingRecognizer
 
 _MODULE_OF = {
     "CellNetwork": "ser_keras.models.cell_network",
     "CompareConfig": "ser_keras.experiment.compare",
     "EmoDARTSConfig": "ser_keras.experiment.emodarts",
+    "EmotionNASConfig": "ser_keras.experiment.emotionnas",
     "FeatureStreams": "ser_keras.data.streams",
     "FixedDuration": "ser_keras.audio.fixed_duration",
     "Genotype": "ser_keras.genotype",
@@ -94,6 +101,9 @@ _MODULE_OF = {
     "Spectrogram": "ser_keras.audio.spectrogram",
     "StreamingRecognizer": "ser_keras.serving.streaming",
     "SuperNet": "ser_keras.search.supernet",
+    "TwoStreamGenotype": "ser_keras.genotype",
+    "TwoStreamNet": "ser_keras.models.two_stream",
+    "TwoStreamSearchSpace": "ser_keras.search_space",
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "bilevel": "ser_keras.data.pipeline",
@@ -105,6 +115,7 @@ _MODULE_OF = {
     "derive_network": "ser_keras.search.inherit",
     "export_litert": "ser_keras.export.litert",
     "export_serving": "ser_keras.export.serving",
+    "export_streams": "ser_keras.export.two_stream_serving",
     "features_for": "ser_keras.data.features",
     "halves": "ser_keras.data.splits",
     "hold_out_speakers": "ser_keras.data.splits",
@@ -120,6 +131,7 @@ _MODULE_OF = {
     "random_folds_shared_speakers": "ser_keras.data.splits",
     "run_compare": "ser_keras.experiment.compare",
     "run_emodarts": "ser_keras.experiment.emodarts",
+    "run_emotionnas": "ser_keras.experiment.emotionnas",
     "run_light_sernet": "ser_keras.experiment.light_sernet",
     "score": "ser_keras.evaluation.scores",
     "search_architecture": "ser_keras.evaluation.training",

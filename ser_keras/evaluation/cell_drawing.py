@@ -32,9 +32,15 @@ def math_name(name):
     return f"${name}$" if "_" in name else name
 
 
-def _cells(genotype):
-    kinds = {kind: getattr(genotype, kind) for kind in CELL_TITLES}
-    return {kind: cell for kind, cell in kinds.items() if cell is not None}
+def cell_title(kind):
+    """Heading of a cell's picture.
+
+    >>> cell_title("reduce"), cell_title("deep_recurrent")
+    ('Reduction cell', 'Recurrent cell, deep')
+    """
+    stream, _, rest = kind.rpartition("_")
+    title = CELL_TITLES.get(rest, kind)
+    return f"{title}, {stream}" if stream else title
 
 
 def save_figure(figure, path):
@@ -48,11 +54,11 @@ def draw_genotype(genotype, path, dot_path=None):
     """Draws the cells of a genotype side by side, as graphs.
 
     Args:
-        genotype: A `Genotype`.
+        genotype: A `Genotype` or `TwoStreamGenotype`.
         path: Image file to write.
         dot_path: If given, file for the same graphs as Graphviz text.
     """
-    cells = _cells(genotype)
+    cells = genotype.cells
     places = {kind: place_states(cell) for kind, cell in cells.items()}
     widths = [places[kind]["output"][0] + 0.7 for kind in cells]
     figure = Figure((sum(widths), 4.2), layout="constrained")
@@ -61,7 +67,7 @@ def draw_genotype(genotype, path, dot_path=None):
     ).ravel()
     for axis, (kind, cell) in zip(axes, cells.items(), strict=True):
         _draw_cell(axis, cell, places[kind])
-        axis.set_title(CELL_TITLES[kind], fontsize=13)
+        axis.set_title(cell_title(kind), fontsize=13)
     save_figure(figure, path)
     if dot_path is not None:
         pathlib.Path(dot_path).write_text(genotype_dot(genotype), "utf-8")
@@ -131,7 +137,7 @@ def _arrow(axis, start, end, **style):
 def genotype_dot(genotype):
     """The cells of a genotype as Graphviz text, one cluster for each."""
     lines = ["digraph genotype {", "  rankdir=LR;"]
-    for kind, cell in _cells(genotype).items():
+    for kind, cell in genotype.cells.items():
         lines += [f"  subgraph cluster_{kind} {{", f'    label="{kind}";']
         states = {0, 1, *(edge.target for edge in cell.edges)}
         for state in sorted(states):

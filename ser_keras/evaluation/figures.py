@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ser_keras.evaluation.cell_drawing import CELL_TITLES
+from ser_keras.evaluation.cell_drawing import cell_title
 from ser_keras.evaluation.cell_drawing import draw_genotype  # noqa: F401
 from ser_keras.evaluation.cell_drawing import genotype_dot  # noqa: F401
 from ser_keras.evaluation.cell_drawing import math_name
@@ -65,7 +65,7 @@ def plot_alphas(history, path):
         len(history), squeeze=False, height_ratios=heights
     ).ravel()
     for part, (kind, entry) in zip(parts, history.items(), strict=True):
-        part.suptitle(CELL_TITLES.get(kind, kind), fontsize=14)
+        part.suptitle(cell_title(kind), fontsize=14)
         _plot_kind(part, **entry)
     save_figure(figure, path)
 

@@ -8,7 +8,7 @@ from ser_keras.evaluation.figures import plot_confusion
 from ser_keras.evaluation.figures import plot_learning_curves
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import confidence_interval
-from ser_keras.genotype import Genotype
+from ser_keras.genotype import load_genotype
 from ser_keras.search.callbacks import read_rows
 
 
@@ -48,7 +48,7 @@ def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
 def draw_folder(folder, config) -> None:
     """Draws what a folder holds: cells, alphas, learning curves."""
     if (folder / "genotype.json").exists():
-        genotype = Genotype.load(folder / "genotype.json")
+        genotype = load_genotype(folder / "genotype.json")
         draw_genotype(genotype, folder / "cells.png")
     rows = read_rows(folder / "architecture.jsonl")
     if rows:

@@ -17,6 +17,7 @@ from ser_keras.genotype import Genotype
 from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
 from ser_keras.metrics.recall import UnweightedAverageRecall
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.schedules import DelayedStart
@@ -48,7 +49,8 @@ def search_architecture(
 
     Args:
         supernet: A `SuperNet`; compiled here.
-        weights_half: Utterances that train the weights.
+        weights_half: Utterances that train the weights: a `FeatureSet`, or
+            `FeatureStreams` for a supernet of two streams; as everywhere here.
         architecture_half: Utterances that train the architecture.
         run: The run's folder.
         epochs: Number of passes over `weights_half`.
@@ -147,8 +149,8 @@ def train_network(
     weights (`use_ema`), these are what is scored, chosen and kept.
 
     Args:
-        network: A model from `(batch, time, features, 1)` to logits; compiled
-            here.
+        network: A model from `(batch, time, features, 1)`, or a dict of them,
+            to logits; compiled here.
         train: Utterances to train on.
         run: The run's folder.
         epochs: Number of epochs.
@@ -229,7 +231,8 @@ def train_network(
         )
 
     callbacks, best, validation = list(callbacks), None, None
-    if isinstance(network, CellNetwork) and network.drop_path_rate:
+    cells = isinstance(network, CellNetwork | TwoStreamNet)
+    if cells and network.drop_path_rate:
         callbacks.append(DropPathSchedule(epochs))
     averaged = None
     if optimizer.use_ema:

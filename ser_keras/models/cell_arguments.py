@@ -18,6 +18,8 @@ def check_arguments(network) -> None:
         )
     for name in ("num_classes", "filters", "recurrent_filters"):
         value = getattr(network, name)
+        if value is None and name == "num_classes":
+            continue  # An encoder.
         if not isinstance(value, int) or value < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. Received: {name}={value}"
@@ -39,6 +41,11 @@ def check_arguments(network) -> None:
         raise ValueError(
             "`auxiliary_weight` must be 0 or more. Received: "
             f"auxiliary_weight={network.auxiliary_weight}"
+        )
+    if network.auxiliary_weight and network.num_classes is None:
+        raise ValueError(
+            "An encoder, `num_classes=None`, has no auxiliary classifier. "
+            f"Received: auxiliary_weight={network.auxiliary_weight}"
         )
     choices = {
         "stem_strides": (1, 2),

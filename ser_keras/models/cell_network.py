@@ -33,7 +33,8 @@ class CellNetwork(keras.Model):
         architecture: A `Genotype` (a network to train and use), or a
             `SearchSpace` (the body of a `SuperNet`: all candidates at once).
         input_shape: `(time, features, 1)`; time may be `None`.
-        num_classes: Number of classes.
+        num_classes: Number of classes; or `None` for an encoder alone, which
+            ends before pooling.
         filters: Channels of the first cell; doubled by each reduction.
         num_cells: Number of CNN cells.
         num_recurrent_cells: Number of recurrent cells.
@@ -59,7 +60,8 @@ class CellNetwork(keras.Model):
         mixing_weights: `{kind: (edges, candidates)}` in a search.
         training: Whether to train.
 
-    Output shape: logits, `(batch, num_classes)`.
+    Output shape: logits, `(batch, num_classes)`; of an encoder, a sequence
+        `(batch, frames, channels)`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -130,11 +132,19 @@ class CellNetwork(keras.Model):
         if self.num_cells:
             outputs = self._build_cnn(channels, features, not searching)
         self._build_sequence(outputs, searching)
-        width = (
-            len(self.architecture.concat("recurrent")) * self.recurrent_filters
-            if self.num_recurrent_cells
-            else self.recurrent_filters
-        )
+        self.pool = self.classifier = None
+        if self.num_classes is not None:
+            self._build_head(self.encoded_width)
+
+    @property
+    def encoded_width(self) -> int:
+        """Channels of the sequence that `encode` returns."""
+        if not self.num_recurrent_cells:
+            return self.recurrent_filters
+        concat = self.architecture.concat("recurrent")
+        return len(concat) * self.recurrent_filters
+
+    def _build_head(self, width):
         if self.pooling == "attention":
             self.pool = AttentionPooling(name="pool")
             self.pool.build((None, None, width))
@@ -323,6 +333,8 @@ class CellNetwork(keras.Model):
         sequence, mask, auxiliary = self.encode(
             inputs, mixing_weights, training
         )
+        if self.classifier is None:
+            return sequence
         pooled = self.pool(sequence, mask=mask)
         logits = self.classifier(self.head_dropout(pooled, training=training))
         if auxiliary is not None and training:

@@ -39,9 +39,7 @@ class ArchitectureLogger(keras.callbacks.Callback):
         alphas = self.model.alphas()
         space = self.model.search_space
         genotype = self.model.derive()
-        skips = (
-            genotype.count("skip_connect", "normal") if genotype.normal else 0
-        )
+        skips = genotype.count("skip_connect", "normal")
         self._write(
             {
                 "epoch": epoch + 1,
@@ -78,10 +76,7 @@ class SkipConnectionStop(keras.callbacks.Callback):
         self.limit = limit
 
     def on_epoch_end(self, epoch, logs=None):
-        genotype = self.model.derive()
-        if genotype.normal is None:
-            return
-        skips = genotype.count("skip_connect", "normal")
+        skips = self.model.derive().count("skip_connect", "normal")
         if skips >= self.limit:
             print(
                 f"search stopped in epoch {epoch + 1}: the normal cell has "

@@ -1,16 +1,20 @@
 """Weights from a supernet, or from a network of another corpus."""
 
+import keras
+
 from ser_keras.genotype import Genotype
+from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search.supernet import SuperNet
 
 
 def derive_network(
     supernet: SuperNet,
-    genotype: Genotype | None = None,
+    genotype: Genotype | TwoStreamGenotype | None = None,
     inherit: bool = True,
     **arguments,
-) -> CellNetwork:
+) -> keras.Model:
     """The derived network of a search, as large as the supernet.
 
     Args:
@@ -18,9 +22,12 @@ def derive_network(
         genotype: The architecture; default `supernet.derive()`.
         inherit: Whether to start from the supernet's weights for what
             survived, instead of afresh.
-        **arguments: Arguments of `CellNetwork` which differ from the
+        **arguments: Arguments of the network which differ from the
             supernet's: dropout, drop path, the auxiliary head. With
             `inherit`, none that changes the shape of a weight.
+
+    Returns:
+        A network of the supernet's class: `CellNetwork` or `TwoStreamNet`.
 
     Raises:
         ValueError: The genotype is not of the search space, or the shapes
@@ -35,13 +42,17 @@ def derive_network(
         )
     config = supernet.network.get_config()
     del config["name"]
-    network = CellNetwork(**{**config, **arguments, "architecture": genotype})
+    network = supernet.network_class(
+        **{**config, **arguments, "architecture": genotype}
+    )
     if inherit:
         inherit_weights(supernet, network)
     return network
 
 
-def inherit_weights(supernet: SuperNet, network: CellNetwork) -> None:
+def inherit_weights(
+    supernet: SuperNet, network: CellNetwork | TwoStreamNet
+) -> None:
     """Copies the surviving weights of a supernet into a derived network.
 
     Scales and offsets which only the derived network learns start at one and
@@ -50,12 +61,22 @@ def inherit_weights(supernet: SuperNet, network: CellNetwork) -> None:
 
     Args:
         supernet: A `SuperNet`.
-        network: A `CellNetwork` of the same size.
+        network: A network of the supernet's class and size.
 
     Raises:
         ValueError: A weight has another shape in the network.
     """
     source = supernet.network
+    if not isinstance(source, TwoStreamNet):
+        _inherit_cells(source, network)
+        return
+    for old, new in zip(source.encoders, network.encoders, strict=True):
+        _inherit_cells(old, new)
+    for new in network.fusion.heads:
+        _copy_layer(source.fusion.head(new.name), new)
+
+
+def _inherit_cells(source: CellNetwork, network: CellNetwork):
     pairs = [
         (source.stem, network.stem),
         (source.stem_norm, network.stem_norm),

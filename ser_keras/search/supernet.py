@@ -7,11 +7,14 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.genotype import Genotype
+from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search import gradients
 from ser_keras.search import replicas
-from ser_keras.search_space import SearchSpace
+from ser_keras.search_space import TwoStreamSearchSpace
+from ser_keras.search_space import search_space_from_config
 
 
 @serializable
@@ -24,14 +27,18 @@ class SuperNet(keras.Model):
     moves the alphas on one half, then the weights on the other.
 
     Args:
-        search_space: The `SearchSpace`.
-        input_shape: `(time, features, 1)`.
+        search_space: The `SearchSpace`, or a `TwoStreamSearchSpace`.
+        input_shape: `(time, features, 1)`; of two streams, a dict of them.
         num_classes: Number of classes.
         seed: Seed of the alphas.
-        **network: Other arguments of `CellNetwork`.
+        network_class: What to search, called as `network_class(search_space,
+            input_shape, num_classes, **network)`; a registered Keras class or
+            its registered name. By default `CellNetwork`, or `TwoStreamNet`
+            for two streams.
+        **network: Other arguments of that class.
 
     Call arguments:
-        inputs: `(batch, time, features, 1)`.
+        inputs: `(batch, time, features, 1)`; of two streams, a dict of them.
 
     Output shape: logits, `(batch, num_classes)`.
 
@@ -53,15 +60,22 @@ class SuperNet(keras.Model):
     """
 
     def __init__(
-        self, search_space, input_shape, num_classes, seed=None, **network
+        self,
+        search_space,
+        input_shape,
+        num_classes,
+        seed=None,
+        network_class=None,
+        **network,
     ):
         name = network.pop("name", None)
         super().__init__(name=name)
         if isinstance(search_space, dict):
-            search_space = SearchSpace(**search_space)
+            search_space = search_space_from_config(search_space)
         self.search_space = search_space
         self.seed = seed
-        self.network = CellNetwork(
+        self.network_class = _network_class(network_class, search_space)
+        self.network = self.network_class(
             search_space, input_shape, num_classes, **network
         )
         self.architecture = ArchitectureWeights(
@@ -180,10 +194,12 @@ class SuperNet(keras.Model):
         # Under a strategy `fit` builds loss and metrics by calling the model
         # on a whole element: here, on both halves. So they are built before.
         if self.compiled and not self._compile_metrics_built():
-            zeros = [
-                tf.zeros([size or 1 for size in part.shape], part.dtype)
-                for part in spec
-            ]
+            zeros = tf.nest.map_structure(
+                lambda part: tf.zeros(
+                    [size or 1 for size in part.shape], part.dtype
+                ),
+                spec,
+            )
             self.test_on_batch(*zeros)
             self.reset_metrics()
 
@@ -273,7 +289,8 @@ class SuperNet(keras.Model):
         )
         self.optimizer.apply(slopes, self.trainable_variables)
         self._loss_tracker.update_state(
-            loss * replicas.num_replicas(), sample_weight=tf.shape(x)[0]
+            loss * replicas.num_replicas(),
+            sample_weight=tf.shape(tf.nest.flatten(x)[0])[0],
         )
         return self.compute_metrics(x, y, logits, sample_weight)
 
@@ -288,7 +305,7 @@ class SuperNet(keras.Model):
     def _non_trainable(self):
         return self.network.non_trainable_variables
 
-    def derive(self) -> Genotype:
+    def derive(self) -> Genotype | TwoStreamGenotype:
         """The architecture that the alphas stand for at present.
 
         Raises:
@@ -310,5 +327,24 @@ class SuperNet(keras.Model):
             "name": self.name,
             "search_space": self.search_space.get_config(),
             "seed": self.seed,
+            "network_class": keras.saving.get_registered_name(
+                self.network_class
+            ),
             **network,
         }
+
+
+def _network_class(given, search_space):
+    if given is None:
+        two = isinstance(search_space, TwoStreamSearchSpace)
+        return TwoStreamNet if two else CellNetwork
+    found = given
+    if isinstance(given, str):
+        found = keras.saving.get_registered_object(given)
+    if found is None:
+        raise ValueError(
+            "`network_class` must be a Keras class, or the name under which it "
+            "is registered; its module must have been imported. Received: "
+            f"network_class={given!r}"
+        )
+    return found

@@ -1,80 +1,10 @@
-"""Genotypes: architectures as plain, comparable data.
-
-A genotype is the result of a search: for each kind of cell, which operation
-runs on which edge. This module uses the standard library alone, so a genotype
-can be read, compared and drawn where TensorFlow is not installed.
-"""
+"""The genotype of one network: its cells as data."""
 
 import dataclasses
-import json
-import os
 
-#: Names of the candidate operations, per family, in the papers' order.
-CNN_OPERATIONS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "none",
-)
-RECURRENT_OPERATIONS = (
-    "lstm_att_1",
-    "lstm_att_2",
-    "lstm_1",
-    "lstm_2",
-    "lstm_3",
-    "lstm_4",
-    "rnn_att_1",
-    "rnn_att_2",
-    "rnn_1",
-    "rnn_2",
-    "rnn_3",
-    "rnn_4",
-    "skip_connect",
-    "none",
-)
-
-#: Kinds of cell, and the family of operations each of them is made of.
-CELL_KINDS = {"normal": "cnn", "reduce": "cnn", "recurrent": "recurrent"}
-
-_KNOWN = {"cnn": set(CNN_OPERATIONS), "recurrent": set(RECURRENT_OPERATIONS)}
-
-
-def register_operation_name(name: str, family: str) -> None:
-    """Makes a user's operation name valid in genotypes and search spaces.
-
-    Called by `ser_keras.layers.register_primitive`, which also says how to
-    build the operation.
-
-    Args:
-        name: The operation's name, such as `"gru_1"`.
-        family: `"cnn"` or `"recurrent"`.
-    """
-    if family not in _KNOWN:
-        raise ValueError(
-            f"`family` must be one of {sorted(_KNOWN)}. Received: "
-            f"family={family!r}"
-        )
-    _KNOWN[family].add(name)
-
-
-def check_operation(name: str, kind: str) -> None:
-    """Raises ValueError if `name` is no operation of cells of this `kind`."""
-    if kind not in CELL_KINDS:
-        raise ValueError(
-            f"`kind` must be one of {tuple(CELL_KINDS)}. Received: "
-            f"kind={kind!r}"
-        )
-    known = _KNOWN[CELL_KINDS[kind]]
-    if name not in known:
-        raise ValueError(
-            f"Unknown operation {name!r} in a {kind!r} cell. Known "
-            f"operations: {', '.join(sorted(known))}. Operations of your own "
-            "are added with `ser_keras.layers.register_primitive`."
-        )
+from ser_keras.genotype.json_file import JSONFile
+from ser_keras.genotype.operations import CELL_KINDS
+from ser_keras.genotype.operations import check_operation
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -141,7 +71,7 @@ class CellGenotype:
 
 
 @dataclasses.dataclass(frozen=True)
-class Genotype:
+class Genotype(JSONFile):
     """A whole architecture: one genotype for each kind of cell it uses.
 
     Args:
@@ -206,8 +136,12 @@ class Genotype:
 
     def count(self, op: str, kind: str | None = None) -> int:
         """How many edges use `op` (in cells of `kind`, or in all)."""
-        cells = self.cells if kind is None else {kind: self.cells[kind]}
-        return sum(e.op == op for c in cells.values() for e in c.edges)
+        return sum(
+            edge.op == op
+            for name, cell in self.cells.items()
+            if kind in (None, name)
+            for edge in cell.edges
+        )
 
     def describe(self) -> str:
         """A few lines a person can read."""
@@ -284,30 +218,3 @@ class Genotype:
             raise ValueError(wrong) from error
         cells = {kind: CellGenotype(*part) for kind, part in parts.items()}
         return cls(**cells)
-
-    def save(self, path) -> None:
-        """Writes the genotype to a JSON file, in one step."""
-        temporary = f"{os.fspath(path)}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path) -> "Genotype":
-        """Reads a genotype from a JSON file.
-
-        Raises:
-            ValueError: The file is broken or holds no usable genotype; the
-                message names the file.
-        """
-        try:
-            with open(path, encoding="utf-8") as file:
-                return cls.from_dict(json.load(file))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}: broken JSON ({error}). A genotype file is written "
-                "by `Genotype.save` or by a search's run folder."
-            ) from error
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from error

@@ -1,7 +1,4 @@
-"""Search spaces: which operations compete on which edges.
-
-Like `ser_keras.genotype`, this module needs no TensorFlow.
-"""
+"""The search space of one network of cells."""
 
 import math
 import random

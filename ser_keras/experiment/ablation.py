@@ -1,0 +1,156 @@
+"""What each stream and the exchange between them bring: one table."""
+
+import csv
+import dataclasses
+import itertools
+import os
+import pathlib
+
+from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiment.common import open_run
+
+#: Variants by name, and the fields of the configuration that make them.
+VARIANTS = {
+    "handcrafted": {"streams": "handcrafted"},
+    "deep": {"streams": "deep"},
+    "concatenation": {"streams": "both", "fusion": "concatenation"},
+    "supplement": {"streams": "both", "fusion": "supplement"},
+}
+_TITLES = {
+    "handcrafted": "hand-crafted only",
+    "deep": "deep only",
+    "concatenation": "both, concatenation",
+    "supplement": "both, supplement",
+}
+
+
+def run_ablation(config, folds, run_variant) -> dict:
+    """Runs every variant on the same folds, and compares their predictions.
+
+    Each variant is a whole run of its own, in `variants/<name>`: its
+    architecture is searched and its epoch chosen as if it were the only one.
+    `ablation.md`, `ablation.json` and `ablation.csv` hold the table: UAR with
+    its bootstrap interval over speakers, WA, parameters (mean over folds) and
+    seconds of search and training; and the difference of each pair, with an
+    interval and a p-value that count speakers (see `compare_predictions`).
+
+    Args:
+        config: The configuration; its `streams` and `fusion` are not used.
+        folds: As for `run_variant`.
+        run_variant: `run_variant(config, folds)`, which returns what
+            `result.json` holds.
+
+    Returns:
+        What `ablation.json` holds.
+    """
+    run = open_run(config)
+    rows, predictions = {}, {}
+    for name, changes in VARIANTS.items():
+        folder = run.path / "variants" / name
+        exported = config.export_dir or pathlib.Path("saved_models") / (
+            run.path.name
+        )
+        print(f"\n{_TITLES[name]}: {folder}", flush=True)
+        result = run_variant(
+            dataclasses.replace(
+                config,
+                ablate=False,
+                output_dir=str(folder),
+                export_dir=str(pathlib.Path(exported) / name),
+                **changes,
+            ),
+            folds,
+        )
+        scores, interval = result["scores"], result["uar_interval_95"]
+        rows[name] = {
+            "variant": _TITLES[name],
+            "uar": scores["uar"],
+            "low": None if interval is None else interval[0],
+            "high": None if interval is None else interval[1],
+            "wa": scores["wa"],
+            "n": scores["n"],
+            "parameters": round(result["parameters"]),
+            "seconds": result["seconds"],
+        }
+        predictions[name] = Predictions.load_csv(folder / "predictions.csv")
+    comparisons = [
+        {
+            "first": second,
+            "second": first,
+            **compare_predictions(
+                predictions[second], predictions[first]
+            ).to_dict(),
+        }
+        for first, second in itertools.combinations(VARIANTS, 2)
+    ]
+    table = {
+        "variants": rows,
+        "comparisons": comparisons,
+        "deep_extractor": result["deep_extractor"],
+        "leaks_speakers": result["leaks_speakers"],
+        "selects_on_test": result["selects_on_test"],
+        "seed": config.seed,
+    }
+    run.write_json("ablation.json", table)
+    _write(run.path / "ablation.md", markdown(table))
+    _write_csv(run.path / "ablation.csv", rows)
+    print("\n" + markdown(table))
+    return table
+
+
+def markdown(table) -> str:
+    """The tables of an ablation as Markdown."""
+    speakers = table["comparisons"][0]["speakers"]
+    lines = [
+        "| variant | UAR | 95 % interval | WA | parameters | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in table["variants"].values():
+        lines.append(
+            f"| {row['variant']} | {row['uar']:.3f} | "
+            f"{_interval(row['low'], row['high'], '.3f')} | {row['wa']:.3f} | "
+            f"{row['parameters']} | {row['seconds']:.0f} |"
+        )
+    lines += [
+        "",
+        "| difference in UAR | | 95 % interval | p |",
+        "|---|---|---|---|",
+    ]
+    for row in table["comparisons"]:
+        lines.append(
+            f"| {_TITLES[row['first']]} - {_TITLES[row['second']]} | "
+            f"{row['difference']:+.3f} | "
+            f"{_interval(row['low'], row['high'], '+.3f')} | "
+            f"{row['p_value']:.3g} |"
+        )
+    lines += [
+        "",
+        f"Pooled over {table['comparisons'][0]['n']} test utterances of "
+        f"{speakers} speakers; intervals by bootstrap and p by permutation "
+        "over speakers, not corrected for the number of comparisons. Deep "
+        f"stream: {table['deep_extractor']}. Seed {table['seed']}.",
+    ]
+    if table["leaks_speakers"] or table["selects_on_test"]:
+        lines.append("THESE SCORES OVERSTATE: see result.json.")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(low, high, spec):
+    return "none" if low is None else f"{low:{spec}} to {high:{spec}}"
+
+
+def _write(path, text):
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _write_csv(path, rows):
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        names = ["name", *next(iter(rows.values()))]
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows({"name": name, **row} for name, row in rows.items())
+    os.replace(temporary, path)

@@ -1,0 +1,347 @@
+"""A whole run with two streams: search, training, scores, SavedModel."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import typing
+
+import keras
+
+from ser_keras.audio.augment import FrequencyWarp
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import halves
+from ser_keras.data.streams import FeatureStreams
+from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.report import write_report
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.training import search_architecture
+from ser_keras.experiment.ablation import run_ablation
+from ser_keras.experiment.common import OneAfterAnother
+from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import duration_frames
+from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import speech_features
+from ser_keras.experiment.deep_stream import deep_extractor
+from ser_keras.experiment.deep_stream import deep_features
+from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import network_sizes
+from ser_keras.experiment.emotionnas_network import search_space
+from ser_keras.export.two_stream_serving import export_streams
+from ser_keras.genotype import Genotype
+from ser_keras.genotype import TwoStreamGenotype
+from ser_keras.genotype import load_genotype
+from ser_keras.search.supernet import SuperNet
+
+
+@dataclasses.dataclass(frozen=True)
+class EmotionNASConfig(RunConfig):
+    """Search, train and score a network of two streams, and export it."""
+
+    output_dir: str = "results/emotionnas"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    ablate: bool = False
+    """Run each stream alone, both with concatenation and both with the
+    supplement on the same folds, and write one table of them."""
+    streams: typing.Literal["both", "handcrafted", "deep"] = "both"
+    """Which streams the network has."""
+    fusion: typing.Literal[
+        "search",
+        "concatenation",
+        "gating",
+        "cross_attention",
+        "late",
+        "supplement",
+    ] = "supplement"
+    """How both streams are joined; or let all ways compete in the search."""
+    deep_extractor: str = ""
+    """File of the deep stream's extractor: .tflite, .onnx or .keras; or a
+    folder that `extract_features` filled. Without it the deep stream is an
+    untrained network, which shows that everything works and nothing else."""
+    deep_output: str = ""
+    """Name of the extractor's tensor or layer that becomes the features;
+    YAMNet's embedding is tower0/network/layer28/reduce_mean."""
+    deep_hop: float = 0.48
+    """Seconds from one deep frame to the next."""
+    deep_sample_rate: int = 16000
+    """Sample rate of the extractor, Hz."""
+    architecture: typing.Literal["search", "random"] = "search"
+    """Search each fold's architecture on its training speakers; or draw one
+    at random, the control of every search."""
+    genotype: str = ""
+    """Genotype file to train, instead of searching."""
+    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
+    """Hand-crafted stream: log-mel bands, or cepstral coefficients."""
+    num_features: int = 64
+    """Bands or coefficients of a frame."""
+    duration: float = 3.0
+    """Length of a training clip in seconds: longer ones are cropped at
+    random, shorter ones padded. Scoring sees whole utterances."""
+    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
+        "lstm_att"
+    )
+    """Sequential candidates of both streams."""
+    search_epochs: int = 12
+    """Epochs of the search."""
+    search_warm_up_epochs: int = 2
+    """Epochs of the search in which the architecture stands still."""
+    search_batch_size: int = 16
+    """Utterances of each half in a search step."""
+    search_filters: int = 4
+    """Channels of the first cell of the hand-crafted stream, in the search."""
+    search_order: int = 1
+    """Order of the architecture's gradient, 1 or 2."""
+    architecture_learning_rate: float = 3e-3
+    """Learning rate of the architecture parameters, by Adam."""
+    filters: int = 8
+    """Channels of the first cell of the hand-crafted stream."""
+    num_nodes: int = 3
+    """Nodes of a cell."""
+    num_cells: int = 3
+    """CNN cells of the hand-crafted stream."""
+    recurrent_filters: int = 32
+    """Channels of the hand-crafted stream's recurrent cell."""
+    deep_filters: int = 32
+    """Channels of the deep stream's recurrent cell."""
+    fusion_units: int = 32
+    """Width of gates and queries in the fusion."""
+    train_epochs: int = 40
+    """Epochs of the derived network's training."""
+    batch_size: int = 32
+    """Utterances in a training step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of the training, by AdamW."""
+    dropout: float = 0.3
+    """Dropout before the last layer."""
+    drop_path_rate: float = 0.1
+    """Probability of dropping an edge at the end of training."""
+    stream_dropout: float = 0.1
+    """Probability that a training clip loses one of its two streams."""
+    held_out_speakers: int = 1
+    """Training speakers of each fold who choose its epoch; 0 trains on all
+    and keeps the last epoch."""
+
+    def __post_init__(self):
+        check_positive_integers(
+            self, "search_epochs", "train_epochs", "batch_size", "jobs"
+        )
+
+    def resolved(self) -> "EmotionNASConfig":
+        """This configuration with `smoke` spelled out."""
+        if not self.smoke:
+            return self
+        return dataclasses.replace(
+            self,
+            sequence="rnn",
+            search_epochs=1,
+            search_warm_up_epochs=0,
+            search_batch_size=4,
+            search_filters=2,
+            filters=2,
+            num_nodes=1,
+            num_cells=3,
+            recurrent_filters=4,
+            deep_filters=4,
+            fusion_units=4,
+            train_epochs=1,
+            batch_size=8,
+            duration=1.0,
+            num_features=16,
+        )
+
+
+def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
+    """Searches, derives, trains, scores and exports; resumable throughout.
+
+    The run's folder holds what that of `run_emodarts` does. This is our design
+    of EmotionNAS' idea; the paper's details are not public.
+
+    Args:
+        config: The configuration.
+        folds: All folds of the corpus, of which `config.fold` picks one.
+
+    Returns:
+        What `result.json` holds; of an ablation, what `ablation.json` does.
+
+    Raises:
+        ValueError: The configuration, the corpus, the features or the output
+            folder do not fit, or an audio file is bad; before any training.
+    """
+    if config.ablate:
+        return run_ablation(config, folds, run_emotionnas)
+    config = config.resolved()
+    folds = chosen_folds(folds, config.fold)
+    genotype = load_genotype(config.genotype) if config.genotype else None
+    _check_genotype(config, genotype)
+    extractor = None
+    if config.streams != "handcrafted":
+        extractor = deep_extractor(config)
+    run = open_run(config)
+    features = read_streams(config, all_utterances(folds), extractor, run)
+    outcome = cross_validate(
+        functools.partial(_network_of_fold, config, genotype, features),
+        features,
+        folds,
+        run=run,
+        seed=config.seed,
+        held_out_speakers=config.held_out_speakers,
+        jobs=config.jobs,
+        epochs=config.train_epochs,
+        batch_size=config.batch_size,
+        duration_frames=frames_of(config, features),
+        learning_rate=config.learning_rate,
+        augment=augmentation(config),
+    )
+    return _finish(config, run, outcome, folds, extractor)
+
+
+def read_streams(
+    config: EmotionNASConfig, manifest, extractor, run: RunFolder
+) -> FeatureSet | FeatureStreams:
+    """The features of the streams that a configuration asks for."""
+    if config.streams == "deep":
+        return deep_features(config, manifest, extractor)
+    mel = read_features(config, manifest, *front_end(config), run)
+    if config.streams == "handcrafted":
+        return mel
+    deep = deep_features(config, mel.manifest, extractor)
+    # What either of them had to skip, both do.
+    return FeatureStreams(
+        {"handcrafted": mel.select(deep.manifest), "deep": deep}
+    )
+
+
+def _network_of_fold(config, genotype, features, fold, run):
+    if genotype is None:
+        genotype = find_genotype(config, features.select(fold.train), run)
+    network = build_network(config, genotype, features)
+    run.write_json("parameters.json", {"parameters": network.count_params()})
+    return network
+
+
+def find_genotype(
+    config: EmotionNASConfig,
+    features: FeatureSet | FeatureStreams,
+    run: RunFolder,
+) -> Genotype | TwoStreamGenotype:
+    """Searches on two speaker-disjoint halves, or draws at random."""
+    space = search_space(config)
+    if config.architecture == "random":
+        genotype = space.sample(config.seed)
+        genotype.save(run.path / "genotype.json")
+        return genotype
+    first, second = halves(features.manifest, seed=config.seed)
+    keras.utils.set_random_seed(config.seed)
+    supernet = SuperNet(
+        space,
+        seed=config.seed,
+        **network_sizes(
+            config, features, config.search_filters, shared_stacks=True
+        ),
+    )
+    genotype = search_architecture(
+        supernet,
+        features.select(first),
+        features.select(second),
+        run=run,
+        epochs=config.search_epochs,
+        batch_size=config.search_batch_size,
+        duration_frames=frames_of(config, features),
+        order=config.search_order,
+        warm_up_epochs=config.search_warm_up_epochs,
+        architecture_learning_rate=config.architecture_learning_rate,
+        augment=augmentation(config),
+        seed=config.seed,
+    )
+    print(genotype.describe(), flush=True)
+    return genotype
+
+
+def front_end(config: EmotionNASConfig):
+    """Hand-crafted features and their normalisation, as in `run_emodarts`."""
+    layer = speech_features(config.features, config.num_features)
+    if config.features == "mfcc":
+        return layer, UtteranceNormalization(scale="all")
+    return layer, UtteranceNormalization(over="all")
+
+
+def augmentation(config: EmotionNASConfig):
+    """Of the hand-crafted stream; embeddings are taken as they are."""
+    if config.streams == "deep":
+        return None
+    if config.features == "mfcc":
+        return OneAfterAnother(TimeStretch(), SpecAugment())
+    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
+
+
+def frames_of(config: EmotionNASConfig, features) -> int:
+    """Frames of a training clip, of the first stream if there are two."""
+    if config.streams != "deep":
+        return duration_frames(config.duration, front_end(config)[0])
+    rate = features.frame_rate
+    return 1 if rate is None else math.ceil(config.duration * rate)
+
+
+def _check_genotype(config, genotype):
+    if genotype is None:
+        return
+    two = isinstance(genotype, TwoStreamGenotype)
+    if two != (config.streams == "both"):
+        raise ValueError(
+            f"{config.genotype} must be a genotype of "
+            f"{'two streams' if not two else 'one stream'}. Received: "
+            f"streams={config.streams!r}"
+        )
+
+
+def _finish(config, run, outcome: CrossValidation, folds, extractor) -> dict:
+    """Exports the network, writes the report, says where everything is."""
+    exported = (run.read_json("result.json") or {}).get("saved_model")
+    if not exported or not pathlib.Path(exported).exists():
+        default = pathlib.Path("saved_models") / run.path.name
+        exported = str(
+            export_streams(
+                outcome.network,
+                config.export_dir or default,
+                labels=outcome.predictions.label_names,
+                frontend=None
+                if config.streams == "deep"
+                else front_end(config),
+                extractor=extractor,
+            )
+        )
+    costs = {"parameters": [], "seconds": 0.0}
+    for fold in folds:
+        folder = RunFolder(run.path / "folds" / fold.name, run.config)
+        costs["parameters"].append(
+            folder.read_json("parameters.json")["parameters"]
+        )
+        costs["seconds"] += sum(
+            row["seconds"]
+            for stage in ("search", "train")
+            for row in folder.rows(stage)
+        )
+    result = write_report(
+        run,
+        outcome,
+        saved_model=exported,
+        streams=config.streams,
+        fusion=config.fusion,
+        deep_extractor=config.deep_extractor or "untrained",
+        parameters=sum(costs["parameters"]) / len(folds),
+        seconds=round(costs["seconds"], 1),
+    )
+    if result["leaks_speakers"] or result["selects_on_test"]:
+        print(overstated(result["leaks_speakers"], result["selects_on_test"]))
+    print(f"results in {run.path}, SavedModel in {exported}")
+    return result

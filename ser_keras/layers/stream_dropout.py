@@ -1,0 +1,68 @@
+"""Which streams a clip has; in training, sometimes one fewer."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.layers.masking import FrameLayer
+
+
+@serializable
+class StreamDropout(FrameLayer):
+    """Finds the streams that clips have, and drops some of them in training.
+
+    A stream is missing from a clip where it is zero throughout. With
+    probability `rate` a clip loses one of its streams, either as likely as the
+    other, so that a network learns to do with one of them. It never loses its
+    only one.
+
+    Args:
+        rate: Probability that a clip loses a stream, in [0, 1).
+        seed: Optional seed.
+
+    Call arguments:
+        streams: Pair of `(batch, ...)`.
+        training: Whether to drop.
+
+    Output shape: a pair of `(batch,)`, 1 where a clip has (and keeps) the
+        stream, else 0.
+
+    Example:
+    >>> deep = np.float32([[[1.0]], [[0.0]]])
+    >>> [x.numpy().tolist() for x in StreamDropout(0.5)((deep + 1, deep))]
+    [[1.0, 1.0], [1.0, 0.0]]
+
+    References:
+        - Neverova et al., "ModDrop", arXiv 1501.00102 (there each stream is
+          dropped by itself, and so sometimes all).
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, streams, training=None):
+        first, second = [self._present(x) for x in streams]
+        if not training or not self.rate:
+            return first, second
+        drawn = keras.random.uniform(tf.shape(first), seed=self.seed_generator)
+        drawn = tf.cast(drawn, first.dtype)
+        lost = [drawn < self.rate / 2, drawn >= 1 - self.rate / 2]
+        lost = [tf.cast(x, first.dtype) for x in lost]
+        # Lost only where the other one is there.
+        return first * (1 - lost[0] * second), second * (1 - lost[1] * first)
+
+    def _present(self, x):
+        axes = list(range(1, x.shape.rank))
+        return tf.cast(tf.reduce_max(tf.abs(x), axes) > 0, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple((shape[0],) for shape in input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

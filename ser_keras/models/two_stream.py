@@ -1,0 +1,269 @@
+"""Two streams of features, each with its own searched structure."""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.genotype import STREAMS
+from ser_keras.genotype import TwoStreamGenotype
+from ser_keras.layers.fusion import Fusion
+from ser_keras.layers.information_supplement import zero_missing
+from ser_keras.layers.stream_dropout import StreamDropout
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.search_space import TwoStreamSearchSpace
+from ser_keras.search_space import search_space_from_config
+
+# What an encoder can be told; the rest is the whole network's to say.
+_ENCODER_OPTIONS = (
+    "filters",
+    "num_cells",
+    "num_recurrent_cells",
+    "recurrent_filters",
+    "stem_strides",
+    "frequency_pooling",
+    "cell_dropout",
+    "shared_stacks",
+)
+
+
+@serializable
+class TwoStreamNet(keras.Model):
+    """Hand-crafted and deep features, an encoder of cells each, and a fusion.
+
+    Each encoder is a `CellNetwork` up to its pooling, with an architecture of
+    its own: by default CNN and recurrent cells for the hand-crafted stream,
+    recurrent cells alone for the deep one, whose channels have no order. The
+    streams may have any frame rates; both must begin and end together.
+
+    A stream that is zero throughout a clip is missing from it. It then has no
+    part in the answer, whatever the fusion; a clip without any stream gets the
+    same finite logits as every other such clip. Train with `stream_dropout`
+    for a network that is of use with one stream. As in `CellNetwork`, padding
+    is masked, and a prediction depends on its own clip alone.
+
+    Args:
+        architecture: A `TwoStreamGenotype`, or a `TwoStreamSearchSpace` (the
+            body of a `SuperNet`).
+        input_shape: Dict of `"handcrafted"` and `"deep"`, each `(time,
+            features, 1)`; time may be `None`.
+        num_classes: Number of classes.
+        handcrafted: Dict of arguments of `CellNetwork` for this stream's
+            encoder: `filters`, `num_cells`, `num_recurrent_cells`,
+            `recurrent_filters`, `stem_strides`, `frequency_pooling`,
+            `cell_dropout` and `shared_stacks`.
+        deep: The same for the deep stream; `num_cells` is 0 by default.
+        fusion_units: Width of gates and queries in the fusion.
+        stream_dropout: Probability that a training clip loses a stream.
+        dropout: Dropout before the last layer.
+        drop_path_rate: Probability of dropping an edge of a derived cell.
+        masking: Whether to mask padding.
+
+    Call arguments:
+        inputs: Dict of `"handcrafted"`, `(batch, time, features, 1)`, and
+            `"deep"`, `(batch, frames, channels, 1)`.
+        mixing_weights: `{kind: (edges, candidates)}` in a search.
+        training: Whether to train.
+
+    Output shape: logits, `(batch, num_classes)`.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+    >>> from ser_keras.search_space import SearchSpace, TwoStreamSearchSpace
+    >>> space = TwoStreamSearchSpace(
+    ...     handcrafted=SearchSpace.emodarts("lstm", num_nodes=1),
+    ...     deep=SearchSpace.emodarts("lstm", num_nodes=1, cnn=()),
+    ... )
+    >>> network = TwoStreamNet(
+    ...     space.sample(seed=0),
+    ...     {"handcrafted": (None, 24, 1), "deep": (None, 16, 1)},
+    ...     num_classes=4,
+    ...     handcrafted={"filters": 4, "num_cells": 3, "recurrent_filters": 8},
+    ...     deep={"recurrent_filters": 8},
+    ... )
+    >>> clips = {"handcrafted": np.ones((2, 40, 24, 1), "float32"),
+    ...          "deep": np.ones((2, 5, 16, 1), "float32")}
+    >>> network(clips).shape
+    TensorShape([2, 4])
+
+    References:
+        - EmotionNAS, arXiv 2203.13617, abstract: two streams, a searched
+          structure each, and an exchange between them. Everything else here
+          is ours.
+    """
+
+    def __init__(
+        self,
+        architecture,
+        input_shape,
+        num_classes,
+        handcrafted=None,
+        deep=None,
+        fusion_units=32,
+        stream_dropout=0.0,
+        dropout=0.0,
+        drop_path_rate=0.0,
+        masking=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(architecture, dict):
+            architecture = _architecture_from_config(architecture)
+        if not isinstance(
+            architecture, TwoStreamGenotype | TwoStreamSearchSpace
+        ):
+            raise ValueError(
+                "`architecture` must be a TwoStreamGenotype or a "
+                f"TwoStreamSearchSpace. Received: architecture={architecture!r}"
+            )
+        if not isinstance(input_shape, dict) or set(input_shape) != set(
+            STREAMS
+        ):
+            raise ValueError(
+                f"`input_shape` must be a dict with the keys {STREAMS}. "
+                f"Received: input_shape={input_shape}"
+            )
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(
+                "`num_classes` must be a positive integer. Received: "
+                f"num_classes={num_classes}"
+            )
+        self.architecture = architecture
+        self.feature_shapes = {s: tuple(input_shape[s]) for s in STREAMS}
+        self.num_classes = num_classes
+        self.handcrafted = _encoder_options("handcrafted", handcrafted)
+        self.deep = {"num_cells": 0, **_encoder_options("deep", deep)}
+        self.fusion_units = fusion_units
+        self.stream_dropout = stream_dropout
+        self.dropout = dropout
+        self.drop_path_rate = drop_path_rate
+        self.masking = masking
+        self.build({s: (None, *self.feature_shapes[s]) for s in STREAMS})
+
+    def build(self, input_shape):
+        searching = isinstance(self.architecture, TwoStreamSearchSpace)
+        self.handcrafted_encoder = self._encoder("handcrafted")
+        self.deep_encoder = self._encoder("deep")
+        self.streams_present = StreamDropout(
+            self.stream_dropout, name="streams_present"
+        )
+        self.fusion = Fusion(
+            self.architecture.fusions
+            if searching
+            else [self.architecture.fusion],
+            self.num_classes,
+            units=self.fusion_units,
+            dropout=self.dropout,
+            name="fusion",
+        )
+        self.fusion.build(
+            tuple((None, None, e.encoded_width) for e in self.encoders)
+        )
+
+    def _encoder(self, stream):
+        return CellNetwork(
+            getattr(self.architecture, stream),
+            self.feature_shapes[stream],
+            num_classes=None,
+            drop_path_rate=self.drop_path_rate,
+            masking=self.masking,
+            name=stream,
+            **getattr(self, stream),
+        )
+
+    @property
+    def encoders(self) -> tuple[CellNetwork, CellNetwork]:
+        """The hand-crafted and the deep stream's encoder."""
+        return self.handcrafted_encoder, self.deep_encoder
+
+    @property
+    def cells(self) -> list:
+        """CNN cells of both streams."""
+        return [cell for e in self.encoders for cell in e.cells]
+
+    @property
+    def recurrent_cells(self) -> list:
+        """Recurrent cells of both streams."""
+        return [cell for e in self.encoders for cell in e.recurrent_cells]
+
+    def encode(self, inputs, mixing_weights=None, training=None):
+        """Both streams' sequences, before anything passes between them.
+
+        Returns:
+            Three pairs, of sequences `(batch, frames, channels)`, of masks
+            `(batch, frames)` or `None`, and of which clips have the stream,
+            `(batch,)`. A stream that training drops is encoded all the same,
+            so that batch statistics are those of real clips, and then left
+            out like a missing one.
+        """
+        weights = mixing_weights or {}
+        inputs = tuple(tf.convert_to_tensor(inputs[s]) for s in STREAMS)
+        present = self.streams_present(inputs, training=training)
+        sequences, masks = [], []
+        for i, stream in enumerate(STREAMS):
+            own = {
+                kind.removeprefix(f"{stream}_"): value
+                for kind, value in weights.items()
+                if kind.startswith(f"{stream}_")
+            }
+            sequence, mask, _ = self.encoders[i].encode(
+                inputs[i], own, training
+            )
+            sequences.append(zero_missing(sequence, present[i]))
+            masks.append(mask)
+        return tuple(sequences), tuple(masks), present
+
+    def call(self, inputs, mixing_weights=None, training=None):
+        sequences, masks, present = self.encode(
+            inputs, mixing_weights, training
+        )
+        fusion = (mixing_weights or {}).get("fusion")
+        return self.fusion(
+            sequences,
+            masks=masks,
+            present=present,
+            weights=None if fusion is None else fusion[0],
+            training=training,
+        )
+
+    def get_config(self):
+        kind = type(self.architecture).__name__
+        config = (
+            self.architecture.to_dict()
+            if kind == "TwoStreamGenotype"
+            else self.architecture.get_config()
+        )
+        return {
+            "name": self.name,
+            "architecture": {"type": kind, "config": config},
+            "input_shape": {
+                stream: list(shape)
+                for stream, shape in self.feature_shapes.items()
+            },
+            "num_classes": self.num_classes,
+            "handcrafted": dict(self.handcrafted),
+            "deep": dict(self.deep),
+            "fusion_units": self.fusion_units,
+            "stream_dropout": self.stream_dropout,
+            "dropout": self.dropout,
+            "drop_path_rate": self.drop_path_rate,
+            "masking": self.masking,
+        }
+
+
+def _architecture_from_config(config):
+    if config.get("type") == "TwoStreamSearchSpace":
+        return search_space_from_config(config["config"])
+    return TwoStreamGenotype.from_dict(config.get("config", config))
+
+
+def _encoder_options(stream, options):
+    options = dict(options or {})
+    unknown = sorted(set(options) - set(_ENCODER_OPTIONS))
+    if unknown:
+        raise ValueError(
+            f"`{stream}` must be a dict of {_ENCODER_OPTIONS}. Received "
+            f"besides: {unknown}"
+        )
+    return options
