@@ -14,6 +14,8 @@ from ser_keras.experiment.emodarts import EmoDARTSConfig
 from ser_keras.experiment.emodarts import front_end
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.emodarts import search
+from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas import run_emotionnas
 from ser_keras.experiment.light_sernet import LightSERNetConfig
 from ser_keras.experiment.light_sernet import run_light_sernet
 
@@ -53,6 +55,11 @@ class TrainEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
                 f"Received: search_corpus={self.search_corpus!r}, "
                 f"search_dir={self.search_dir!r}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
+    """Search, train and score a network of two streams, and export it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +104,12 @@ def train_emodarts(config):
     return _with_folder(config, run_emodarts(config, folds, others))
 
 
+def train_emotionnas(config):
+    """Runs the experiment; what `result.json` or `ablation.json` holds."""
+    folds = make_folds(config, read_corpus(config))
+    return _with_folder(config, run_emotionnas(config, folds))
+
+
 def train_light_sernet(config):
     """Runs the experiment; what `result.json` holds."""
     folds = make_folds(config, read_corpus(config))
@@ -115,6 +128,9 @@ def show_search(result):
 
 def show_training(result):
     """Prints the scores, and what to do next."""
+    if "scores" not in result:
+        print(f"an ablation, with its table, is in {result['run']}")
+        return
     low_high = result["uar_interval_95"]
     interval = (
         "" if low_high is None else " ({:.3f} to {:.3f})".format(*low_high)
@@ -129,6 +145,9 @@ def show_training(result):
 
 SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)
 TRAIN_EMODARTS = Command(TrainEmoDARTSConfig, train_emodarts, show_training)
+TRAIN_EMOTIONNAS = Command(
+    TrainEmotionNASConfig, train_emotionnas, show_training
+)
 TRAIN_LIGHT_SERNET = Command(
     TrainLightSERNetConfig, train_light_sernet, show_training
 )

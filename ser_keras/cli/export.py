@@ -67,6 +67,7 @@ def export(config):
         return {"exported": str(output), "bytes": output.stat().st_size}
     model, labels, frontend, normalization, duration = parts
     if config.format == "savedmodel":
+        from ser_keras.export.model_card import ModelCard
         from ser_keras.export.serving import export_serving
 
         folder = export_serving(
@@ -75,6 +76,7 @@ def export(config):
             labels=labels,
             frontend=frontend,
             normalization=normalization,
+            card=ModelCard.from_run(source) if source.is_dir() else None,
         )
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         return {"exported": str(folder), "bytes": size}
@@ -172,8 +174,13 @@ def _kind(run, settings):
 
     for module, config_class, own_field in (
         (light_sernet, light_sernet.LightSERNetConfig, "schedule"),
-        (emodarts, emodarts.EmoDARTSConfig, "architecture_learning_rate"),
+        (emodarts, emodarts.EmoDARTSConfig, "search_filters"),
     ):
+        if "streams" in settings:
+            raise ValueError(
+                f"{run} has a network of two streams, whose export needs its "
+                "extractor: the run wrote a SavedModel itself."
+            )
         if own_field in settings:
             # Recipes and commands add fields of their own.
             known = {field.name for field in dataclasses.fields(config_class)}

@@ -39,6 +39,10 @@ COMMANDS = {
                 "Search (unless given a genotype), derive and train.",
                 "ser_keras.cli.experiments:TRAIN_EMODARTS",
             ),
+            "emotionnas": (
+                "Two streams: hand-crafted and deep features.",
+                "ser_keras.cli.experiments:TRAIN_EMOTIONNAS",
+            ),
             "light_sernet": (
                 "Light-SERNet, small enough for any device.",
                 "ser_keras.cli.experiments:TRAIN_LIGHT_SERNET",
