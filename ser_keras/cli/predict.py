@@ -131,8 +131,13 @@ def _along(model, file, target, config):
 
 def _ask_server(config):
     from ser_keras.serving.client import Client
+    from ser_keras.serving.client import ServerError
 
-    rows = Client(config.server).predict(list(config.files))
+    try:
+        with Client(config.server, config.model or None) as client:
+            rows = client.predict(config.files)
+    except ServerError as error:
+        raise ConnectionError(str(error)) from error
     labels = next((list(r["probabilities"]) for r in rows if "label" in r), [])
     return _result(config.server, labels, rows)
 

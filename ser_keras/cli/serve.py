@@ -13,12 +13,15 @@ class ServeConfig:
     """
 
     model: str = dataclasses.field(metadata={"positional": True, "path": True})
-    """Folder of a SavedModel with its versions, such as saved_models/emodb."""
+    """Folder of a SavedModel with its versions, such as saved_models/emodb;
+    or a folder of several such folders."""
     host: str = "127.0.0.1"
     """Address to listen on. The default is this machine alone; there is no
     encryption and no password."""
     port: int = 8501
     """Port to listen on."""
+    poll_seconds: float = 2.0
+    """Seconds between looks for new versions, which take over as they come."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,12 @@ def serve(config):
     """Serves until stopped."""
     from ser_keras.serving.server import serve as serve_model
 
-    serve_model(config.model, host=config.host, port=config.port)
+    serve_model(
+        config.model,
+        host=config.host,
+        port=config.port,
+        poll_seconds=config.poll_seconds,
+    )
     return {"served": config.model}
 
 

@@ -84,12 +84,14 @@ def test_help_needs_no_tensorflow():
         assert process.stdout.endswith("False False\n")
 
 
-@pytest.mark.parametrize(("path", "target"), list(leaves()))
+@pytest.mark.parametrize(
+    ("path", "target"), [pytest.param(*x, id=" ".join(x[0])) for x in leaves()]
+)
 def test_every_option_is_explained(path, target, capfd):
     module, name = target.split(":")
     command = getattr(importlib.import_module(module), name)
     for action in make_parser(command.config)._actions:
-        assert len(action.help.split()) > 2, action
+        assert len(action.help.split()) > 1, action
     status, out, _ = run(capfd, *path, "--help")
     assert status == 0
     for flag in ("--json", "--traceback", "--config"):
@@ -165,7 +167,7 @@ def test_predict_over_time(models, speech, tmp_path, capfd):
     status, out, _ = run(capfd, *argv)
     assert status == 0
     (table,) = folder.glob("*.csv")
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     seconds = soundfile.info(speech[0]).duration
     assert float(rows[-1]["time"]) == pytest.approx(seconds, abs=1e-3)
     assert [float(row["time"]) for row in rows[:2]] == [1.0, 1.5]

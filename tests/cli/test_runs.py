@@ -6,6 +6,10 @@ import io
 import json
 import os
 import pathlib
+import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +38,22 @@ def folder(tmp_path_factory):
     assert status == 0
     yield work
     os.chdir(before)
+
+
+# The README's section on the command line has these lines.
+COMMANDS = r"""
+ser_keras export results/first --output saved_models/first
+ser_keras serve saved_models/first &
+JSON='{"signature_name": "serving_bytes", "instances": [{"b64": "%s"}]}'
+printf "$JSON" "$(base64 -w0 speech.wav)" |
+  curl -s -d @- http://127.0.0.1:8501/v1/models/first:predict
+ser_keras predict --server http://127.0.0.1:8501 speech.wav
+"""
+
+
+WAIT = """until curl -sf http://127.0.0.1:{port}/health > health.txt
+do sleep 0.2; kill -0 %1 || exit 1; done
+"""
 
 
 @pytest.fixture
@@ -197,3 +217,54 @@ def test_bad_input_is_one_clear_line(folder, capfd, argv, message):
 def test_a_search_corpus_has_a_name_and_a_folder():
     with pytest.raises(ValueError, match="together"):
         TrainEmoDARTSConfig(search_corpus="ravdess")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_commands_that_a_newcomer_copies(folder, wav, monkeypatch):
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    program = folder / "bin" / "ser_keras"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ser_keras "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    shutil.copy(wav, folder / "speech.wav")
+    port = free_port()
+    script = (
+        COMMANDS.replace("results/first", "results/run")
+        .replace("8501", str(port))
+        .replace("models/first &", f"models/first --port {port} &")
+        # A person sees when it listens.
+        .replace("JSON=", WAIT.format(port=port) + "JSON=")
+    )
+    process = subprocess.run(
+        ["bash", "-c", f"{script}\nkill -TERM %1; wait %1; echo end $?"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "end 0" in process.stdout, process.stdout + process.stderr
+    waveform, _ = soundfile.read(wav, dtype="float32")
+    expected = ser.load_serving("saved_models/first")([waveform])
+    answer, _ = json.JSONDecoder().raw_decode(
+        process.stdout[process.stdout.index("{") :]
+    )
+    (row,) = answer["predictions"]
+    assert row["label"] == expected["label"][0]
+    np.testing.assert_allclose(
+        row["probabilities"], expected["probabilities"][0], atol=1e-5
+    )
+    (line,) = [x for x in process.stdout.splitlines() if " speech.wav " in x]
+    assert expected["label"][0] in line
+
+
+def test_the_readme_has_these_commands(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    if "ser_keras serve" in text:
+        for line in COMMANDS.splitlines():
+            assert line in text
