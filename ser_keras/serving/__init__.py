@@ -1,1 +1,4 @@
-"""Trained models at work: on streams of sound."""
+"""Trained models at work: on streams of sound, and for other programs."""
+
+from ser_keras.serving.client import Client
+from ser_keras.serving.client import ServerError

@@ -1,0 +1,299 @@
+"""A client for TensorFlow Serving's REST and gRPC, and for our own server."""
+
+import base64
+import io
+import json
+import random
+import time
+import urllib.parse
+
+import numpy as np
+import soundfile
+
+from ser_keras.audio.io import load_audio
+
+_EXTRA = "`Client` needs the extra `serve`: pip install 'ser_keras[serve]'"
+
+
+class ServerError(RuntimeError):
+    """A server that cannot be reached, or does not answer as it should."""
+
+
+class Client:
+    """Asks a server what emotions recordings sound like.
+
+    Files are read here, made mono, resampled, and sent as 16-bit WAV.
+    Connections that fail, and answers that ask to wait (429, 503), are tried
+    again after a pause that doubles each time.
+
+    Args:
+        url: `http://host:port`, `https://...`, or `grpc://host:port`; may end
+            in the model's name: `http://host:port/v1/models/emodb`.
+        model: Its name. None asks the server, which `ser_keras serve` answers
+            if it has one model, and TensorFlow Serving does not.
+        sample_rate: That the model takes, Hz.
+        batch_size: Files of a request.
+        timeout: Seconds that a request may take, each time it is tried.
+        retries: How often a request is tried again.
+        back_off: Seconds before the first of them.
+
+    Raises:
+        ValueError: `url` is none of these.
+        ImportError: The extra `serve` is not installed.
+
+    >>> Client("ftp://somewhere")
+    Traceback (most recent call last):
+        ...
+    ValueError: `url` must be http://, https:// or grpc://host:port. Received...
+    """
+
+    def __init__(
+        self,
+        url,
+        model=None,
+        sample_rate=16000,
+        batch_size=8,
+        timeout=30.0,
+        retries=4,
+        back_off=0.25,
+    ):
+        parts = urllib.parse.urlsplit(url)
+        transports = {"http": _REST, "https": _REST, "grpc": _GRPC}
+        if parts.scheme not in transports or not parts.netloc:
+            raise ValueError(
+                "`url` must be http://, https:// or grpc://host:port. "
+                f"Received: {url!r}"
+            )
+        named = parts.path.strip("/").removeprefix("v1/models").strip("/")
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self.model = model or named or None
+        self.sample_rate = sample_rate
+        self.batch_size = batch_size
+        self.timeout = timeout
+        self.retries = retries
+        self.back_off = back_off
+        self._transport = transports[parts.scheme](self.url, timeout)
+
+    def predict(self, files):
+        """Classifies recordings.
+
+        Args:
+            files: List of paths to audio files of any format, or of arrays
+                `(samples,)`, floats in [-1, 1] at `sample_rate`.
+
+        Returns:
+            List of a dict for each: `file` (of paths), `label`, and
+            `probabilities`, a dict from label to number; or `file` and
+            `error`, of a file that cannot be read or that the server refuses.
+
+        Raises:
+            ServerError: The server cannot be reached, took too long, or has
+                no such model.
+        """
+        files = list(files)
+        if self.model is None:
+            self.model = self._retry(self._transport.only_model)
+        rows = [{} for _ in files]
+        ready = []
+        for row, file in zip(rows, files, strict=True):
+            try:
+                if not isinstance(file, np.ndarray):
+                    row["file"] = str(file)
+                    file = load_audio(file, self.sample_rate)
+                ready.append((row, self._wav(file)))
+            except (ValueError, OSError) as error:
+                row["error"] = getattr(error, "found", None) or str(error)
+        for i in range(0, len(ready), self.batch_size):
+            self._ask(ready[i : i + self.batch_size])
+        return rows
+
+    def _ask(self, batch):
+        try:
+            answers = self._retry(
+                self._transport.predict, self.model, [wav for _, wav in batch]
+            )
+        except _RefusedError as error:
+            if len(batch) == 1:
+                batch[0][0]["error"] = str(error)
+                return
+            # Which of them it was is known one by one.
+            for pair in batch:
+                self._ask([pair])
+            return
+        for (row, _), answer in zip(batch, answers, strict=True):
+            if answer.get("error"):
+                row["error"] = answer["error"]
+                continue
+            row["label"] = answer["label"]
+            row["probabilities"] = dict(
+                zip(answer["labels"], answer["probabilities"], strict=True)
+            )
+
+    def _wav(self, samples):
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise ValueError(
+                "a waveform must be a float array (samples,). Received: "
+                f"{samples.dtype}, shape {samples.shape}"
+            )
+        if not np.isfinite(samples).all():
+            raise ValueError("a waveform must be finite. Received: NaN or inf")
+        # libsndfile would scale by 32767: a 16-bit file is sent as it is.
+        whole = np.clip(np.round(samples * 32768.0), -32768, 32767)
+        file = io.BytesIO()
+        soundfile.write(
+            file, whole.astype("int16"), self.sample_rate, format="WAV"
+        )
+        return file.getvalue()
+
+    def _retry(self, function, *arguments):
+        pause = self.back_off
+        for attempt in range(self.retries + 1):
+            try:
+                return function(*arguments)
+            except _TryAgainError as error:
+                if attempt == self.retries:
+                    raise ServerError(
+                        f"{self.url}: {error}, {attempt + 1} times"
+                    ) from error
+            # Not all clients at the same moment again.
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause *= 2
+        return None
+
+    def close(self):
+        """Closes the connections."""
+        self._transport.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+class _TryAgainError(Exception):
+    """It may work in a moment."""
+
+
+class _RefusedError(Exception):
+    """The server read the request and refused what is in it."""
+
+
+class _REST:
+    def __init__(self, url, timeout):
+        try:
+            import httpx
+        except ImportError as error:
+            raise ImportError(_EXTRA) from error
+        self._httpx = httpx
+        self._client = httpx.Client(base_url=url, timeout=timeout)
+        self.close = self._client.close
+
+    def _send(self, method, path, **arguments):
+        try:
+            response = self._client.request(method, path, **arguments)
+        except self._httpx.TimeoutException as error:
+            limit = self._client.timeout.read
+            raise _TryAgainError(f"no answer within {limit} s") from error
+        except self._httpx.TransportError as error:
+            raise _TryAgainError(str(error) or repr(error)) from error
+        if response.status_code == 200:
+            return response.json()
+        try:
+            reason = str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            reason = response.text[:200].strip() or "no reason given"
+        if response.status_code in (429, 502, 503, 504):
+            raise _TryAgainError(f"{reason} ({response.status_code})")
+        if response.status_code in (400, 413):
+            raise _RefusedError(reason)
+        raise ServerError(
+            f"{self._client.base_url}: {reason} ({response.status_code})"
+        )
+
+    def only_model(self):
+        try:
+            models = self._send("GET", "/v1/models")["models"]
+        except ServerError:
+            models = []
+        if len(models) != 1:
+            raise ServerError(
+                f"{self._client.base_url}: name the model, with `model=` or in "
+                f"the URL: http://host:port/v1/models/NAME. There: {models}"
+            )
+        return models[0]
+
+    def predict(self, model, wavs):
+        audio = [{"b64": base64.b64encode(wav).decode()} for wav in wavs]
+        body = {"signature_name": "serving_bytes", "inputs": {"audio": audio}}
+        path = f"/v1/models/{urllib.parse.quote(model, safe='')}:predict"
+        columns = self._send("POST", path, content=json.dumps(body))["outputs"]
+        return [
+            dict(zip(columns, row, strict=True))
+            for row in zip(*columns.values(), strict=True)
+        ]
+
+
+class _GRPC:
+    def __init__(self, url, timeout):
+        try:
+            import grpc
+            import tensorflow as tf
+            from tensorflow_serving.apis import predict_pb2
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError as error:
+            raise ImportError(_EXTRA) from error
+        self._grpc, self._tf, self._predict_pb2 = grpc, tf, predict_pb2
+        self._url, self._timeout = url, timeout
+        unlimited = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+        ]
+        self._channel = grpc.insecure_channel(
+            url.removeprefix("grpc://"), options=unlimited
+        )
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
+            self._channel
+        )
+        self.close = self._channel.close
+
+    def only_model(self):
+        raise ServerError(
+            f"{self._url}: name the model, with `model=` or in the URL: "
+            "grpc://host:port/NAME"
+        )
+
+    def predict(self, model, wavs):
+        request = self._predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        request.model_spec.signature_name = "serving_bytes"
+        tensor = self._tf.make_tensor_proto(wavs, dtype=self._tf.string)
+        request.inputs["audio"].CopyFrom(tensor)
+        code = self._grpc.StatusCode
+        try:
+            response = self._stub.Predict(request, timeout=self._timeout)
+        except self._grpc.RpcError as error:
+            reason = f"{error.details()} ({error.code().name})"
+            if error.code() == code.INVALID_ARGUMENT:
+                raise _RefusedError(reason) from error
+            if error.code() in (
+                code.UNAVAILABLE,
+                code.RESOURCE_EXHAUSTED,
+                code.DEADLINE_EXCEEDED,
+            ):
+                raise _TryAgainError(reason) from error
+            raise ServerError(f"{self._url}: {reason}") from error
+        columns = {
+            key: self._tf.make_ndarray(value)
+            for key, value in response.outputs.items()
+        }
+        return [
+            {
+                "probabilities": columns["probabilities"][i].tolist(),
+                "label": columns["label"][i].decode(),
+                "labels": [name.decode() for name in columns["labels"][i]],
+                "error": columns["error"][i].decode(),
+            }
+            for i in range(len(wavs))
+        ]

@@ -1,0 +1,130 @@
+"""The versions of a model on disk, and the one that is served."""
+
+import logging
+import pathlib
+import threading
+
+from google.protobuf import json_format
+from tensorflow.core.protobuf import saved_model_pb2
+
+from ser_keras.export.serving_model import CARD
+from ser_keras.export.serving_model import ServingModel
+from ser_keras.export.serving_model import versions_in
+
+_LOG = logging.getLogger(__name__)
+
+
+class ModelVersions:
+    """Serves the highest version of a model that can be loaded.
+
+    A version that is not complete, or cannot be loaded, is left alone until
+    its files change; the one before goes on. What still computes with an old
+    version keeps it alive.
+
+    Args:
+        path: The model's folder, with a folder for each version.
+        warm_up: Called with a `ServingModel` before it is served.
+
+    Attributes:
+        name: Of the model: its folder's.
+        version: Number of the version that is served, `None` without any.
+        model: Its `ServingModel`, `None` without any.
+        failed: `{version: message}` of those that could not be loaded.
+    """
+
+    def __init__(self, path, warm_up=lambda model: None):
+        self.path = pathlib.Path(path)
+        self.name = self.path.resolve().name
+        self.version = self.model = None
+        self.failed = {}
+        self._warm_up = warm_up
+        self._tried = {}
+        self._lock = threading.Lock()
+
+    def refresh(self):
+        """Looks for a higher version, loads it and serves it.
+
+        Returns:
+            Whether another version is served now.
+        """
+        with self._lock:
+            for version in reversed(versions_in(self.path)):
+                if self.version is not None and version <= self.version:
+                    return False
+                if self._load(version):
+                    return True
+            return False
+
+    def _load(self, version):
+        folder = self.path / str(version)
+        files = _fingerprint(folder)
+        needed = {"saved_model.pb", CARD}
+        if not needed <= {name for name, *_ in files}:
+            return False  # Somebody is writing it.
+        if self._tried.get(version) == files:
+            return False
+        self._tried[version] = files
+        try:
+            model = ServingModel(folder)
+            self._warm_up(model)
+        except Exception as error:
+            # Whatever it is, the version before must go on.
+            self.failed[version] = f"{type(error).__name__}: {error}"[:500]
+            _LOG.warning("%s: not served, %s", folder, self.failed[version])
+            return False
+        self.failed.pop(version, None)
+        self.model, self.version = model, version
+        _LOG.info("%s: served", folder)
+        return True
+
+    def status(self):
+        """What TensorFlow Serving says of a model's versions."""
+        rows = []
+        if self.version is not None:
+            rows.append(_status(self.version, "AVAILABLE", "OK", ""))
+        for version, message in sorted(self.failed.items()):
+            rows.append(_status(version, "END", "UNKNOWN", message))
+        return {"model_version_status": rows}
+
+    def metadata(self):
+        """What TensorFlow Serving says of a model's signatures."""
+        saved_model = saved_model_pb2.SavedModel()
+        saved_model.ParseFromString(
+            (self.model.path / "saved_model.pb").read_bytes()
+        )
+        signatures = {
+            name: json_format.MessageToDict(
+                signature, preserving_proto_field_name=True
+            )
+            for name, signature in saved_model.meta_graphs[
+                0
+            ].signature_def.items()
+            if not name.startswith("__")
+        }
+        return {
+            "model_spec": {
+                "name": self.name,
+                "signature_name": "",
+                "version": str(self.version),
+            },
+            "metadata": {"signature_def": {"signature_def": signatures}},
+        }
+
+
+def _fingerprint(folder):
+    return tuple(
+        sorted(
+            (str(file.relative_to(folder)), stat.st_size, stat.st_mtime_ns)
+            for file in folder.rglob("*")
+            if file.is_file()
+            for stat in [file.stat()]
+        )
+    )
+
+
+def _status(version, state, code, message):
+    return {
+        "version": str(version),
+        "state": state,
+        "status": {"error_code": code, "error_message": message},
+    }

@@ -1,0 +1,344 @@
+"""A small server that answers TensorFlow Serving's REST calls."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import logging
+import pathlib
+import signal
+
+import numpy as np
+
+from ser_keras.export.serving_model import versions_in
+from ser_keras.serving.batching import Batcher
+from ser_keras.serving.batching import QueueFullError
+from ser_keras.serving.model_versions import ModelVersions
+from ser_keras.serving.rest import BadRequestError
+from ser_keras.serving.rest import format_outputs
+from ser_keras.serving.rest import parse_predict
+
+try:
+    import prometheus_client
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from ser_keras.serving.inference import run_clips
+    from ser_keras.serving.inference import split_clips
+    from ser_keras.serving.inference import warm_up
+    from ser_keras.serving.metrics import Metrics
+except ImportError as error:
+    raise ImportError(
+        "The server needs the extra `serve`: pip install 'ser_keras[serve]'"
+    ) from error
+
+_LOG = logging.getLogger(__name__)
+_PREFIX = "/v1/models/{name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a server refuses, and how long it waits.
+
+    Args:
+        request_bytes: Longest body.
+        request_seconds: From the first byte of a request to its answer.
+        waiting_clips: Clips of each signature that may wait for the model.
+        batch_clips: Most clips of a batch.
+        batch_seconds: That a lone clip waits for company.
+        shutdown_seconds: That running requests have after a SIGTERM.
+    """
+
+    request_bytes: int = 32 * 1024 * 1024
+    request_seconds: float = 30.0
+    waiting_clips: int = 2048
+    batch_clips: int = 32
+    batch_seconds: float = 0.002
+    shutdown_seconds: float = 30.0
+
+
+def serve(
+    model_dir,
+    host="127.0.0.1",
+    port=8501,
+    *,
+    poll_seconds=2.0,
+    limits=Limits(),  # noqa: B008 - it is frozen
+):
+    """Serves models until SIGTERM or Ctrl-C; running requests are finished.
+
+    | call | answer |
+    |---|---|
+    | `POST /v1/models/NAME[/versions/N]:predict` | as TensorFlow Serving |
+    | `GET /v1/models/NAME[/versions/N][/metadata]` | as TensorFlow Serving |
+    | `GET /v1/models` | names of the models |
+    | `GET /health` | 200 if every model has a version, 503 otherwise |
+    | `GET /metrics` | for Prometheus |
+
+    The highest version is served. A new one is loaded beside it, warmed up,
+    and takes over between two requests. Clips of all requests are computed
+    together; no clip's answer depends on which. NaN is null in an answer.
+    There is no encryption and no password: the default address is for this
+    machine alone.
+
+    Args:
+        model_dir: Folder of a model of `export_serving`, or of several.
+        host: Address to listen on.
+        port: Port to listen on.
+        poll_seconds: Between looks for new versions.
+        limits: `Limits`.
+
+    Raises:
+        FileNotFoundError: There is no model in `model_dir`.
+    """
+    app = build_app(model_dir, poll_seconds=poll_seconds, limits=limits)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=limits.shutdown_seconds,
+    )
+    print(f"listening on http://{host}:{port}", flush=True)
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal again when it has finished everything; that
+    # is the end of this function, and not of the process.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
+    """The ASGI application of `serve`, for a server of your own.
+
+    Args:
+        model_dir: As of `serve`.
+        poll_seconds: As of `serve`.
+        limits: As of `serve`.
+
+    Returns:
+        A Starlette application.
+    """
+    path = pathlib.Path(model_dir)
+    folders = [path] if versions_in(path) else []
+    if not folders and path.is_dir():
+        folders = [child for child in path.iterdir() if versions_in(child)]
+    if not folders:
+        raise FileNotFoundError(
+            f"{path} has no versions of a SavedModel, nor has a folder in it. "
+            "`export_serving` writes one."
+        )
+    return _Server(folders, poll_seconds, limits).app
+
+
+class _Server:
+    """Routes, and what they share."""
+
+    def __init__(self, folders, poll_seconds, limits):
+        self._limits = limits
+        self._poll_seconds = poll_seconds
+        self._models = {}
+        for folder in folders:
+            model = ModelVersions(folder, warm_up)
+            self._models[model.name] = model
+        self._batchers = {}
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, "model")
+        self._metrics = Metrics()
+        get = [
+            Route(_PREFIX + "/versions/{version:int}/metadata", self.metadata),
+            Route(_PREFIX + "/versions/{version:int}", self.status),
+            Route(_PREFIX + "/metadata", self.metadata),
+            Route(_PREFIX, self.status),
+            Route("/v1/models", self.names),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+        ]
+        post = [
+            Route(
+                _PREFIX + "/versions/{version:int}:predict",
+                self.predict,
+                methods=["POST"],
+            ),
+            Route(_PREFIX + ":predict", self.predict, methods=["POST"]),
+        ]
+        self.app = Starlette(routes=post + get, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app):
+        await self._refresh()
+        watching = asyncio.create_task(self._watch())
+        yield
+        watching.cancel()
+        self._executor.shutdown()
+
+    async def _watch(self):
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            try:
+                await self._refresh()
+            except OSError as error:  # A folder that vanishes, for instance.
+                _LOG.warning("looking for new versions: %s", error)
+
+    async def _refresh(self):
+        for model in self._models.values():
+            if await asyncio.to_thread(model.refresh):
+                # Batchers of the old version end with their last clip.
+                self._batchers = {
+                    key: batcher
+                    for key, batcher in self._batchers.items()
+                    if key[0] is not model
+                }
+            self._metrics.version.labels(model.name).set(model.version or 0)
+
+    async def predict(self, request):
+        """`POST /v1/models/NAME:predict`."""
+        with self._metrics.seconds.time():
+            try:
+                status, content = await asyncio.wait_for(
+                    self._predict(request), self._limits.request_seconds
+                )
+            except _HTTPError as error:
+                status, content = error.status, _error(error)
+            except QueueFullError as error:
+                status, content = 503, _error(f"Too many requests: {error}")
+            except asyncio.TimeoutError:
+                seconds = self._limits.request_seconds
+                status, content = 504, _error(f"Not done within {seconds} s")
+            except ClientDisconnect:
+                status, content = 499, b""  # Nobody will read it.
+        self._metrics.requests.labels(status).inc()
+        headers = {"retry-after": "1"} if status == 503 else None
+        return Response(content, status, headers, "application/json")
+
+    async def _predict(self, request):
+        model = self._model(request)
+        served = model.model  # A new version may take over at any await.
+        body = await self._body(request)
+        signatures = {
+            name: function.structured_input_signature[1]
+            for name, function in served.signatures.items()
+        }
+        try:
+            # Long bodies elsewhere: they would keep all others waiting.
+            read = (body, signatures)
+            name, rows, inputs = (
+                parse_predict(*read)
+                if len(body) < 1_000_000
+                else await asyncio.to_thread(parse_predict, *read)
+            )
+            name, clips = split_clips(name, inputs)
+        except BadRequestError as error:
+            raise _HTTPError(400, str(error)) from None
+        batcher = self._batcher(model, served, name)
+        answers = await asyncio.gather(*map(batcher.submit, clips))
+        errors = [answer["error"] for answer in answers]
+        if all(errors):
+            reasons = "; ".join(
+                f"clip {i}: {error.decode('utf-8', 'replace')}"
+                for i, error in enumerate(errors[:5])
+            )
+            raise _HTTPError(400, reasons)
+        outputs = {
+            key: np.stack([answer[key] for answer in answers])
+            for key in answers[0]
+        }
+        return 200, format_outputs(outputs, rows)
+
+    def _batcher(self, model, served, signature):
+        key = (model, served.path, signature)
+        if key not in self._batchers:
+            self._batchers[key] = Batcher(
+                lambda clips: run_clips(served, signature, clips),
+                self._executor,
+                max_batch=1
+                if signature == "features"
+                else self._limits.batch_clips,
+                max_delay=self._limits.batch_seconds,
+                max_queue=self._limits.waiting_clips,
+                observe=self._metrics.batch.observe,
+            )
+        return self._batchers[key]
+
+    async def _body(self, request):
+        limit = self._limits.request_bytes
+        too_large = _HTTPError(413, f"The body is longer than {limit} bytes")
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > limit:
+            raise too_large
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+        return bytes(body)
+
+    def _model(self, request):
+        name = request.path_params["name"]
+        version = request.path_params.get("version")
+        model = self._models.get(name)
+        if model is None:
+            raise _HTTPError(
+                404, f"No model {name[:100]!r}; models: {sorted(self._models)}"
+            )
+        if model.version is None:
+            raise _HTTPError(503, f"No version of {name} can be loaded")
+        if version not in (None, model.version):
+            raise _HTTPError(
+                404, f"Version {version} is not served; {model.version} is"
+            )
+        return model
+
+    async def status(self, request):
+        """`GET /v1/models/NAME`."""
+        return self._get(request, lambda model: model.status())
+
+    async def metadata(self, request):
+        """`GET /v1/models/NAME/metadata`."""
+        return self._get(request, lambda model: model.metadata())
+
+    def _get(self, request, answer):
+        try:
+            content = answer(self._model(request))
+        except _HTTPError as error:
+            return Response(
+                _error(error), error.status, media_type="application/json"
+            )
+        return Response(json.dumps(content), media_type="application/json")
+
+    async def names(self, request):
+        """`GET /v1/models`, which TensorFlow Serving does not have."""
+        content = json.dumps({"models": sorted(self._models)})
+        return Response(content, media_type="application/json")
+
+    async def health(self, request):
+        """`GET /health`."""
+        if all(model.model for model in self._models.values()):
+            return Response("ok\n")
+        return Response("a model has no version\n", 503)
+
+    async def metrics(self, request):
+        """`GET /metrics`."""
+        waiting = sum(map(len, self._batchers.values()))
+        self._metrics.waiting.set(waiting)
+        return Response(
+            prometheus_client.generate_latest(self._metrics.registry),
+            media_type=prometheus_client.CONTENT_TYPE_LATEST,
+        )
+
+
+class _HTTPError(Exception):
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
+
+
+def _error(message):
+    return json.dumps({"error": str(message)}).encode()
