@@ -13,6 +13,8 @@ from ser_keras.data.pipeline import make_dataset
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
 from ser_keras.data.splits import hold_out_speakers
+from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.processes import run_in_processes
@@ -53,6 +55,7 @@ def cross_validate(
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
+    seen: SeenAudio | None = None,
     **training,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -81,12 +84,18 @@ def cross_validate(
             network leaves cores idle that another fold can use. Everything
             that is passed here must then be picklable: no lambdas and no
             functions within functions.
+        seen: What came before has heard, such as a search on another corpus;
+            `SeenAudio()` if there was nothing. Then all audio is compared by
+            its content before any training, and each fold's folder keeps a
+            record of what its network has heard. None compares nothing.
         **training: Arguments of `train_network`.
 
     Returns:
         `CrossValidation`.
 
     Raises:
+        LeakError: The audio of a test utterance was or would be heard by a
+            search or a training, under whatever name.
         ValueError: A fold lacks a class in training, an utterance is tested
             twice, or `jobs` is not positive.
 
@@ -109,10 +118,15 @@ def cross_validate(
         held_out_speakers=held_out_speakers,
         training=training,
     )
+    records = {}
+    if seen is not None:
+        records = guard_folds(folds, features.manifest, seen)
     folders = {
         fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
         for fold in folds
     }
+    for name, record in records.items():
+        record.save(folders[name].path)
     calls = {
         fold.name: (fold, folders[fold.name])
         for fold in folds

@@ -46,8 +46,9 @@ class SeenAudio:
         Raises:
             ValueError: An audio file cannot be decoded.
         """
-        known = set(self.stages.get(stage, ()))
-        hashes = known | set(_hashes(seen, jobs))
+        if not isinstance(seen, list | tuple | set | frozenset):
+            seen = audio_hashes(seen, jobs).values()
+        hashes = {*self.stages.get(stage, ()), *seen}
         return SeenAudio({**self.stages, stage: sorted(hashes)})
 
     def merge(self, other):
@@ -57,22 +58,25 @@ class SeenAudio:
             merged[stage] = sorted({*merged.get(stage, ()), *hashes})
         return SeenAudio(merged)
 
-    def check_unseen(self, test, jobs=None):
+    def check_unseen(self, test, hashes=None, jobs=None):
         """Raises if a test utterance's audio was seen in any stage.
 
         Args:
             test: `Manifest` of the test part.
+            hashes: Dict from id to hash, of these utterances among others, if
+                they were decoded before.
             jobs: Threads that decode.
 
         Raises:
             LeakError: The message names the utterances and the stages.
         """
-        hashes = _hashes(test, jobs)
+        if hashes is None:
+            hashes = audio_hashes(test, jobs)
         found = {}
         for stage, seen in self.stages.items():
             seen = set(seen)
-            for utterance, audio in zip(test, hashes, strict=True):
-                if audio in seen:
+            for utterance in test:
+                if hashes[utterance.id] in seen:
                     found.setdefault(utterance.id, []).append(stage)
         if found:
             shown = "; ".join(
@@ -126,15 +130,75 @@ class SeenAudio:
             ) from error
 
 
-def _hashes(seen, jobs):
-    if isinstance(seen, (list, tuple, set, frozenset)):
-        return list(seen)
-    contents = audio_contents(seen, jobs)
+def heard_by_search(genotype, others=None):
+    """What a search has heard before any fold is trained.
+
+    Args:
+        genotype: File of a genotype that was searched earlier, or None. What
+            its search has heard is in the record beside it.
+        others: `Manifest` of another corpus to search or pretrain on, or None.
+
+    Returns:
+        `SeenAudio`.
+    """
+    seen = SeenAudio()
+    if genotype:
+        folder = pathlib.Path(genotype).parent
+        if (folder / FILE).exists():
+            seen = seen.merge(SeenAudio.load(folder))
+        else:
+            print(
+                f"There is no {FILE} beside {genotype}: whether its search has "
+                "heard test speakers cannot be checked.",
+                flush=True,
+            )
+    return seen if others is None else seen.add("search corpus", others)
+
+
+def audio_hashes(manifest, jobs=None):
+    """Dict from id to the hash of an utterance's audio.
+
+    Raises:
+        ValueError: An audio file cannot be decoded.
+    """
+    contents = audio_contents(manifest, jobs)
     bad = {k: x.problem for k, x in contents.items() if x.hash is None}
     if bad:
         name, problem = next(iter(bad.items()))
         raise ValueError(
-            f"{len(bad)} of {len(seen)} utterances cannot be decoded, first "
-            f"{name}: {problem}. Leave them out of the manifest."
+            f"{len(bad)} of {len(manifest)} utterances cannot be decoded, "
+            f"first {name}: {problem}. Leave them out of the manifest."
         )
-    return [content.hash for content in contents.values()]
+    return {name: content.hash for name, content in contents.items()}
+
+
+def guard_folds(folds, manifest, seen):
+    """What each fold will have seen by its end, and that it is honest.
+
+    Args:
+        folds: List of `Fold`.
+        manifest: `Manifest` of all their utterances that are used.
+        seen: `SeenAudio` of what came before, such as a search on another
+            corpus.
+
+    Returns:
+        Dict from the name of a fold to its `SeenAudio`.
+
+    Raises:
+        LeakError: Audio of a test part is in its training part under another
+            name, or in `seen`. A fold that says of itself that it leaks
+            speakers is recorded, but not checked.
+    """
+    hashes = audio_hashes(manifest)
+    records = {}
+    for fold in folds:
+        used = [hashes[u.id] for u in fold.train if u.id in hashes]
+        record = seen.add("train", used)
+        if not fold.leaks_speakers:
+            test = [u for u in fold.test if u.id in hashes]
+            try:
+                record.check_unseen(test, hashes)
+            except LeakError as error:
+                raise LeakError(f"Fold {fold.name!r}: {error}") from error
+        records[fold.name] = record
+    return records

@@ -17,6 +17,7 @@ from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_disjoint
 from ser_keras.data.splits import halves
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
@@ -162,6 +163,8 @@ def run_emodarts(
         What `result.json` holds.
 
     Raises:
+        LeakError: A test utterance's audio was heard by the search or is in a
+            training part, under whatever name.
         ValueError: The configuration, the corpus or the output folder does
             not fit, or an audio file is bad; before any training.
     """
@@ -181,7 +184,9 @@ def run_emodarts(
         config, all_utterances(folds), frontend, normalization, run
     )
     pretrained = None
+    seen = heard_by_search(config.genotype, search_corpus)
     if search_corpus is not None:
+        seen.save(run.path)
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
         others = read_features(config, search_corpus, frontend, normalization)
@@ -200,6 +205,7 @@ def run_emodarts(
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
+        seen=seen,
         epochs=config.train_epochs,
         batch_size=config.batch_size,
         duration_frames=duration_frames(config.duration, frontend),

@@ -16,6 +16,7 @@ from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import Fold
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
@@ -219,6 +220,7 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
+        seen=SeenAudio(),
         epochs=config.epochs,
         batch_size=config.batch_size,
         duration_frames=duration_frames(config.duration, frontend),

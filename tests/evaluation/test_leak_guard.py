@@ -1,15 +1,24 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import soundfile
 
+from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
+from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.data.splits import random_folds_shared_speakers
+from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.leak_guard import FILE
 from ser_keras.evaluation.leak_guard import LeakError
 from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.evaluation.leak_guard import audio_hashes
+from ser_keras.evaluation.leak_guard import guard_folds
+from ser_keras.evaluation.leak_guard import heard_by_search
+from ser_keras.evaluation.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -19,7 +28,8 @@ def corpus(tmp_path):
     for name in ("a1", "a2", "b1", "b2"):
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, random.normal(0, 0.1, 4000), 16000)
-        rows.append(Utterance(name, str(path), "anger", name[0]))
+        label = ("anger", "fear")[int(name[1]) - 1]
+        rows.append(Utterance(name, str(path), label, name[0]))
     return Manifest(rows)
 
 
@@ -70,3 +80,71 @@ def test_bad_records_and_audio(corpus, tmp_path):
         SeenAudio().add("train", corpus)
     with pytest.raises(ValueError, match="1 of 4 .*first b1"):
         SeenAudio().check_unseen(corpus)
+
+
+def test_folds_are_recorded_and_checked(corpus, tmp_path):
+    folds = leave_one_speaker_out(corpus)
+    records = guard_folds(folds, corpus, SeenAudio())
+    hashes = audio_hashes(corpus)
+    assert records["a"].stages == {
+        "train": sorted([hashes["b1"], hashes["b2"]])
+    }
+    earlier = SeenAudio({"search": [hashes["a2"]]})
+    with pytest.raises(LeakError, match=r"Fold 'a': .*a2 \(in search\)"):
+        guard_folds(folds, corpus, earlier)
+    shutil.copy(tmp_path / "a1.wav", tmp_path / "b1.wav")
+    with pytest.raises(LeakError, match=r"Fold 'a': .*1 of 2.*a1 \(in train\)"):
+        guard_folds(folds, corpus, SeenAudio())
+    # Whose folds say that they leak wants to see what that brings.
+    leaky = random_folds_shared_speakers(corpus, folds=2)
+    assert set(guard_folds(leaky, corpus, earlier)) == {"random1", "random2"}
+    # Utterances with bad audio were left out before: they count nowhere.
+    kept = Manifest([u for u in corpus if u.id != "b1"])
+    assert len(guard_folds(folds, kept, SeenAudio())) == 2
+
+
+def test_what_a_search_has_heard(corpus, tmp_path, capsys):
+    assert heard_by_search("").stages == {}
+    genotype = tmp_path / "run" / "genotype.json"
+    assert heard_by_search(genotype, corpus[:1]).describe() == (
+        "search corpus: 1 recordings"
+    )
+    assert "cannot be checked" in capsys.readouterr().out
+    SeenAudio({"search": ["x", "y"]}).save(genotype.parent)
+    assert heard_by_search(genotype).stages == {"search": ["x", "y"]}
+
+
+def build_network(fold, run):
+    return keras.Sequential(
+        [
+            keras.Input((None, 4, 1)),
+            keras.layers.Reshape((-1, 4)),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def test_a_run_stops_before_training(corpus, tmp_path):
+    arrays = [np.ones((8, 4), "float32")] * 4
+    features = FeatureSet(corpus, arrays)
+    folds = leave_one_speaker_out(corpus)
+    run = RunFolder(tmp_path / "run", {})
+    options = {"run": run, "held_out_speakers": 0, "epochs": 1}
+    options |= {"batch_size": 2, "duration_frames": 8}
+    hashes = audio_hashes(corpus)
+    with pytest.raises(LeakError, match="a1"):
+        cross_validate(
+            build_network,
+            features,
+            folds,
+            seen=SeenAudio({"search": [hashes["a1"]]}),
+            **options,
+        )
+    assert not (run.path / "folds").exists()
+    cross_validate(build_network, features, folds, seen=SeenAudio(), **options)
+    record = SeenAudio.load(run.path / "folds" / "b")
+    assert record.stages["train"] == sorted([hashes["a1"], hashes["a2"]])
+    record.check_unseen(folds[1].test)
+    with pytest.raises(LeakError):
+        record.check_unseen(folds[0].test)
