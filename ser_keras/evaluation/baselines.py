@@ -4,7 +4,6 @@ import dataclasses
 import warnings
 
 import numpy as np
-import scipy.optimize
 import scipy.special
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
@@ -21,6 +20,7 @@ from sklearn.svm import LinearSVC
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
+from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.cross_validation import save_tested
@@ -234,30 +234,32 @@ def _recall(truth, answers):
 
 
 def _decisions(model, x, classes):
-    """Decision values `(utterances, classes)`, low where a class is unknown."""
+    """Decision values `(utterances, classes)`, -inf of an unknown class."""
     values = model.decision_function(x)
     if values.ndim == 1:  # Of two classes.
         values = np.stack([-values, values], axis=1)
-    decisions = np.full((len(values), classes), values.min() - 100)
+    decisions = np.full((len(values), classes), -np.inf)
     decisions[:, model.classes_] = values
     return decisions
 
 
 def _temperature(model, x, y, speakers, inner, classes):
-    """The temperature with the least cross-entropy on held-out speakers."""
+    """What fits decisions on held-out training speakers best."""
     rows, decisions = [], []
     for train, test in inner.split(x, y, speakers):
         fitted = clone(model).fit(x[train], y[train])
         known = test[np.isin(y[test], fitted.classes_)]
         rows.append(known)
         decisions.append(_decisions(fitted, x[known], classes))
-    truth, decisions = y[np.concatenate(rows)], np.concatenate(decisions)
-
-    def cross_entropy(log_temperature):
-        logs = scipy.special.log_softmax(
-            decisions / np.exp(log_temperature), axis=1
-        )
-        return -logs[np.arange(len(truth)), truth].mean()
-
-    found = scipy.optimize.minimize_scalar(cross_entropy, bounds=(-6, 6))
-    return float(np.exp(found.x))
+    rows, decisions = np.concatenate(rows), np.concatenate(decisions)
+    # With a small C decisions are small; the search is for about 1.
+    size = decisions[np.isfinite(decisions)].std() or 1.0
+    held_out = Predictions(
+        [str(row) for row in rows],
+        [speakers[row] for row in rows],
+        [None] * len(rows),
+        y[rows],
+        scipy.special.softmax(decisions / size, axis=1),
+        [str(number) for number in range(classes)],
+    )
+    return size * fit_temperature(held_out)

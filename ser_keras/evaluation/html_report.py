@@ -7,10 +7,10 @@ import jinja2
 import markupsafe
 
 import ser_keras
+from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.report_data import comparisons
 from ser_keras.evaluation.report_data import confident_errors
 from ser_keras.evaluation.report_data import read_runs
-from ser_keras.evaluation.report_data import reliability
 from ser_keras.evaluation.report_figures import picture
 from ser_keras.evaluation.report_figures import reliability_diagram
 from ser_keras.evaluation.report_figures import sound
@@ -21,6 +21,7 @@ _TITLES = {
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
 }
+_BINS = 10  # Of confidence: 15 leave few utterances in each.
 _PICTURES = 8  # Of one run: each is up to a quarter of a megabyte.
 _SOUNDS = 40  # Of a page: each is up to 40 kB.
 
@@ -64,6 +65,7 @@ def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
             comparisons=comparisons(runs),
             audio=audio,
             titles=_TITLES,
+            bins=_BINS,
             version=ser_keras.__version__,
         )
     )
@@ -100,11 +102,11 @@ def markdown(runs) -> str:
 
 def _run(run, errors, sounds):
     """What the template shows of a run."""
-    calibration = reliability(run.predictions)
+    found = calibration(run.predictions, _BINS)
     return {
         "run": run,
-        "calibration": calibration,
-        "diagram": markupsafe.Markup(reliability_diagram(calibration["bins"])),
+        "calibration": found,
+        "diagram": markupsafe.Markup(reliability_diagram(found)),
         "architectures": [
             {
                 "text": genotype.describe(),

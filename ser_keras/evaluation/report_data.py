@@ -284,40 +284,6 @@ def holm(p_values) -> list[float]:
     return adjusted.tolist()
 
 
-def reliability(predictions, bins=10) -> dict:
-    """How often answers of a given confidence are right.
-
-    Args:
-        predictions: `Predictions`.
-        bins: Number of bins of equal width.
-
-    Returns:
-        Dict of `ece`, the expected calibration error; `num_bins`; and `bins`,
-        a list of dicts of `confidence`, `accuracy` and `count` of each bin
-        that is not empty.
-
-    References:
-        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
-        equation 3.
-    """
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    right = predictions.predicted == predictions.labels
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
-    rows = [
-        {
-            "confidence": float(confidence[index == i].mean()),
-            "accuracy": float(right[index == i].mean()),
-            "count": int(count[i]),
-        }
-        for i in np.flatnonzero(count)
-    ]
-    error = sum(
-        row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows
-    )
-    return {"ece": error / len(predictions), "num_bins": bins, "bins": rows}
-
-
 def confident_errors(predictions, count) -> list[dict]:
     """The wrong answers that were given with the highest probability.
 

@@ -52,19 +52,28 @@ def sound(utterance, seconds=8.0) -> dict:
     }
 
 
-def reliability_diagram(rows, size=260) -> str:
+def reliability_diagram(calibration, size=260) -> str:
     """An SVG drawing: how often answers of a given confidence are right.
 
     Args:
-        rows: List of dicts of bins with `confidence`, `accuracy` and `count`;
-            empty bins are left out.
+        calibration: `Calibration`.
         size: Width and height of the plotted square, in pixels.
 
     Returns:
         An `<svg>` element; its text alternative are the numbers.
     """
     margin, step = 44, size / 4
-    total = sum(row["count"] for row in rows)
+    total = calibration.counts.sum()
+    rows = [
+        row
+        for row in zip(
+            calibration.confidence,
+            calibration.accuracy,
+            calibration.counts,
+            strict=True,
+        )
+        if row[2]
+    ]
     parts = []
     for i in range(5):
         at = margin + i * step
@@ -82,8 +91,8 @@ def reliability_diagram(rows, size=260) -> str:
         'stroke-dasharray="5 4"/>'
     )
     points = [
-        (margin + size * row["confidence"], 10 + size * (1 - row["accuracy"]))
-        for row in rows
+        (margin + size * confidence, 10 + size * (1 - accuracy))
+        for confidence, accuracy, _ in rows
     ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     parts.append(
@@ -91,7 +100,7 @@ def reliability_diagram(rows, size=260) -> str:
         'stroke-width="2"/>'
     )
     for row, (x, y) in zip(rows, points, strict=True):
-        radius = 3 + 9 * (row["count"] / total) ** 0.5
+        radius = 3 + 9 * (row[2] / total) ** 0.5
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
             f'fill="#0072B2" fill-opacity=".75"><title>{_said(row)}</title>'
@@ -115,10 +124,8 @@ def reliability_diagram(rows, size=260) -> str:
 
 
 def _said(row):
-    return (
-        f"confidence {row['confidence']:.2f}: {row['accuracy']:.2f} right of "
-        f"{row['count']}"
-    )
+    confidence, accuracy, count = row
+    return f"confidence {confidence:.2f}: {accuracy:.2f} right of {count}"
 
 
 def _data_address(kind, content):

@@ -149,6 +149,26 @@ def test_the_page_of_one_run_has_no_comparison(runs, tmp_path):
     assert "Compared with" not in text and "OVERSTATES" not in text
 
 
+def test_calibration_on_the_page(runs, tmp_path):
+    found = Predictions.load_csv(runs[0] / "predictions.csv")
+    confidence = found.probabilities.max(axis=1)
+    right = found.predicted == found.labels
+    edges = np.linspace(0, 1, 11)[1:-1]
+    index = np.digitize(confidence, edges, right=True)
+    gaps = [
+        abs(right[index == i].mean() - confidence[index == i].mean())
+        * np.mean(index == i)
+        for i in set(index)
+    ]
+    page = Page(write_html(runs[0], tmp_path / "r.html"))
+    assert f"10 equal bins):  {sum(gaps):.3f}" in page.text
+    last = index == 9
+    assert (
+        f"confidence {confidence[last].mean():.2f}: {right[last].mean():.2f} "
+        f"right of {last.sum()}"
+    ) in page.text
+
+
 def test_errors_can_be_heard(runs, corpus, tmp_path):
     page = Page(write_html(runs[1], tmp_path / "r.html", errors=3))
     sounds = [x for x in page.addresses if x.startswith("data:audio/mpeg")]
