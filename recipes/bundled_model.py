@@ -1,7 +1,8 @@
 """The model that comes with the package, from a run of Light-SERNet.
 
     python recipes/bundled_model.py results/emodb_light_sernet \
-        --licence "CC0, as EMO-DB"
+        --licence "CC0, as EMO-DB" \
+        --corpus "EMO-DB: acted German sentences of ten speakers"
 
 copies the LiteRT file of the run's last fold, writes its card, and gathers its
 test predictions, from which the demo says how sure the model may be.
@@ -27,10 +28,10 @@ class Config:
     """Folder of a finished run of Light-SERNet, with LiteRT files."""
     licence: str
     """Licence of the weights; the corpus' licence may restrict it."""
+    corpus: str
+    """What it has learned from, in words."""
     precision: typing.Literal["float16", "int8", "float32"] = "float16"
     """Which of the run's files."""
-    corpus: str = "EMO-DB: acted German sentences of ten speakers"
-    """What it has learned from, in words."""
 
 
 def main(config: Config):
@@ -47,14 +48,23 @@ def main(config: Config):
         )
     name = run.resolve().name
     model = ser.load_litert(file)
-    scores = result["litert"][config.precision]
+    predictions = Predictions.concatenate(
+        Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
+    )
+    interval = ser.confidence_interval(predictions) or ()
+    scores = ser.score(predictions)
     card = ser.ModelCard.from_run(
         run,
         description="Light-SERNet as a LiteRT file, waveform in, with the "
         f"weights of the last fold ({folds[-1].name} unheard).",
         corpus=config.corpus,
         licence=config.licence,
-        scores={"UAR of these files": scores["uar"], "WA": scores["wa"]},
+        scores={
+            "UAR of these files": (scores.uar, *interval)
+            if interval
+            else scores.uar,
+            "WA": scores.wa,
+        },
     )
     folder = BUNDLED / name
     folder.mkdir(parents=True)  # Another one is not overwritten.

@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import os
 import pathlib
 import socket
 
@@ -17,10 +16,6 @@ from ser_keras.serving.demo_figure import as_html
 from ser_keras.serving.demo_figure import draw_recording
 from ser_keras.serving.predictor import load_predictor
 from ser_keras.serving.streaming import StreamingRecognizer
-
-# Before Gradio is imported: it would tell its makers of every start.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 try:
     import gradio
@@ -132,6 +127,7 @@ def build_page(models):
         chosen = [first] if second in (_NONE, first) else [first, second]
         return _analyse(recording, [named[name] for name in chosen])
 
+    # Otherwise Gradio tells its makers of every start.
     with gradio.Blocks(title="ser_keras", analytics_enabled=False) as page:
         gradio.Markdown(_INTRODUCTION)
         recording = gradio.Audio(
