@@ -17,14 +17,6 @@ from ser_keras.serving.demo_figure import draw_recording
 from ser_keras.serving.predictor import load_predictor
 from ser_keras.serving.streaming import StreamingRecognizer
 
-try:
-    import gradio
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "The demo needs the package gradio: pip install 'ser_keras[demo]'",
-        name=error.name,
-    ) from error
-
 _NONE = "none"
 _SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
 _LARGEST = "100mb"
@@ -115,6 +107,7 @@ def build_page(models):
     Raises:
         ValueError: Two models have the same name.
     """
+    gradio = _import_gradio()
     named = {model.name: model for model in models}
     if len(named) < len(models):
         raise ValueError(
@@ -178,6 +171,7 @@ def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
     Returns:
         `gradio.Blocks`, to be closed with `close()`, if it does not wait.
     """
+    _import_gradio()  # Before models are read, which takes longer.
     page = build_page([DemoModel.load(path) for path in paths])
     _, url, _ = page.launch(
         server_name=host,
@@ -227,6 +221,7 @@ def _analyse(recording, models):
 
 
 def _shown(models, answers, picture):
+    gradio = _import_gradio()
     outputs = []
     for number in range(2):
         if number < len(models):
@@ -240,7 +235,7 @@ def _shown(models, answers, picture):
 
 def _theme():
     # No fonts from elsewhere, and none to download.
-    return gradio.themes.Default(
+    return _import_gradio().themes.Default(
         font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
 
@@ -249,3 +244,14 @@ def _free_port(host):
     with socket.socket() as free:
         free.bind((host, 0))
         return free.getsockname()[1]
+
+
+def _import_gradio():
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The demo needs the package gradio: pip install 'ser_keras[demo]'",
+            name=error.name,
+        ) from error
+    return gradio

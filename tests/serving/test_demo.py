@@ -10,8 +10,7 @@ import urllib.parse
 import numpy as np
 import pytest
 import soundfile
-
-pytest.importorskip("gradio", reason="needs the extra `demo`")
+import soxr
 
 import ser_keras as ser
 from ser_keras.evaluation.predictions import Predictions
@@ -53,7 +52,7 @@ def recording(corpora_root, tmp_path_factory):
     path = sorted((corpora_root / "emodb").glob("*.flac"))[0]
     samples, rate = soundfile.read(path)
     file = tmp_path_factory.mktemp("speech") / "speech.wav"
-    soundfile.write(file, samples[::2], rate // 2)
+    soundfile.write(file, soxr.resample(samples, rate, 44100), 44100)
     return file
 
 
@@ -64,6 +63,7 @@ def url(models):
     In a process of its own: Gradio leaves sockets open, which our settings
     make errors.
     """
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
     command = [sys.executable, "-m", "ser_keras", "demo", *map(str, models)]
     with subprocess.Popen(
         [*command, "--port", "0"], stdout=subprocess.PIPE, text=True
@@ -192,6 +192,7 @@ def test_what_is_no_audio_is_said_on_the_page(browser, url, tmp_path):
 
 
 def test_two_models_of_one_name_are_refused(models):
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
     model = DemoModel.load(models[0])
     with pytest.raises(ValueError, match="different names"):
         build_page([model, model])
