@@ -19,6 +19,8 @@ from ser_keras.serving.streaming import StreamingRecognizer
 
 _NONE = "none"
 _SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
+_HOP = 0.25  # Seconds between windows, or more for at most so many points:
+_POINTS = 200
 _LARGEST = "100mb"
 _INTRODUCTION = """\
 # Which emotion does a voice express?
@@ -83,8 +85,10 @@ class DemoModel:
         # A short recording as well has a beginning and an end to compare.
         window = min(max(len(waveform) / rate / 2, _SHORTEST), longest)
         note += f" Each point of the curves is of {window:.1f} s around it."
+        # Of a long one, as many points as a screen shows.
+        hop = max(len(waveform) / rate / _POINTS, _HOP)
         recognizer = StreamingRecognizer(
-            self.predictor, window=window, hop=window / 4, smoothing=None
+            self.predictor, window=window, hop=hop, smoothing=None
         )
         updates = list(recognizer.stream([waveform]))
         times = np.array([max(u.time - window / 2, 0) for u in updates])
