@@ -55,7 +55,8 @@ def read_corpus(config) -> Manifest:
 
 def make_folds(config, corpus) -> list[Fold]:
     """The folds that `--protocol` asks for."""
-    if config.protocol == "published":  # As the paper's code of Light-SERNet.
+    # As the paper's code of Light-SERNet.
+    if config.protocol == "published" and hasattr(config, "random_folds"):
         return random_folds_shared_speakers(
             corpus, config.random_folds, config.seed, select_on_test=True
         )
