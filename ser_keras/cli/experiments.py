@@ -16,8 +16,6 @@ from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.emodarts import search
 from ser_keras.experiment.emotionnas import EmotionNASConfig
 from ser_keras.experiment.emotionnas import run_emotionnas
-from ser_keras.experiment.light_sernet import LightSERNetConfig
-from ser_keras.experiment.light_sernet import run_light_sernet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,20 +60,6 @@ class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
     """Search, train and score a network of two streams, and export it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainLightSERNetConfig(CorpusOptions, LightSERNetConfig):
-    """Train and score Light-SERNet, and export it.
-
-    A field whose default is null has one value in each schedule.
-    """
-
-    protocol: str = "speaker-independent"
-    """Name of the protocol; `ser_keras corpora list` has all.
-    `speaker-independent` is what is usual for the corpus: sessions, speakers
-    where there are up to twelve, or six groups. `published` is random folds
-    with the epoch picked on the test part, which OVERSTATES by far."""
-
-
 def search_emodarts(config):
     """Searches, and says where the genotype is."""
     corpus = read_corpus(config)
@@ -101,22 +85,17 @@ def train_emodarts(config):
     others = None
     if config.search_corpus:
         others = load_corpus(config.search_corpus, config.search_dir)
-    return _with_folder(config, run_emodarts(config, folds, others))
+    return with_folder(config, run_emodarts(config, folds, others))
 
 
 def train_emotionnas(config):
     """Runs the experiment; what `result.json` or `ablation.json` holds."""
     folds = make_folds(config, read_corpus(config))
-    return _with_folder(config, run_emotionnas(config, folds))
+    return with_folder(config, run_emotionnas(config, folds))
 
 
-def train_light_sernet(config):
-    """Runs the experiment; what `result.json` holds."""
-    folds = make_folds(config, read_corpus(config))
-    return _with_folder(config, run_light_sernet(config, folds))
-
-
-def _with_folder(config, result):
+def with_folder(config, result):
+    """What a run found, and where it is."""
     return {"run": config.output_dir, **result}
 
 
@@ -147,7 +126,4 @@ SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)
 TRAIN_EMODARTS = Command(TrainEmoDARTSConfig, train_emodarts, show_training)
 TRAIN_EMOTIONNAS = Command(
     TrainEmotionNASConfig, train_emotionnas, show_training
-)
-TRAIN_LIGHT_SERNET = Command(
-    TrainLightSERNetConfig, train_light_sernet, show_training
 )

@@ -169,27 +169,25 @@ def _read(run, name):
 
 def _kind(run, settings):
     """Configuration and front end of whatever the run trained."""
-    from ser_keras.experiment import emodarts
-    from ser_keras.experiment import light_sernet
-
-    for module, config_class, own_field in (
-        (light_sernet, light_sernet.LightSERNetConfig, "schedule"),
-        (emodarts, emodarts.EmoDARTSConfig, "search_filters"),
-    ):
-        if "streams" in settings:
-            raise ValueError(
-                f"{run} has a network of two streams, whose export needs its "
-                "extractor: the run wrote a SavedModel itself."
-            )
-        if own_field in settings:
-            # Recipes and commands add fields of their own.
-            known = {field.name for field in dataclasses.fields(config_class)}
-            values = {k: v for k, v in settings.items() if k in known}
-            return config_class(**values), module.front_end
-    raise ValueError(
-        f"{run} must be a run of emoDARTS or Light-SERNet. Received fields: "
-        f"{sorted(settings)}"
-    )
+    if "streams" in settings:
+        raise ValueError(
+            f"{run} has a network of two streams, whose export needs its "
+            "extractor: the run wrote a SavedModel itself."
+        )
+    if "schedule" in settings:
+        from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
+        from ser_keras.experiment.light_sernet import front_end
+    elif "search_filters" in settings:
+        from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
+        from ser_keras.experiment.emodarts import front_end
+    else:
+        raise ValueError(
+            f"{run} must be a run of emoDARTS or Light-SERNet. Received "
+            f"fields: {sorted(settings)}"
+        )
+    # Recipes and commands add fields of their own.
+    known = {field.name for field in dataclasses.fields(Run)}
+    return Run(**{k: v for k, v in settings.items() if k in known}), front_end
 
 
 def show(result):

@@ -45,7 +45,7 @@ COMMANDS = {
             ),
             "light_sernet": (
                 "Light-SERNet, small enough for any device.",
-                "ser_keras.cli.experiments:TRAIN_LIGHT_SERNET",
+                "ser_keras.cli.light_sernet:TRAIN_LIGHT_SERNET",
             ),
         },
     ),
@@ -119,7 +119,13 @@ def main(argv=None):
     complete = any("completion" in argument for argument in argv)
     leaves = {}
     wanted = None if complete else {*argv, *typed}
-    _add_commands(parser, COMMANDS, leaves, wanted)
+    try:
+        _add_commands(parser, COMMANDS, leaves, wanted)
+    except ImportError as error:  # Of an extra; the message names it.
+        if "--traceback" in argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if not argv and not typed:
         parser.print_help(sys.stderr)
         return 2

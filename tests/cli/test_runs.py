@@ -19,7 +19,7 @@ import ser_keras as ser
 from ser_keras.cli import parse
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
-from ser_keras.cli.experiments import TrainLightSERNetConfig
+from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
 from ser_keras.experiment.light_sernet import front_end
 
