@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.parse
@@ -71,7 +70,7 @@ def url(models):
         line = process.stdout.readline()
         assert line.startswith("the page is at http://127.0.0.1:"), line
         yield line.split()[4]
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=WAIT)
 
 
