@@ -215,7 +215,12 @@ class _Server:
             except ClientDisconnect:
                 status, content = 499, b""  # Nobody will read it.
         self._metrics.requests.labels(status).inc()
-        headers = {"retry-after": "1"} if status == 503 else None
+        headers = {
+            503: {"retry-after": "1"},
+            # Or whatever else is sent would have to be read.
+            413: {"connection": "close"},
+            504: {"connection": "close"},
+        }.get(status)
         return Response(content, status, headers, "application/json")
 
     async def _predict(self, request):
