@@ -150,10 +150,11 @@ def main():
     program = SERVER.format(root=str(ROOT), folder=str(folder), port=port)
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
+        http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         while True:
             assert process.poll() is None, "the server has ended"
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/health").is_success:
+                if http.get("/health").is_success:
                     break
             except httpx.TransportError:
                 time.sleep(0.2)
@@ -167,7 +168,7 @@ def main():
         shared = (port, process.pid)
         for clients in (1, arguments.clients):
             report(str(clients), *shared, clients, arguments.seconds, requests)
-        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        metrics = http.get("/metrics").text
         facts = dict(
             line.rsplit(" ", 1)
             for line in metrics.splitlines()
