@@ -331,9 +331,10 @@ def test_sigterm_under_load_loses_no_request(serving, served_model, clips):
 
     def ask(_):
         with httpx.Client(base_url=url, timeout=60) as client:
-            # What is connected before the signal is to be answered.
-            assert client.get("/health").status_code == 200
-            begun.release()
+            try:  # What is connected before the signal is to be answered.
+                assert client.get("/health").status_code == 200
+            finally:
+                begun.release()
             return client.post(PREDICT, content=body).status_code
 
     try:
