@@ -30,7 +30,7 @@ RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 # The search works on any tensors; only models/waveform_model.py meets audio.
 FORBIDDEN = {(a, b) for a in ("layers", "search") for b in ("audio", "data")}
 # No part of the library proper: it may import from everywhere.
-UNRANKED = {"__init__", "testing"}
+UNRANKED = {"__init__", "__main__", "testing"}
 
 
 def imports(path):

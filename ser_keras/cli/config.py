@@ -10,6 +10,9 @@ import typing
 import docstring_parser
 import jsonargparse
 
+# What shtab completes to file names, written out: it is no dependency.
+_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+
 
 def parse(config_class, argv=None):
     """Reads a configuration from the command line and configuration files.
@@ -19,8 +22,8 @@ def parse(config_class, argv=None):
     `tuple[X, ...]` takes several values (`--labels anger sadness`) and one of
     type `typing.Literal` lists its values in the help. The help text of a
     field is the string literal below it. `--config FILE` reads fields from
-    YAML or JSON; flags after it take precedence. `--print_config` shows the
-    result as YAML and exits.
+    YAML or JSON, such as the `config.json` of a run's folder; flags after it
+    take precedence. `--print_config` shows the result as YAML and exits.
 
     Args:
         config_class: A dataclass, frozen or not, with type annotations. A
@@ -41,6 +44,23 @@ def parse(config_class, argv=None):
     >>> parse(Config, ["--smoke", "--labels", "fear", "calm"])
     Config(labels=('fear', 'calm'), smoke=True)
     """
+    parser = make_parser(config_class)
+    argv = sys.argv[1:] if argv is None else argv
+    values = parser.parse_args(arguments(argv))
+    return from_values(config_class, values, parser)
+
+
+def make_parser(config_class):
+    """A parser with an argument for each field; see `parse`.
+
+    Args:
+        config_class: A dataclass. A field with `metadata={"positional": True}`
+            is given by its place and not by a flag; one with `metadata={"path":
+            True}` or a name that ends in `_dir` completes to files in a shell.
+
+    Returns:
+        `jsonargparse.ArgumentParser`.
+    """
     doc = docstring_parser.parse_from_object(config_class)
     helps = {
         param.arg_name: param.description
@@ -53,28 +73,94 @@ def parse(config_class, argv=None):
     parser.add_argument(
         "--config", action="config", help="YAML or JSON file with fields."
     )
-    flags = {"--print-config": "--print_config"}
-    tuples = set()
     for field in dataclasses.fields(config_class):
-        flag = "--" + field.name.replace("_", "-")
-        flags["--" + field.name] = flag
-        options, is_tuple = _options(hints[field.name])
-        if is_tuple:
-            tuples.add(field.name)
-        parser.add_argument(
-            flag,
+        options = _options(hints[field.name])
+        if field.metadata.get("positional"):
+            name = field.name
+            has_default = field.default is not dataclasses.MISSING
+            if options.get("nargs") and not has_default:
+                options["nargs"] = "+"
+            elif has_default and not options.get("nargs"):
+                options["nargs"] = "?"
+        else:
+            name = "--" + field.name.replace("_", "-")
+        action = parser.add_argument(
+            name,
             help=helps.get(field.name) or " ",
-            **_default(field, is_tuple),
+            **_default(field),
             **options,
         )
-    argv = sys.argv[1:] if argv is None else argv
-    values = vars(parser.parse_args([_spelling(a, flags) for a in argv]))
-    values.pop("config")
-    values |= {name: tuple(values[name]) for name in tuples}
+        if field.metadata.get("path") or field.name.endswith("_dir"):
+            action.complete = _FILES
+    return parser
+
+
+def from_values(config_class, values, parser):
+    """The configuration that a parser's values make.
+
+    Args:
+        config_class: What `make_parser` made `parser` of.
+        values: What it parsed.
+        parser: Tells what is wrong with them, and exits with status 2.
+    """
+    hints = typing.get_type_hints(config_class)
+    fields = {
+        field.name: tuple(values[field.name])
+        if typing.get_origin(hints[field.name]) is tuple
+        else values[field.name]
+        for field in dataclasses.fields(config_class)
+    }
     try:
-        return config_class(**values)
+        return config_class(**fields)
     except ValueError as error:
         parser.error(str(error))
+
+
+def arguments(argv):
+    """Arguments as the parser wants them.
+
+    Flags are spelled with hyphens. `config.json` of a run's folder, which also
+    says when and with which packages the run was made, becomes the
+    configuration alone.
+    """
+    result, names_file = [], False
+    for argument in argv:
+        argument = argument if names_file else spelling(argument)
+        flag, equals, value = argument.partition("=")
+        if names_file:
+            result.append(_configuration(argument))
+        elif flag == "--config" and equals:
+            result += [flag, _configuration(value)]
+        else:
+            result.append(argument)
+        names_file = argument == "--config"
+    return result
+
+
+def _configuration(file):
+    """The file's name, or what a run's `config.json` has as configuration."""
+    try:
+        record = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return file  # YAML, or an error that the parser explains.
+    if isinstance(record, dict) and {"config", "versions"} <= set(record):
+        return json.dumps(record["config"])
+    return file
+
+
+def spelling(argument):
+    """A flag with hyphens, however it was written.
+
+    >>> spelling("--data_dir=my_corpus")
+    '--data-dir=my_corpus'
+    """
+    flag, equals, value = argument.partition("=")
+    if flag.startswith("--"):
+        flag = flag.replace("_", "-")
+        # Not ours but the parsing library's, and spelled as it wants.
+        if flag in ("--print-config", "--print-completion"):
+            flag = "--" + flag[2:].replace("-", "_")
+    return flag + equals + value
 
 
 def run(main, config_class, argv=None):
@@ -119,33 +205,30 @@ def _prose(doc):
     )
 
 
-def _spelling(argument, flags):
-    flag, equals, value = argument.partition("=")
-    return flags.get(flag, flag) + equals + value
-
-
-def _default(field, is_tuple):
+def _default(field):
     if field.default is not dataclasses.MISSING:
         value = field.default
     elif field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
+    elif field.metadata.get("positional"):
+        return {}
     else:
         return {"required": True}
-    return {"default": list(value) if is_tuple else value}
+    return {"default": list(value) if isinstance(value, tuple) else value}
 
 
 def _options(hint):
-    """How a field's type is parsed, and whether it is a tuple."""
+    """How a field's type is parsed."""
     if hint is bool:
         # Not store_true, so that --no-x can undo a configuration file.
-        return {"action": jsonargparse.ActionYesNo(no_prefix="no-")}, False
+        return {"action": jsonargparse.ActionYesNo(no_prefix="no-")}
     if typing.get_origin(hint) is tuple:
         item, *rest = typing.get_args(hint)
         if rest != [...]:
             raise TypeError(
                 f"A tuple field must be `tuple[X, ...]`. Received: {hint}"
             )
-        return {"type": item, "nargs": "*"}, True
+        return {"type": item, "nargs": "*"}
     if isinstance(hint, types.UnionType) and bool in typing.get_args(hint):
         raise TypeError(f"A field must be `bool` or not. Received: {hint}")
-    return {"type": hint}, False
+    return {"type": hint}

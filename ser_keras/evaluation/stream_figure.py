@@ -43,7 +43,7 @@ def plot_stream(updates, labels, path, chunks=None, sample_rate=None):
     axes = figure.subplots(
         panels, sharex=True, squeeze=False, height_ratios=[3, 1.2][:panels]
     ).ravel()
-    _draw_probabilities(axes[0], times, table, labels)
+    draw_probabilities(axes[0], times, table, labels)
     if chunks is not None:
         outline = Outline()
         for chunk in chunks:
@@ -57,7 +57,15 @@ def plot_stream(updates, labels, path, chunks=None, sample_rate=None):
     save_figure(figure, path)
 
 
-def _draw_probabilities(axis, times, table, labels):
+def draw_probabilities(axis, times, table, labels):
+    """Draws a line for each class.
+
+    Args:
+        axis: Matplotlib axes.
+        times: Seconds `(times,)`.
+        table: Probabilities `(times, classes)`.
+        labels: Class names.
+    """
     # Beyond the palette, colours come again with another line.
     styles = ("-", (0, (4, 2)), (0, (1, 1.5)))
     for i, label in enumerate(labels):

@@ -43,22 +43,21 @@ def export_serving(
     | `features`        | `features` float32 `(batch, time, features)`, as    |
     |                   | `make_dataset` yields them: normalized, zero-padded |
 
-    | output                | what it is                                      |
-    |-----------------------|-------------------------------------------------|
-    | `probabilities`       | `(batch, classes)`                              |
-    | `label`               | `(batch,)`, name of the most probable class     |
-    | `labels`              | `(batch, classes)`, names in the order of the   |
-    |                       | probabilities (repeated, because TensorFlow     |
-    |                       | Serving's rows need a batch axis everywhere)    |
-    | `error`               | `(batch,)`, empty, or what is wrong with a clip:|
-    |                       | its probabilities are NaN then, its label empty |
-    | `frame_probabilities` | `(batch, frames, classes)`, of networks that    |
-    |                       | have `frame_logits`                             |
+    | output            | what it is                                          |
+    |-------------------|-----------------------------------------------------|
+    | `probabilities`   | `(batch, classes)`                                  |
+    | `label`           | `(batch,)`, name of the most probable class         |
+    | `labels`          | `(batch, classes)`, names in the order of the       |
+    |                   | probabilities (repeated, because TensorFlow         |
+    |                   | Serving's rows need a batch axis everywhere)        |
+    | `error`           | `(batch,)`, empty, or what is wrong with a clip:    |
+    |                   | its probabilities are NaN then, its label empty     |
 
     An error is a clip's own, so that on a server which gathers requests one
-    bad file fails nobody else's. Where no clip of a call can be used, the call
-    itself is an error. Use `serving_lengths` for waveforms of several lengths
-    in one batch: a clip's answer does not depend on its padding then.
+    bad file fails nobody else's. A call of `serving_bytes` none of whose files
+    can be used is an error itself. Use `serving_lengths` for waveforms of
+    several lengths in one batch: a clip's answer does not depend on its
+    padding then.
 
     A version's folder appears at once when complete, so a running server never
     reads half of it. Beside the graph it holds `labels.json` (labels, sample
@@ -85,7 +84,7 @@ def export_serving(
     Raises:
         FileExistsError: This version exists; nothing is overwritten.
         ValueError: `labels` are not as many as the classes, there is no front
-            end, or `version` is not a positive integer.
+            end, or `version` or `max_duration` is not positive.
 
     Example:
     >>> from ser_keras import MFCC
@@ -120,7 +119,8 @@ def export_serving(
         "versions": package_versions(),
     }
     target = path / str(_new_version(path, version))
-    signatures = serving_signatures(model, labels, max_duration)
+    rate = facts["sample_rate"]
+    signatures = serving_signatures(model, labels, rate, max_duration)
     path.mkdir(parents=True, exist_ok=True)
     # A hidden name beside it: no server looks there, and renaming is atomic.
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path))
@@ -134,13 +134,8 @@ def export_serving(
             **facts,
         )
         (folder / "card.md").write_text(page)
-        second = tf.zeros((1, model.frontend.sample_rate))
-        write_warm_up(
-            folder,
-            path.name,
-            model.frontend.sample_rate,
-            model.features(second).numpy(),
-        )
+        features = model.features(tf.zeros((1, rate))).numpy()
+        write_warm_up(folder, path.name, rate, features)
         if target.exists():  # Another process was quicker.
             raise _exists(target)
         folder.rename(target)

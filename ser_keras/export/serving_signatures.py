@@ -8,7 +8,7 @@ from ser_keras.export.wav_graph import too_long
 from ser_keras.export.wav_graph import verdict
 
 
-def serving_signatures(model, labels, max_duration):
+def serving_signatures(model, labels, sample_rate, max_duration):
     """Traces what `export_serving` writes; see there.
 
     The weights are constants in the graph, shared by all functions: so
@@ -18,6 +18,7 @@ def serving_signatures(model, labels, max_duration):
     Args:
         model: A `WaveformModel`.
         labels: Class names in the order of the probabilities.
+        sample_rate: That WAV files must have, Hz.
         max_duration: Longest clip, seconds.
 
     Returns:
@@ -26,8 +27,7 @@ def serving_signatures(model, labels, max_duration):
     Raises:
         ValueError: `labels` are not as many as the model's classes.
     """
-    rate = model.frontend.sample_rate
-    max_samples = round(max_duration * rate)
+    max_samples = round(max_duration * sample_rate)
     width = _num_features(model, labels)
     weights = [(variable, variable.numpy()) for variable in model.variables]
     labels_row = tf.constant([labels])
@@ -40,18 +40,16 @@ def serving_signatures(model, labels, max_duration):
         constants = [(v, tf.constant(value)) for v, value in weights]
         with keras.StatelessScope(state_mapping=constants):
             outputs = model.predict_features(features, training=False)
-        return {k: v for k, v in outputs.items() if k != "label_id"}
+        return outputs["probabilities"]
 
     def answer(features, fine, error):
-        outputs = network(features)
-        probabilities = outputs.pop("probabilities")
+        probabilities = network(features)
         best = tf.gather(labels_row[0], tf.argmax(probabilities, -1))
         return {
             "probabilities": _where(fine, probabilities, float("nan")),
             "label": tf.where(fine, best, ""),
             "labels": tf.tile(labels_row, [tf.shape(probabilities)[0], 1]),
             "error": error,
-            **{k: _where(fine, v, float("nan")) for k, v in outputs.items()},
         }
 
     def serving_default(waveform):
@@ -71,7 +69,9 @@ def serving_signatures(model, labels, max_duration):
         return answer(features, fine, error)
 
     def serving_bytes(audio):
-        waveform, lengths, fine, error = decode_wav(audio, rate, max_samples)
+        waveform, lengths, fine, error = decode_wav(
+            audio, sample_rate, max_samples
+        )
         # Alone, a bad file is an error of the call, as its caller expects.
         # Among good ones, which may be other callers', it has its own.
         useful = tf.reduce_any(fine) | (tf.size(audio) == 0)
@@ -84,7 +84,7 @@ def serving_signatures(model, labels, max_duration):
         checks = (
             (lengths < 1, "a clip must have samples"),
             (lengths > samples, "`lengths` must be at most the samples given"),
-            (lengths > max_samples, too_long(max_samples, rate)),
+            (lengths > max_samples, too_long(max_samples, sample_rate)),
             (~finite, "NaN or infinite samples"),
         )
         return verdict(checks)

@@ -83,7 +83,8 @@ def serve(
     and takes over between two requests. Clips of all requests are computed
     together; no clip's answer depends on which. NaN is null in an answer.
     There is no encryption and no password: the default address is for this
-    machine alone.
+    machine alone. Serve models whose makers you trust: a SavedModel can read
+    and write files. `.keras` files, which can do more, are never loaded.
 
     Args:
         model_dir: Folder of a model of `export_serving`, or of several.
@@ -189,14 +190,15 @@ class _Server:
 
     async def _refresh(self):
         for model in self._models.values():
-            if await asyncio.to_thread(model.refresh):
-                # Batchers of the old version end with their last clip.
-                self._batchers = {
-                    key: batcher
-                    for key, batcher in self._batchers.items()
-                    if key[0] is not model
-                }
+            await asyncio.to_thread(model.refresh)
             self._metrics.version.labels(model.name).set(model.version or 0)
+        # Those of old versions end with their last clip, and free the model.
+        current = [model.model for model in self._models.values()]
+        self._batchers = {
+            key: batcher
+            for key, batcher in self._batchers.items()
+            if key[0] in current
+        }
 
     async def predict(self, request):
         """`POST /v1/models/NAME:predict`."""
@@ -215,7 +217,12 @@ class _Server:
             except ClientDisconnect:
                 status, content = 499, b""  # Nobody will read it.
         self._metrics.requests.labels(status).inc()
-        headers = {"retry-after": "1"} if status == 503 else None
+        headers = {
+            503: {"retry-after": "1"},
+            # Or whatever else is sent would have to be read.
+            413: {"connection": "close"},
+            504: {"connection": "close"},
+        }.get(status)
         return Response(content, status, headers, "application/json")
 
     async def _predict(self, request):
@@ -237,7 +244,7 @@ class _Server:
             name, clips = split_clips(name, inputs)
         except BadRequestError as error:
             raise _HTTPError(400, str(error)) from None
-        batcher = self._batcher(model, served, name)
+        batcher = self._batcher(served, name)
         answers = await asyncio.gather(*map(batcher.submit, clips))
         errors = [answer["error"] for answer in answers]
         if all(errors):
@@ -252,8 +259,8 @@ class _Server:
         }
         return 200, format_outputs(outputs, rows)
 
-    def _batcher(self, model, served, signature):
-        key = (model, served.path, signature)
+    def _batcher(self, served, signature):
+        key = (served, signature)
         if key not in self._batchers:
             self._batchers[key] = Batcher(
                 lambda clips: run_clips(served, signature, clips),

@@ -6,6 +6,7 @@ import pytest
 
 from ser_keras.cli import parse
 from ser_keras.cli import save
+from ser_keras.evaluation.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +117,31 @@ def test_saved_configuration_is_read_back(tmp_path):
     assert changed == dataclasses.replace(
         config, labels=("calm",), skip_bad_audio=False
     )
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+def test_configuration_of_a_run_is_read(tmp_path, form):
+    config = Config(data_dir="my_corpus", labels=("fear",))
+    file = RunFolder(tmp_path / "a_run", config.__dict__).path / "config.json"
+    argv = [*form.format(file).split(), "--order=2"]
+    assert parse(Config, argv) == dataclasses.replace(config, order=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """Has fields that are given by their place."""
+
+    files: tuple[str, ...] = dataclasses.field(metadata={"positional": True})
+    """Files."""
+    corpus: str = ""
+    """Corpus."""
+
+
+def test_fields_given_by_their_place():
+    argv = ["a_b.wav", "c.wav", "--corpus", "emodb"]
+    assert parse(Placed, argv) == Placed(("a_b.wav", "c.wav"), "emodb")
+    with pytest.raises(SystemExit):
+        parse(Placed, ["--corpus", "emodb"])
 
 
 def test_unknown_key_in_a_file_is_an_error(tmp_path, capsys):

@@ -4,6 +4,7 @@ import io
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -133,15 +134,51 @@ def test_c_api_without_python(exported, c_program, recordings, tmp_path, kind):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
-def test_openvino(exported, recordings):
-    openvino = pytest.importorskip("openvino")
+OPENVINO = """
+import os, sys
+import numpy as np
+import openvino
+
+folder, clips, answers = sys.argv[1:]
+model = openvino.convert_model(folder)
+# The names of the classes are strings, which its CPU plugin does not have.
+kept = [
+    output.node.input_value(0)
+    for output in model.outputs
+    if "probabilities" in output.get_names()
+]
+model = openvino.Model(kept, model.get_parameters())
+compiled = openvino.compile_model(model, "CPU")
+clips = np.load(clips)
+np.savez(answers, **{name: compiled([clips[name]])[0] for name in clips})
+# Its 2026.4 aborts when the process frees the strings.
+os._exit(0)
+"""
+
+
+def test_openvino(exported, recordings, tmp_path):
+    """A runtime of other people's, with an FFT and kernels of its own."""
+    pytest.importorskip("openvino")
     model, folder = exported
-    inputs, outputs = tensor_names(folder, "serving_default")
-    converted = openvino.convert_model(
-        str(folder), output=[outputs["probabilities"]]
+    if "cell" in folder.parent.name:
+        pytest.skip("one network of convolutions is enough")
+    clips = {str(i): clip[None] for i, clip in enumerate(recordings[:3])}
+    np.savez(tmp_path / "clips.npz", **clips)
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            OPENVINO,
+            str(folder),
+            str(tmp_path / "clips.npz"),
+            str(tmp_path / "answers.npz"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    compiled = openvino.compile_model(converted, "CPU")
-    for clip in recordings[:3]:
-        theirs = compiled([clip[None]])[0]
-        ours = model(clip[None])["probabilities"]
-        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert process.returncode == 0, process.stderr[-2000:]
+    answers = np.load(tmp_path / "answers.npz")
+    for name, clip in clips.items():
+        ours = model(clip)["probabilities"]
+        np.testing.assert_allclose(answers[name], ours, atol=1e-5)

@@ -1,0 +1,71 @@
+"""Which corpus a command works on, and how it is divided."""
+
+import dataclasses
+import typing
+
+from ser_keras.data.corpora import load_corpus
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.splits import Fold
+from ser_keras.data.splits import leave_one_session_out
+from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.data.splits import random_folds_shared_speakers
+from ser_keras.data.splits import speaker_groups
+from ser_keras.data.synthetic import built_in_corpus
+
+_USUAL = ("", "speaker-independent")
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusOptions:
+    """The corpus of a run, and its protocol."""
+
+    corpus: str = ""
+    """Name of the corpus in `--data-dir`, such as emodb; `ser_keras corpora
+    list` has all. The built-in corpus needs none."""
+    protocol: str = ""
+    """Name of the protocol; `ser_keras corpora list` has all. Default: what
+    is usual for the corpus, with no speaker in training and test: sessions,
+    speakers where there are up to twelve, or six groups of speakers."""
+    scripts: typing.Literal["all", "improvised", "scripted"] = "all"
+    """Dialogues of IEMOCAP to use."""
+    merge_excited: bool = True
+    """Count IEMOCAP's excited as happy."""
+
+
+def read_corpus(config) -> Manifest:
+    """The corpus that `CorpusOptions` name, or the built-in one."""
+    if bool(config.corpus) != bool(config.data_dir):
+        raise ValueError(
+            "--corpus and --data-dir must be given together, or neither for "
+            "the built-in corpus. Received: "
+            f"corpus={config.corpus!r}, data_dir={config.data_dir!r}"
+        )
+    name = config.corpus or "iemocap"
+    root = config.data_dir or built_in_corpus(smoke=config.smoke)
+    options = {}
+    if name == "iemocap":
+        options = {
+            "scripts": config.scripts,
+            "merge_excited": config.merge_excited,
+        }
+    corpus = load_corpus(name, root, **options)
+    print(corpus.describe(), flush=True)
+    return corpus
+
+
+def make_folds(config, corpus) -> list[Fold]:
+    """The folds that `--protocol` asks for."""
+    # As the paper's code of Light-SERNet.
+    if config.protocol == "published" and hasattr(config, "random_folds"):
+        return random_folds_shared_speakers(
+            corpus, config.random_folds, config.seed, select_on_test=True
+        )
+    if config.protocol not in _USUAL:
+        from ser_keras.evaluation.protocols import get_protocol
+
+        return get_protocol(config.protocol).folds(corpus)
+    if len(corpus.sessions) > 1:
+        return leave_one_session_out(corpus)
+    if len(corpus.speakers) <= 12:
+        return leave_one_speaker_out(corpus)
+    return speaker_groups(corpus, 6)

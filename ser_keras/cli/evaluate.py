@@ -1,0 +1,156 @@
+"""`ser_keras evaluate`: scores of a run, or of a model on a corpus."""
+
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+import rich.console
+import rich.progress
+
+from ser_keras.audio.io import AudioError
+from ser_keras.audio.io import load_audio
+from ser_keras.cli.command import Command
+from ser_keras.data.corpora import load_corpus
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.run_folder import to_json_types
+from ser_keras.evaluation.scores import confidence_interval
+from ser_keras.evaluation.scores import score
+from ser_keras.serving.predictor import load_predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Scores a run, or a model on a corpus.
+
+    A run is scored on the predictions that it made for its test speakers. A
+    model does not say whom it was trained on: that the corpus' speakers are
+    new to it is yours to know.
+    """
+
+    path: str = dataclasses.field(metadata={"positional": True, "path": True})
+    """Folder of a run; or with `--corpus` a SavedModel's folder or a LiteRT
+    file."""
+    corpus: str = ""
+    """Name of the corpus in `--data-dir`, such as emodb."""
+    data_dir: str = ""
+    """Folder of the corpus."""
+    speakers: tuple[str, ...] = ()
+    """Only these speakers of the corpus."""
+    predictions: str = dataclasses.field(default="", metadata={"path": True})
+    """CSV file to write, with every utterance's probabilities."""
+    skip_bad_audio: bool = False
+    """Leave out files that cannot be used, and count them, instead of
+    stopping."""
+
+    def __post_init__(self):
+        if bool(self.corpus) != bool(self.data_dir):
+            raise ValueError(
+                "`corpus` and `data_dir` must be given together. Received: "
+                f"corpus={self.corpus!r}, data_dir={self.data_dir!r}"
+            )
+        if self.speakers and not self.corpus:
+            raise ValueError("`speakers` needs `corpus` and `data_dir`.")
+
+
+def evaluate(config):
+    """Scores with their interval, and what was left out."""
+    if pathlib.Path(config.predictions or ".").is_file():
+        raise FileExistsError(
+            f"{config.predictions} exists and is not overwritten."
+        )
+    facts = {"left_out": {}, "skipped": []}
+    if config.corpus:
+        predictions, facts = _predict(config)
+    else:
+        file = pathlib.Path(config.path) / "predictions.csv"
+        if not file.exists():
+            raise FileNotFoundError(
+                f"{file}: no such file. {config.path} must be the folder of a "
+                "finished run; to score a model, give --corpus and --data-dir"
+            )
+        predictions = Predictions.load_csv(file)
+    if config.predictions:
+        predictions.save_csv(config.predictions)
+    scores = score(predictions)
+    return to_json_types(
+        {
+            "scores": scores.to_dict(),
+            "uar_interval_95": confidence_interval(predictions),
+            **facts,
+        }
+    )
+
+
+def _predict(config):
+    model = load_predictor(config.path)
+    corpus = load_corpus(config.corpus, config.data_dir)
+    if config.speakers:
+        corpus = corpus.select(speakers=config.speakers)
+    unknown = {
+        label: count
+        for label, count in corpus.counts().items()
+        if label not in model.labels
+    }
+    known = [label for label in corpus.labels if label in model.labels]
+    if not known:
+        raise ValueError(
+            "The corpus and the model must have classes in common. Received: "
+            f"{corpus.labels} and {model.labels}"
+        )
+    corpus = corpus.select(labels=known)
+    kept, rows, skipped = [], [], []
+    for utterance in rich.progress.track(
+        corpus,
+        description="utterances",
+        console=rich.console.Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        try:
+            waveform = load_audio(
+                utterance.path,
+                model.sample_rate,
+                utterance.start,
+                utterance.end,
+            )
+        except AudioError as error:
+            if not config.skip_bad_audio:
+                raise
+            skipped.append({"path": error.path, "reason": error.found})
+            continue
+        kept.append(utterance)
+        rows.append(model([waveform])["probabilities"][0])
+    predictions = Predictions(
+        ids=tuple(u.id for u in kept),
+        speakers=tuple(u.speaker for u in kept),
+        sexes=tuple(u.sex for u in kept),
+        labels=np.array([model.labels.index(u.label) for u in kept]),
+        probabilities=np.array(rows),
+        label_names=model.labels,
+    )
+    return predictions, {"left_out": unknown, "skipped": skipped}
+
+
+def show(result):
+    """Prints scores and recalls."""
+    scores, interval = result["scores"], result["uar_interval_95"]
+    between = ""
+    if interval is not None:
+        between = " (95 % interval {:.3f} to {:.3f})".format(*interval)
+    print(f"UAR          {scores['uar']:.3f}{between}")
+    print(f"WA           {scores['wa']:.3f}")
+    print(f"macro F1     {scores['macro_f1']:.3f}")
+    print(f"utterances   {scores['n']}")
+    print(f"speakers     {len(scores['per_speaker'])}")
+    print("recall")
+    for label, recall in scores["recall"].items():
+        value = "no utterances" if recall is None else f"{recall:.3f}"
+        print(f"  {label:12s} {value}")
+    for label, count in result["left_out"].items():
+        print(f"left out: {count} of {label}, which the model does not know")
+    for entry in result["skipped"]:
+        print(f"skipped: {entry['path']}: {entry['reason']}")
+
+
+EVALUATE = Command(EvaluateConfig, evaluate, show)

@@ -1,0 +1,129 @@
+"""`ser_keras search` and `train`: whole runs on any corpus."""
+
+import dataclasses
+
+from ser_keras.cli.command import Command
+from ser_keras.cli.corpus_options import CorpusOptions
+from ser_keras.cli.corpus_options import make_folds
+from ser_keras.cli.corpus_options import read_corpus
+from ser_keras.data.corpora import load_corpus
+from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_features
+from ser_keras.experiment.emodarts import EmoDARTSConfig
+from ser_keras.experiment.emodarts import front_end
+from ser_keras.experiment.emodarts import run_emodarts
+from ser_keras.experiment.emodarts import search
+from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas import run_emotionnas
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
+    """Search an emoDARTS architecture, and do no more.
+
+    The run's folder then holds `genotype.json` for `ser_keras train emodarts
+    --genotype`, and the architecture of every epoch. Options of the training
+    mean nothing here.
+    """
+
+    output_dir: str = "results/search_emodarts"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    fold: int = 1
+    """Number of the fold on whose training speakers to search. 0 searches on
+    all speakers: for training on another corpus, whose scores are honest
+    then."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
+    """Search, train and score an emoDARTS network, and export it."""
+
+    search_corpus: str = ""
+    """Name of another corpus, to search on it once instead of on each fold's
+    training speakers."""
+    search_dir: str = ""
+    """Folder of `--search-corpus`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.search_corpus) != bool(self.search_dir):
+            raise ValueError(
+                "`search_corpus` and `search_dir` must be given together. "
+                f"Received: search_corpus={self.search_corpus!r}, "
+                f"search_dir={self.search_dir!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
+    """Search, train and score a network of two streams, and export it."""
+
+
+def search_emodarts(config):
+    """Searches, and says where the genotype is."""
+    corpus = read_corpus(config)
+    config = config.resolved()
+    if config.fold:
+        (fold,) = chosen_folds(make_folds(config, corpus), config.fold)
+        corpus = fold.train
+    run = open_run(config)
+    genotype = search(
+        config, read_features(config, corpus, *front_end(config), run), run
+    )
+    return {
+        "run": str(run.path),
+        "genotype": str(run.path / "genotype.json"),
+        "searched_on": list(corpus.speakers),
+        "cells": genotype.to_dict(),
+    }
+
+
+def train_emodarts(config):
+    """Runs the experiment; what `result.json` holds."""
+    folds = make_folds(config, read_corpus(config))
+    others = None
+    if config.search_corpus:
+        others = load_corpus(config.search_corpus, config.search_dir)
+    return with_folder(config, run_emodarts(config, folds, others))
+
+
+def train_emotionnas(config):
+    """Runs the experiment; what `result.json` or `ablation.json` holds."""
+    folds = make_folds(config, read_corpus(config))
+    return with_folder(config, run_emotionnas(config, folds))
+
+
+def with_folder(config, result):
+    """What a run found, and where it is."""
+    return {"run": config.output_dir, **result}
+
+
+def show_search(result):
+    """Prints where the genotype is."""
+    print(f"searched on speakers {', '.join(result['searched_on'])}")
+    print(f"genotype in {result['genotype']}")
+
+
+def show_training(result):
+    """Prints the scores, and what to do next."""
+    if "scores" not in result:
+        print(f"an ablation, with its table, is in {result['run']}")
+        return
+    low_high = result["uar_interval_95"]
+    interval = (
+        "" if low_high is None else " ({:.3f} to {:.3f})".format(*low_high)
+    )
+    print(
+        f"UAR {result['scores']['uar']:.3f}{interval}, WA "
+        f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
+        f"{len(result['scores']['per_speaker'])} test speakers"
+    )
+    print(f"try it: ser_keras predict --model {result['saved_model']} FILE")
+
+
+SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)
+TRAIN_EMODARTS = Command(TrainEmoDARTSConfig, train_emodarts, show_training)
+TRAIN_EMOTIONNAS = Command(
+    TrainEmotionNASConfig, train_emotionnas, show_training
+)

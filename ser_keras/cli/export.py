@@ -1,0 +1,199 @@
+"""`ser_keras export`: from a run's folder to files that others run."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import typing
+
+from ser_keras.cli.command import Command
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Turns a run into a SavedModel or a LiteRT file, waveform in.
+
+    A SavedModel is what TensorFlow Serving and `ser_keras serve` read; a
+    LiteRT file is for phones and small boards. Nothing is overwritten.
+    """
+
+    source: str = dataclasses.field(metadata={"positional": True, "path": True})
+    """Folder of a finished run of yours; or a .keras file, with `--trust`."""
+    output: str = dataclasses.field(default="", metadata={"path": True})
+    """Folder of the SavedModel, which gets the next version in it, default
+    `saved_models/<name of source>`; or LiteRT file, default `<name of
+    source>_<precision>.tflite`."""
+    format: typing.Literal["savedmodel", "litert"] = "savedmodel"
+    """What to write. LiteRT needs the extra `litert`."""
+    precision: typing.Literal["float32", "float16", "int8"] = "float32"
+    """Of a LiteRT file. int8 must have been written by the run itself, whose
+    training clips give its ranges."""
+    duration: float = 0.0
+    """Seconds of a clip in a LiteRT file; 0 takes the training's."""
+    fold: str = ""
+    """Whose network: the name of a folder in the run's `folds`. Default: the
+    last one, as the run itself exports; the best one would have been chosen
+    on its test speakers."""
+    labels: tuple[str, ...] = ()
+    """Class names in the order of the outputs; of a .keras file only."""
+    trust: bool = False
+    """Read a .keras file. It can name any Keras object, and so run code of
+    whoever made it: only for files that you or people you trust made."""
+
+
+def export(config):
+    """Writes the SavedModel or the file."""
+    source = pathlib.Path(config.source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such run or file")
+    name = source.resolve().stem
+    output = pathlib.Path(config.output or pathlib.Path("saved_models") / name)
+    if config.format == "litert":
+        output = pathlib.Path(
+            config.output or f"{name}_{config.precision}.tflite"
+        )
+        if output.exists():
+            raise FileExistsError(
+                f"{output} exists and is not overwritten. Choose another "
+                "--output."
+            )
+    if source.is_file():
+        parts = _from_file(source, config)
+    else:
+        parts = _from_run(source, config)
+    if isinstance(parts, pathlib.Path):  # The run wrote and scored this file.
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(parts, output)
+        return {"exported": str(output), "bytes": output.stat().st_size}
+    model, labels, frontend, normalization, duration = parts
+    if config.format == "savedmodel":
+        from ser_keras.export.model_card import ModelCard
+        from ser_keras.export.serving import export_serving
+
+        folder = export_serving(
+            model,
+            output,
+            labels=labels,
+            frontend=frontend,
+            normalization=normalization,
+            card=ModelCard.from_run(source) if source.is_dir() else None,
+        )
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        return {"exported": str(folder), "bytes": size}
+    from ser_keras.export.litert import export_litert
+
+    if config.precision == "int8":
+        raise ValueError(
+            f"{source} must have its own int8 file: its ranges come from "
+            "training clips. Light-SERNet's runs write one (--litert)."
+        )
+    file = export_litert(
+        model,
+        output,
+        labels,
+        frontend,
+        normalization,
+        precision=config.precision,
+        duration=config.duration or duration,
+    )
+    return {"exported": str(file), "bytes": file.stat().st_size}
+
+
+def _from_file(file, config):
+    if file.suffix != ".keras":
+        raise ValueError(
+            f"{file} must be a run's folder or a .keras file, not "
+            f"{file.suffix or 'a file without an ending'}"
+        )
+    if not config.trust:
+        raise ValueError(
+            f"{file}: a .keras file can name any Keras object, and so run code "
+            "of whoever made it. If that was you or somebody you trust, say "
+            "so with --trust; otherwise ask for the run's folder, a "
+            "SavedModel or a LiteRT file."
+        )
+    from ser_keras._registry import load_model
+    from ser_keras.models.waveform_model import WaveformModel
+
+    model = load_model(file)
+    if not isinstance(model, WaveformModel):
+        raise ValueError(
+            f"{file} must be a network with its front end (`with_frontend`). "
+            "Received: one that takes features, and nothing says which. Export "
+            "its run's folder instead."
+        )
+    if not config.labels:
+        raise ValueError(f"{file} has no class names: give --labels.")
+    return model, config.labels, None, None, None
+
+
+def _from_run(run, config):
+    """Model, labels, front end, normalisation and duration; or a file."""
+    if config.labels:
+        raise ValueError("--labels are a run's own; leave them out.")
+    settings, result = (_read(run, f) for f in ("config.json", "result.json"))
+    folds = list(result["folds"])
+    fold = config.fold or folds[-1]
+    if fold not in folds:
+        raise ValueError(f"`fold` must be one of {folds}. Received: {fold!r}")
+    folder = run / "folds" / fold
+    if config.format == "litert" and not config.duration:
+        scored = folder / f"{config.precision}.tflite"
+        if scored.exists():
+            return scored
+    from ser_keras._registry import load_model
+    from ser_keras.evaluation.predictions import Predictions
+
+    run_config, front_end = _kind(run, settings["config"])
+    frontend, normalization = front_end(run_config)
+    predictions = Predictions.load_csv(folder / "predictions.csv")
+    model = load_model(folder / "network.keras")
+    return (
+        model,
+        predictions.label_names,
+        frontend,
+        normalization,
+        run_config.duration,
+    )
+
+
+def _read(run, name):
+    try:
+        return json.loads((run / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{run / name}: no such file. {run} must be the folder of a "
+            "finished run"
+        ) from error
+
+
+def _kind(run, settings):
+    """Configuration and front end of whatever the run trained."""
+    if "streams" in settings:
+        raise ValueError(
+            f"{run} has a network of two streams, whose export needs its "
+            "extractor: the run wrote a SavedModel itself."
+        )
+    if "schedule" in settings:
+        from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
+        from ser_keras.experiment.light_sernet import front_end
+    elif "search_filters" in settings:
+        from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
+        from ser_keras.experiment.emodarts import front_end
+    else:
+        raise ValueError(
+            f"{run} must be a run of emoDARTS or Light-SERNet. Received "
+            f"fields: {sorted(settings)}"
+        )
+    # Recipes and commands add fields of their own.
+    known = {field.name for field in dataclasses.fields(Run)}
+    return Run(**{k: v for k, v in settings.items() if k in known}), front_end
+
+
+def show(result):
+    """Prints where it is."""
+    size = result["bytes"] / 1e6
+    print(f"exported {result['exported']} ({size:.2f} MB)")
+
+
+EXPORT = Command(ExportConfig, export, show)

@@ -1,0 +1,215 @@
+"""The program `ser_keras`: its commands, its output, and how it ends."""
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+
+import jsonargparse
+
+import ser_keras
+from ser_keras.cli.config import arguments
+from ser_keras.cli.config import from_values
+from ser_keras.cli.config import make_parser
+
+_DESCRIPTION = """Speech emotion recognition: search, train, score and export
+networks, and use them.
+
+Exit status: 0 after success, 1 after an error, which is said in one line, 2
+after a mistake on the command line."""
+
+# Help, and either the module and name of a `Command` or more commands. Only
+# what is asked for is imported: most of them need TensorFlow, which takes
+# seconds.
+COMMANDS = {
+    "search": (
+        "Search an architecture on a corpus.",
+        {
+            "emodarts": (
+                "Cells of a CNN and a recurrent network, jointly.",
+                "ser_keras.cli.experiments:SEARCH_EMODARTS",
+            ),
+        },
+    ),
+    "train": (
+        "Train on a corpus, score unseen speakers, and export.",
+        {
+            "emodarts": (
+                "Search (unless given a genotype), derive and train.",
+                "ser_keras.cli.experiments:TRAIN_EMODARTS",
+            ),
+            "emotionnas": (
+                "Two streams: hand-crafted and deep features.",
+                "ser_keras.cli.experiments:TRAIN_EMOTIONNAS",
+            ),
+            "light_sernet": (
+                "Light-SERNet, small enough for any device.",
+                "ser_keras.cli.light_sernet:TRAIN_LIGHT_SERNET",
+            ),
+        },
+    ),
+    "evaluate": (
+        "Score a run, or a model on a corpus.",
+        "ser_keras.cli.evaluate:EVALUATE",
+    ),
+    "predict": (
+        "Say which emotion recordings express.",
+        "ser_keras.cli.predict:PREDICT",
+    ),
+    "export": (
+        "Turn a run into a SavedModel or a LiteRT file.",
+        "ser_keras.cli.export:EXPORT",
+    ),
+    "report": (
+        "Write one page about one or several runs.",
+        "ser_keras.cli.report:REPORT",
+    ),
+    "serve": (
+        "Answer TensorFlow Serving's REST calls.",
+        "ser_keras.cli.serve:SERVE",
+    ),
+    "demo": (
+        "Open a web page to record or upload speech.",
+        "ser_keras.cli.serve:DEMO",
+    ),
+    "corpora": (
+        "List corpora, or check one before hours are spent on it.",
+        {
+            "list": (
+                "Corpora and protocols that are known.",
+                "ser_keras.cli.corpora:LIST",
+            ),
+            "check": (
+                "Read a corpus and look for what is wrong with it.",
+                "ser_keras.cli.corpora:CHECK",
+            ),
+        },
+    ),
+}
+
+
+def main(argv=None):
+    """Runs the program.
+
+    Args:
+        argv: Arguments without the program's name. Default: `sys.argv[1:]`.
+
+    Returns:
+        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: With status 2 after a usage error, 0 after `--help`.
+
+    >>> main(["corpora", "list", "--json"])
+    {"corpora": ["audformat", ...
+    0
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # Of TensorFlow's own messages, only its errors.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    jsonargparse.set_parsing_settings(add_print_completion_argument=True)
+    # Completion of a command line that is still being typed (argcomplete).
+    typed = os.environ.get("COMP_LINE", "").split()
+    parser = jsonargparse.ArgumentParser(
+        prog="ser_keras",
+        description=_DESCRIPTION,
+        version=ser_keras.__version__,
+    )
+    complete = any("completion" in argument for argument in argv)
+    leaves = {}
+    wanted = None if complete else {*argv, *typed}
+    try:
+        _add_commands(parser, COMMANDS, leaves, wanted)
+    except ImportError as error:  # Of an extra; the message names it.
+        if "--traceback" in argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not argv and not typed:
+        parser.print_help(sys.stderr)
+        return 2
+    values, path = parser.parse_args(arguments(argv)), ()
+    while values.get("subcommand"):
+        path = (*path, values.subcommand)
+        values = values[values.subcommand]
+    command, leaf = leaves[path]
+    config = from_values(command.config, values, leaf)
+    return _run(command, config, values.json, values.traceback)
+
+
+def _add_commands(parser, commands, leaves, wanted, path=()):
+    """Adds commands to a parser; those not wanted have no options."""
+    subcommands = parser.add_subcommands(metavar="COMMAND")
+    for name, (help_line, target) in commands.items():
+        here = (*path, name)
+        if isinstance(target, dict):
+            subparser = jsonargparse.ArgumentParser(description=help_line)
+        elif wanted is None or wanted.issuperset(here):
+            module, attribute = target.split(":")
+            command = getattr(importlib.import_module(module), attribute)
+            subparser = make_parser(command.config)
+            _add_common(subparser)
+            leaves[here] = command, subparser
+        else:
+            subparser = jsonargparse.ArgumentParser()
+        subcommands.add_subcommand(name, subparser, help=help_line)
+        if isinstance(target, dict):
+            _add_commands(subparser, target, leaves, wanted, here)
+
+
+def _add_common(parser):
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Write one JSON object to stdout and nothing else there.",
+    )
+    parser.add_argument(
+        "--traceback",
+        action="store_true",
+        help="Show where in the program an error came up.",
+    )
+
+
+def _run(command, config, as_json, traceback):
+    try:
+        with _stdout_to_stderr() if as_json else contextlib.nullcontext():
+            result = command.run(config)
+        if as_json:
+            print(json.dumps(result))
+        else:
+            command.show(result)
+        sys.stdout.flush()
+    except BrokenPipeError:  # Whoever read our output has gone: `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if traceback:
+            raise
+        expected = isinstance(error, (ValueError, OSError, ImportError))
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        if as_json:
+            print(json.dumps({"error": text}))
+        print(
+            f"error: {text}" + ("" if expected else " (see --traceback)"),
+            file=sys.stderr,
+        )
+        return 1
+    return 1 if result.get("failed") else 0
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr():
+    """Progress and messages go to stderr, of child processes as well."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,0 +1,261 @@
+"""A web page to try models on: record or upload speech, see the emotion."""
+
+import dataclasses
+import html
+import pathlib
+import socket
+
+import numpy as np
+
+from ser_keras.audio.io import load_audio
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.serving.calibration import calibration_note
+from ser_keras.serving.calibration import overstates
+from ser_keras.serving.calibration import predictions_beside
+from ser_keras.serving.demo_figure import as_html
+from ser_keras.serving.demo_figure import draw_recording
+from ser_keras.serving.predictor import load_predictor
+from ser_keras.serving.streaming import StreamingRecognizer
+
+_NONE = "none"
+_SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
+_HOP = 0.25  # Seconds between windows, or more for at most so many points:
+_POINTS = 200
+_LARGEST = "100mb"
+_INTRODUCTION = """\
+# Which emotion does a voice express?
+Record or upload speech. It is analysed by the program that shows this page and
+is sent nowhere else. What a model names is how a voice **sounds**, compared
+with the recordings it has learned from; it does not know what a person feels.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoModel:
+    """A model on the page.
+
+    Args:
+        name: What it is called there.
+        predictor: What `load_predictor` returns.
+        predictions: `Predictions` of its test, for a note on calibration.
+        overstates: Whether that test was too easy.
+    """
+
+    name: str
+    predictor: object
+    predictions: Predictions | None = None
+    overstates: bool = False
+
+    @classmethod
+    def load(cls, path):
+        """Reads a model; see `load_predictor`."""
+        predictor = load_predictor(path)
+        path = pathlib.Path(path or predictor.path)
+        name = path.parent.name if path.name == "model.tflite" else path.name
+        return cls(name, predictor, predictions_beside(path), overstates(path))
+
+    def recognise(self, recording):
+        """What the model says of a recording, and along it.
+
+        Args:
+            recording: Audio file.
+
+        Returns:
+            `(probabilities, note, curve)`: a dict by label; a sentence or two;
+            and `(labels, times, table)`, with the probabilities `(times,
+            classes)` of windows around `times`, in seconds.
+
+        Raises:
+            ValueError: The file cannot be used; see `load_audio`.
+        """
+        rate, labels = self.predictor.sample_rate, self.predictor.labels
+        waveform = load_audio(recording, rate)
+        answer = self.predictor([waveform])["probabilities"][0]
+        probabilities = {
+            label: float(p) for label, p in zip(labels, answer, strict=True)
+        }
+        note = calibration_note(
+            max(probabilities.values()), self.predictions, self.overstates
+        )
+        longest = _LONGEST
+        if getattr(self.predictor, "samples", None):  # Of a LiteRT file.
+            longest = self.predictor.samples / rate
+            if len(waveform) > self.predictor.samples:
+                note += f" The answer is of the middle {longest:g} s."
+        # A short recording as well has a beginning and an end to compare.
+        window = min(max(len(waveform) / rate / 2, _SHORTEST), longest)
+        note += f" Each point of the curves is of {window:.1f} s around it."
+        # Of a long one, as many points as a screen shows.
+        hop = max(len(waveform) / rate / _POINTS, _HOP)
+        recognizer = StreamingRecognizer(
+            self.predictor, window=window, hop=hop, smoothing=None
+        )
+        updates = list(recognizer.stream([waveform]))
+        times = np.array([max(u.time - window / 2, 0) for u in updates])
+        return (
+            probabilities,
+            note,
+            (labels, times, np.array([u.probabilities for u in updates])),
+        )
+
+
+def build_page(models):
+    """The page, not yet shown.
+
+    Args:
+        models: List of `DemoModel`.
+
+    Returns:
+        `gradio.Blocks`.
+
+    Raises:
+        ValueError: Two models have the same name.
+    """
+    gradio = _import_gradio()
+    named = {model.name: model for model in models}
+    if len(named) < len(models):
+        raise ValueError(
+            "Models must have different names, which are those of their "
+            f"folders or files. Received: {[model.name for model in models]}"
+        )
+    names = list(named)
+
+    def analyse(recording, first, second):
+        chosen = [first] if second in (_NONE, first) else [first, second]
+        return _analyse(recording, [named[name] for name in chosen])
+
+    # Otherwise Gradio tells its makers of every start.
+    with gradio.Blocks(title="ser_keras", analytics_enabled=False) as page:
+        gradio.Markdown(_INTRODUCTION)
+        recording = gradio.Audio(
+            sources=["upload", "microphone"],
+            type="filepath",
+            label="Speech",
+            elem_id="recording",
+            buttons=["download"],  # None to share with others.
+        )
+        with gradio.Row(visible=len(names) > 1):
+            first = gradio.Dropdown(names, value=names[0], label="Model")
+            second = gradio.Dropdown(
+                [_NONE, *names], value=_NONE, label="Compare with"
+            )
+        answers = []
+        with gradio.Row():
+            for number in (1, 2):
+                with gradio.Column(visible=number == 1) as column:
+                    label = gradio.Label(
+                        label=names[0], elem_id=f"answer-{number}"
+                    )
+                    note = gradio.Markdown(elem_id=f"note-{number}")
+                answers += [column, label, note]
+        picture = gradio.HTML(elem_id="picture")
+        gradio.on(
+            [recording.change, first.change, second.change],
+            analyse,
+            [recording, first, second],
+            [*answers, picture],
+            api_visibility="private",
+            # A LiteRT model serves one request at a time.
+            concurrency_limit=1,
+            trigger_mode="always_last",
+        )
+    return page
+
+
+def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
+    """Shows the page.
+
+    Args:
+        paths: Models, as `load_predictor` takes them.
+        host: Address to listen on; by default this machine alone.
+        port: Port to listen on; 0 takes a free one.
+        browser: Whether to open the page in a browser.
+        wait: Whether to go on until the program is stopped.
+
+    Returns:
+        `gradio.Blocks`, to be closed with `close()`, if it does not wait.
+    """
+    _import_gradio()  # Before models are read, which takes longer.
+    page = build_page([DemoModel.load(path) for path in paths])
+    _, url, _ = page.launch(
+        server_name=host,
+        server_port=port or _free_port(host),
+        inbrowser=browser,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        theme=_theme(),
+        max_file_size=_LARGEST,
+        footer_links=[],
+        ssr_mode=False,
+    )
+    print(f"the page is at {url} (Ctrl-C stops it)", flush=True)
+    if wait:
+        page.block_thread()
+    return page
+
+
+def _analyse(recording, models):
+    """What the page shows of a recording: columns, answers, notes, picture."""
+    if not recording:
+        return _shown(models, [(None, "")] * len(models), "")
+    try:
+        results = [model.recognise(recording) for model in models]
+    except ValueError as error:
+        # The advice in it is for corpora; here the reason is what matters.
+        reason = getattr(error, "found", None) or str(error)
+        note = f"**This recording cannot be used:** {html.escape(reason)}"
+        return _shown(models[:1], [(None, note)], "")
+    curves = {
+        model.name: curve
+        for model, (_, _, curve) in zip(models, results, strict=True)
+    }
+    rate = models[0].predictor.sample_rate
+    sound = load_audio(recording, rate), rate
+    text = "Emotion over time, waveform and spectrogram. " + " ".join(
+        f"{model.name}: {max(answer, key=answer.get)}."
+        for model, (answer, _, _) in zip(models, results, strict=True)
+    )
+    picture = as_html(
+        draw_recording(*sound, curves),
+        draw_recording(*sound, curves, width=4.4),
+        text,
+    )
+    return _shown(models, [(a, note) for a, note, _ in results], picture)
+
+
+def _shown(models, answers, picture):
+    gradio = _import_gradio()
+    outputs = []
+    for number in range(2):
+        if number < len(models):
+            answer, note = answers[number]
+            label = gradio.Label(answer, label=models[number].name)
+            outputs += [gradio.Column(visible=True), label, note]
+        else:
+            outputs += [gradio.Column(visible=False), None, ""]
+    return [*outputs, picture]
+
+
+def _theme():
+    # No fonts from elsewhere, and none to download.
+    return _import_gradio().themes.Default(
+        font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+
+
+def _free_port(host):
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return free.getsockname()[1]
+
+
+def _import_gradio():
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The demo needs the package gradio: pip install 'ser_keras[demo]'",
+            name=error.name,
+        ) from error
+    return gradio

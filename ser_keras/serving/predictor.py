@@ -1,0 +1,71 @@
+"""Models on disk, whatever their format, behind one call."""
+
+import json
+import pathlib
+
+BUNDLED = pathlib.Path(__file__).parent / "bundled"
+"""Folder of the models that come with the package: `<name>/model.tflite`."""
+
+_GET_ONE = """\
+No model was named, and none comes with this installation. One that shows how
+everything works takes a minute, on the built-in corpus of babble:
+  ser_keras train light_sernet --smoke --output-dir results/first
+  ser_keras predict --model results/first FILE
+For one that has heard real speech, download EMO-DB (CC0) and leave --smoke out:
+  ser_keras train light_sernet --corpus emodb --data-dir DIR"""
+
+
+def load_predictor(path=None):
+    """Reads a model that takes waveforms.
+
+    Args:
+        path: A LiteRT file of `export_litert`; a SavedModel of
+            `export_serving`, its folder or one version's; or a run's folder,
+            for the SavedModel that the run exported. None means the model that
+            comes with the package.
+
+    Returns:
+        `LiteRTModel` or `ServingModel`: both have `labels`, `sample_rate` in
+        Hz and `path`, and return `probabilities` `(batch, classes)` and
+        `label` `(batch,)` of a list of waveforms `(samples,)`.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`; or without one, no model
+            comes with the package. The message says how to get one.
+        ValueError: `path` is no such model.
+    """
+    path = _bundled() if path is None else pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such model. It must be a SavedModel's folder, a "
+            "LiteRT file or a run's folder"
+        )
+    if path.is_file() and path.suffix != ".keras":
+        from ser_keras.export.litert_model import load_litert
+
+        return load_litert(path)
+    if path.is_file():
+        raise ValueError(
+            f"{path}: a .keras file has no labels and may run code of its "
+            "maker's. Export what you trust first: ser_keras export --help"
+        )
+    from ser_keras.export.serving import load_serving
+
+    result = path / "result.json"
+    if not result.exists():
+        return load_serving(path)
+    exported = json.loads(result.read_text(encoding="utf-8"))["saved_model"]
+    if not pathlib.Path(exported).exists():
+        raise FileNotFoundError(
+            f"{path} exported its SavedModel to {exported}, where it is no "
+            f"more (from this working folder). Export it again: ser_keras "
+            f"export {path}"
+        )
+    return load_serving(exported)
+
+
+def _bundled():
+    models = sorted(BUNDLED.glob("*/model.tflite"))
+    if not models:
+        raise FileNotFoundError(_GET_ONE)
+    return models[0]

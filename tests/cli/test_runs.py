@@ -1,0 +1,270 @@
+"""Commands that train, and what is made of their runs."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import ser_keras as ser
+from ser_keras.cli import parse
+from ser_keras.cli.corpus_options import make_folds
+from ser_keras.cli.experiments import TrainEmoDARTSConfig
+from ser_keras.cli.light_sernet import TrainLightSERNetConfig
+from ser_keras.cli.main import main
+from ser_keras.experiment.light_sernet import front_end
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder with a finished smoke run of Light-SERNet."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("work"))
+    argv = ["train", "light_sernet", "--smoke", "--no-litert", "--json"]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        status = main([*argv, "--output-dir", "results/run"])
+    work = pathlib.Path.cwd()
+    (work / "train.json").write_text(output.getvalue())
+    assert status == 0
+    yield work
+    os.chdir(before)
+
+
+# The README's section on the command line has these lines.
+COMMANDS = r"""
+ser_keras export results/first --output saved_models/first
+ser_keras serve saved_models/first &
+JSON='{"signature_name": "serving_bytes", "instances": [{"b64": "%s"}]}'
+printf "$JSON" "$(base64 -w0 speech.wav)" |
+  curl -s -d @- http://127.0.0.1:8501/v1/models/first:predict
+ser_keras predict --server http://127.0.0.1:8501 speech.wav
+"""
+
+
+WAIT = """until curl -sf http://127.0.0.1:{port}/health > health.txt
+do sleep 0.2; kill -0 %1 || exit 1; done
+"""
+
+
+@pytest.fixture
+def wav(folder):
+    return sorted((folder / ".cache").rglob("*.wav"))[0]
+
+
+def run(capfd, *argv):
+    capfd.readouterr()
+    try:
+        status = main([str(argument) for argument in argv])
+    except SystemExit as stop:
+        status = stop.code
+    output = capfd.readouterr()
+    return status, output.out, output.err
+
+
+def test_training_answers_in_json(folder):
+    result = json.loads((folder / "train.json").read_text())
+    assert result == {
+        "run": "results/run",
+        **json.loads((folder / "results/run/result.json").read_text()),
+    }
+    assert (folder / result["saved_model"] / "saved_model.pb").exists()
+
+
+def test_a_run_is_repeated_from_its_configuration(folder):
+    argv = ["--config", "results/run/config.json", "--output-dir", "other"]
+    config = parse(TrainLightSERNetConfig, argv)
+    first = parse(TrainLightSERNetConfig, ["--smoke", "--no-litert"])
+    assert config == dataclasses.replace(first.resolved(), output_dir="other")
+    assert config.resolved() == config
+    assert not (folder / "other").exists()
+
+
+def test_predict_with_a_run(folder, wav, capfd):
+    status, out, _ = run(
+        capfd, "predict", wav, "--model", "results/run", "--json"
+    )
+    assert status == 0
+    (row,) = json.loads(out)["files"]
+    assert row["label"] in row["probabilities"]
+
+
+def test_export_a_saved_model(folder, wav, capfd):
+    argv = ["export", "results/run", "--output", "out", "--json"]
+    status, out, _ = run(capfd, *argv)
+    assert status == 0
+    exported = json.loads(out)["exported"]
+    assert exported == os.path.join("out", "1")
+    (fold,) = (folder / "results/run/folds").iterdir()
+    config = TrainLightSERNetConfig(smoke=True).resolved()
+    model = ser.with_frontend(
+        ser.load_model(fold / "network.keras"), *front_end(config)
+    )
+    waveform, _ = soundfile.read(wav, dtype="float32")
+    np.testing.assert_allclose(
+        ser.load_serving("out")([waveform])["probabilities"],
+        model(waveform[None])["probabilities"],
+        atol=1e-5,
+    )
+    assert "UAR" in (folder / exported / "card.md").read_text()
+    # The next one is the next version; nothing is overwritten.
+    assert json.loads(run(capfd, *argv)[1])["exported"].endswith("2")
+
+
+def test_export_litert(folder, capfd):
+    argv = ["export", "results/run", "--format", "litert"]
+    argv += ["--precision", "float16"]
+    status, out, _ = run(capfd, *argv)
+    assert status == 0 and "run_float16.tflite" in out
+    assert ser.load_litert("run_float16.tflite").precision == "float16"
+    status, _, err = run(capfd, *argv)
+    assert status == 1 and "not overwritten" in err
+    argv[-1] = "int8"
+    status, _, err = run(capfd, *argv)
+    assert status == 1 and "--litert" in err
+    (fold,) = (folder / "results/run/folds").iterdir()
+    (fold / "int8.tflite").write_bytes(b"what the run wrote and scored")
+    status, _, _ = run(capfd, *argv, "--output", "small.tflite")
+    assert status == 0
+    assert (folder / "small.tflite").read_bytes().startswith(b"what the run")
+
+
+def test_a_keras_file_must_be_trusted(folder, capfd, waveform_model):
+    waveform_model(np.zeros((1, 16000), "float32"))
+    waveform_model.save("model.keras")
+    argv = ["export", "model.keras", "--output", "trusted"]
+    status, _, err = run(capfd, *argv)
+    assert status == 1 and "--trust" in err
+    assert not (folder / "trusted").exists()
+    labels = ["--labels", "a", "b", "c", "d"]
+    status, _, err = run(capfd, *argv, "--trust", *labels)
+    assert status == 0, err
+    assert ser.load_serving("trusted").labels == ("a", "b", "c", "d")
+    status, _, err = run(capfd, "predict", "x.wav", "--model", "model.keras")
+    assert status == 1 and "Export what you trust" in err
+
+
+def test_export_wants_a_finished_run(folder, capfd):
+    (folder / "empty").mkdir(exist_ok=True)
+    status, _, err = run(capfd, "export", "empty")
+    assert status == 1 and "finished run" in err
+    status, _, err = run(capfd, "export", "results/run", "--fold", "Ses09")
+    assert status == 1 and "Ses01" in err
+
+
+def test_report(folder, capfd):
+    status, out, _ = run(capfd, "report", "results/run")
+    assert status == 0 and "report.html" in out
+    assert "<html" in (folder / "report.html").read_text()
+    status, _, err = run(capfd, "report", "results/run")
+    assert status == 1 and "--replace" in err
+    status, _, _ = run(capfd, "report", "results/run", "--output", "r.md")
+    assert status == 0 and "UAR" in (folder / "r.md").read_text()
+
+
+def test_check_a_corpus(folder, capfd):
+    (root,) = (folder / ".cache").glob("synthetic*")
+    status, out, _ = run(capfd, "corpora", "check", root, "--json")
+    result = json.loads(out)
+    assert result["corpus"] == "iemocap"
+    assert result["utterances"] == 80 and result["speakers"] == 10
+    status, _, err = run(capfd, "corpora", "check", folder / "results")
+    assert status == 1 and "no known corpus" in err
+
+
+def test_usual_folds_of_a_corpus(folder):
+    (root,) = (folder / ".cache").glob("synthetic*")
+    corpus = ser.load_corpus("iemocap", root)
+
+    def names(protocol):
+        config = TrainLightSERNetConfig(protocol=protocol)
+        return [fold.name for fold in make_folds(config, corpus)]
+
+    sessions = [f"Ses0{i}" for i in range(1, 6)]
+    assert names("speaker-independent") == sessions
+    assert names("leave-one-session-out") == sessions
+    assert names("leave-one-speaker-out") == list(corpus.speakers)
+    assert len(names("published")) == 5
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--corpus", "emodb"], "together"),
+        (["--smoke", "--fold", "9"], "fold"),
+        (["--protocol", "nonsense", "--smoke"], "nonsense"),
+        (["--corpus", "emodb", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line(folder, capfd, argv, message):
+    status, _, err = run(
+        capfd, "train", "light_sernet", "--output-dir", "results/bad", *argv
+    )
+    assert status == 1
+    assert message in err and "Traceback" not in err
+    assert not (folder / "results/bad").exists()
+
+
+def test_a_search_corpus_has_a_name_and_a_folder():
+    with pytest.raises(ValueError, match="together"):
+        TrainEmoDARTSConfig(search_corpus="ravdess")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_commands_that_a_newcomer_copies(folder, wav, monkeypatch):
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    program = folder / "bin" / "ser_keras"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ser_keras "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    shutil.copy(wav, folder / "speech.wav")
+    port = free_port()
+    script = (
+        COMMANDS.replace("results/first", "results/run")
+        .replace("8501", str(port))
+        .replace("models/first &", f"models/first --port {port} &")
+        # A person sees when it listens.
+        .replace("JSON=", WAIT.format(port=port) + "JSON=")
+    )
+    process = subprocess.run(
+        ["bash", "-c", f"{script}\nkill -TERM %1; wait %1; echo end $?"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "end 0" in process.stdout, process.stdout + process.stderr
+    waveform, _ = soundfile.read(wav, dtype="float32")
+    expected = ser.load_serving("saved_models/first")([waveform])
+    answer, _ = json.JSONDecoder().raw_decode(
+        process.stdout[process.stdout.index("{") :]
+    )
+    (row,) = answer["predictions"]
+    assert row["label"] == expected["label"][0]
+    np.testing.assert_allclose(
+        row["probabilities"], expected["probabilities"][0], atol=1e-5
+    )
+    (line,) = [x for x in process.stdout.splitlines() if " speech.wav " in x]
+    assert expected["label"][0] in line
+
+
+def test_the_readme_has_these_commands(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    if "ser_keras serve" in text:
+        for line in COMMANDS.splitlines():
+            assert line in text

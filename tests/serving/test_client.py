@@ -1,0 +1,227 @@
+import concurrent.futures
+import http.server
+import json
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from ser_keras.export.serving_files import WARM_UP
+from ser_keras.serving.client import Client
+from ser_keras.serving.client import ServerError
+
+pytest.importorskip("httpx")
+
+
+def test_files_arrays_and_bad_files(
+    serving, served_model, server_url, clips, tmp_path
+):
+    model, _ = served_model
+    wide = tmp_path / "48k_24bit_stereo.flac"
+    tone = np.sin(np.arange(48000) / 20) / 2
+    soundfile.write(wide, np.stack([tone, tone], 1), 48000, "PCM_24")
+    plain = tmp_path / "plain.wav"
+    plain.write_bytes(serving.wav(clips[0]))
+    (tmp_path / "text.wav").write_text("not audio")
+    with Client(server_url, batch_size=2) as client:
+        rows = client.predict(
+            [plain, tmp_path / "text.wav", clips[1], wide, tmp_path / "none"]
+        )
+    for row, clip in ((rows[0], clips[0]), (rows[2], clips[1])):
+        expected = model(clip[None])["probabilities"][0]
+        assert tuple(row["probabilities"]) == serving.labels
+        np.testing.assert_allclose(
+            list(row["probabilities"].values()), expected, atol=1e-5
+        )
+        assert row["label"] == serving.labels[int(np.argmax(expected))]
+    assert rows[0]["file"] == str(plain)
+    assert "file" not in rows[2]
+    assert sum(rows[3]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert "not audio" in rows[1]["error"]
+    assert rows[4]["error"] == "no such file"
+
+
+def test_a_bad_clip_fails_by_itself(server_url, clips):
+    with Client(server_url + "/v1/models/tiny") as client:
+        rows = client.predict([clips[0], np.zeros(61 * 16000), clips[1]])
+        assert rows[1] == {"error": "longer than 60 s"}
+        assert "label" in rows[0]
+        assert "label" in rows[2]
+        (row,) = client.predict([np.zeros(61 * 16000)])
+        assert "longer than 60 s" in row["error"]
+        (row,) = client.predict([np.float32([np.nan])])
+        assert "must be finite" in row["error"]
+
+
+def test_errors_of_the_server(server_url, clips):
+    with Client(server_url, model="unknown") as client:
+        with pytest.raises(ServerError, match=r"No model 'unknown'.*tiny"):
+            client.predict(clips[:1])
+    # Nobody listens on a port that has just been free.
+    with Client("http://127.0.0.1:9", retries=2, back_off=0.01) as client:
+        with pytest.raises(ServerError, match="refused, 3 times"):
+            client.predict(clips[:1])
+
+
+@pytest.fixture
+def moody_server():
+    """Answers as its `answers` say: a status, or None for never."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            status = server.answers.pop(0)
+            if status is None:
+                done.wait()
+                return
+            columns = {
+                "probabilities": [[0.25, 0.75]],
+                "label": ["joy"],
+                "labels": [["anger", "joy"]],
+                "error": [""],
+            }
+            content = json.dumps({"outputs": columns}).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments):
+            pass
+
+    done = threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    done.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_tries_again(moody_server, clips):
+    moody_server.answers = [503, 429, 200]
+    url = f"http://127.0.0.1:{moody_server.server_port}/v1/models/x"
+    with Client(url, retries=2, back_off=0.01) as client:
+        (row,) = client.predict(clips[:1])
+    assert row == {
+        "label": "joy",
+        "probabilities": {"anger": 0.25, "joy": 0.75},
+    }
+    assert moody_server.answers == []
+
+
+def test_gives_up_in_time(moody_server, clips):
+    moody_server.answers = [None, None]
+    url = f"http://127.0.0.1:{moody_server.server_port}/v1/models/x"
+    with Client(url, timeout=0.2, retries=1, back_off=0.01) as client:
+        with pytest.raises(ServerError, match="no answer within 0.2 s, 2 time"):
+            client.predict(clips[:1])
+
+
+def test_invalid_url():
+    for url in ("127.0.0.1:8501", "ftp://host", "http://"):
+        with pytest.raises(ValueError, match="`url` must be http://"):
+            Client(url)
+
+
+class Loaded:
+    """A SavedModel as TensorFlow Serving runs it: a session, no Keras."""
+
+    def __init__(self, folder):
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            meta = tf.compat.v1.saved_model.loader.load(
+                self.session, ["serve"], str(folder)
+            )
+        self.signatures = meta.signature_def
+
+    def run(self, signature, inputs):
+        signature = self.signatures[signature]
+        feed = {
+            signature.inputs[name].name: value for name, value in inputs.items()
+        }
+        outputs = {key: x.name for key, x in signature.outputs.items()}
+        return self.session.run(outputs, feed)
+
+
+@pytest.fixture(scope="module")
+def grpc_url(served_model):
+    """A gRPC PredictionService of `served_model`."""
+    grpc = pytest.importorskip("grpc")
+    pytest.importorskip("tensorflow_serving")
+    from tensorflow_serving.apis import predict_pb2
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    loaded = Loaded(served_model[1] / "1")
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):  # noqa: N802
+            if request.model_spec.name != "tiny":
+                context.abort(grpc.StatusCode.NOT_FOUND, "no such servable")
+            inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+            try:
+                outputs = loaded.run(request.model_spec.signature_name, inputs)
+            except tf.errors.InvalidArgumentError as error:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                context.abort(code, error.message)
+            response = predict_pb2.PredictResponse()
+            for key, value in outputs.items():
+                tensor = tf.make_tensor_proto(value)
+                response.outputs[key].CopyFrom(tensor)
+            return response
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            Service(), server
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"grpc://127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+def test_grpc(serving, served_model, grpc_url, clips):
+    model, _ = served_model
+    with Client(grpc_url + "/tiny", batch_size=4) as client:
+        rows = client.predict([*clips, np.zeros(61 * 16000)])
+        for row, clip in zip(rows[:-1], clips, strict=True):
+            expected = model(clip[None])["probabilities"][0]
+            np.testing.assert_allclose(
+                list(row["probabilities"].values()), expected, atol=1e-5
+            )
+            assert row["label"] == serving.labels[int(np.argmax(expected))]
+        assert rows[-1] == {"error": "longer than 60 s"}
+        # Alone, it is the call that fails.
+        (row,) = client.predict([np.zeros(61 * 16000)])
+        assert "longer than 60 s" in row["error"]
+    with Client(grpc_url, model="unknown") as client:
+        with pytest.raises(ServerError, match="no such servable"):
+            client.predict(clips[:1])
+    with Client(grpc_url) as client:
+        with pytest.raises(ServerError, match="name the model"):
+            client.predict(clips[:1])
+
+
+def test_warm_up_requests_replay(served_model):
+    pytest.importorskip("tensorflow_serving")
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    folder = served_model[1] / "1"
+    loaded = Loaded(folder)
+    signatures = []
+    for record in tf.data.TFRecordDataset([str(folder / WARM_UP)]):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert request.model_spec.name == "tiny"
+        inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+        outputs = loaded.run(request.model_spec.signature_name, inputs)
+        assert not any(outputs["error"])
+        assert np.isfinite(outputs["probabilities"]).all()
+        signatures.append(request.model_spec.signature_name)
+    assert set(signatures) == set(loaded.signatures) - {"__saved_model_init_op"}

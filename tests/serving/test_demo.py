@@ -1,0 +1,213 @@
+"""The demo's page, as a person sees it in a browser."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.parse
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+import ser_keras as ser
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.serving.demo import DemoModel
+from ser_keras.serving.demo import build_page
+from tests.conftest import MaskedNetwork
+
+LABELS = ("anger", "fear", "neutral", "sadness")
+WAIT = 120  # Seconds, for a machine that is busy with other work.
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A SavedModel and a LiteRT file, the second with its test beside it."""
+    folder = tmp_path_factory.mktemp("models")
+    frontend = ser.MFCC(sample_rate=16000, num_coefficients=20, delta_order=0)
+    normalization = ser.UtteranceNormalization()
+    parts = (LABELS, frontend, normalization)
+    ser.export_serving(MaskedNetwork(), folder / "first", *parts)
+    file = folder / "second" / "model.tflite"
+    ser.export_litert(MaskedNetwork(), file, *parts)
+    rng = np.random.default_rng(0)
+    answers = rng.dirichlet(np.ones(4), 200).astype("float32")
+    truth = np.where(rng.random(200) < 0.5, answers.argmax(axis=1), 0)
+    Predictions(
+        ids=tuple(str(i) for i in range(200)),
+        speakers=("a",) * 200,
+        sexes=(None,) * 200,
+        labels=truth,
+        probabilities=answers,
+        label_names=LABELS,
+    ).save_csv(file.parent / "predictions.csv")
+    return [folder / "first", file]
+
+
+@pytest.fixture(scope="module")
+def recording(corpora_root, tmp_path_factory):
+    """A real utterance as WAV at another rate, as a browser would send."""
+    path = sorted((corpora_root / "emodb").glob("*.flac"))[0]
+    samples, rate = soundfile.read(path)
+    file = tmp_path_factory.mktemp("speech") / "speech.wav"
+    soundfile.write(file, soxr.resample(samples, rate, 44100), 44100)
+    return file
+
+
+@pytest.fixture(scope="module")
+def url(models):
+    """Where `ser_keras demo` shows its page.
+
+    In a process of its own: Gradio leaves sockets open, which our settings
+    make errors.
+    """
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    command = [sys.executable, "-m", "ser_keras", "demo", *map(str, models)]
+    with subprocess.Popen(
+        [*command, "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        line = process.stdout.readline()
+        assert line.startswith("the page is at http://127.0.0.1:"), line
+        yield line.split()[4]
+        process.terminate()
+        process.communicate(timeout=WAIT)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium"
+    )
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium with its driver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    service = webdriver.ChromeService(driver)
+    with webdriver.Chrome(options, service) as chrome:
+        yield chrome
+
+
+def wait_for(browser, condition):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(browser, WAIT).until(lambda _: condition())
+
+
+def text_of(browser, element):
+    found = browser.find_elements("id", element)
+    return found[0].text if found else ""
+
+
+def choose(browser, label, name):
+    field = browser.find_element("css selector", f"input[aria-label='{label}']")
+    field.click()
+    wait_for(
+        browser,
+        lambda: [
+            option
+            for option in browser.find_elements("css selector", "[role=option]")
+            if option.text.endswith(name)
+        ],
+    )[0].click()
+
+
+def upload(browser, url, file):
+    browser.get(url)
+    inputs = wait_for(
+        browser,
+        lambda: browser.find_elements(
+            "css selector", "#recording input[type=file]"
+        ),
+    )
+    inputs[0].send_keys(str(file))
+
+
+def picture_text(browser):
+    images = browser.find_elements("css selector", "#picture img")
+    return images[0].get_attribute("alt") if images else ""
+
+
+def requested_hosts(browser):
+    hosts = set()
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            address = message["params"]["request"]["url"]
+            if address.startswith(("http", "ws")):
+                hosts.add(urllib.parse.urlparse(address).hostname)
+    return hosts
+
+
+def test_upload_wait_read_the_answer(models, recording, browser, url):
+    browser.set_window_size(1280, 1000)
+    upload(browser, url, recording)
+    wait_for(browser, lambda: "%" in text_of(browser, "answer-1"))
+
+    waveform = ser.audio.load_audio(recording, 16000)
+    expected = ser.load_serving(models[0])([waveform])
+    best = expected["label"][0]
+    lines = text_of(browser, "answer-1").split("\n")
+    assert best in lines
+    assert f"{100 * expected['probabilities'][0].max():.0f}%" in lines
+    assert "has not been measured" in text_of(browser, "note-1")
+    wait_for(browser, lambda: f"first: {best}." in picture_text(browser))
+
+    choose(browser, "Compare with", "second")
+    wait_for(browser, lambda: "In its test" in text_of(browser, "note-2"))
+    assert "%" in text_of(browser, "answer-2")
+    assert "second: " in picture_text(browser)
+    assert requested_hosts(browser) == {"127.0.0.1"}
+
+
+def test_nothing_is_wider_than_a_phone(recording, browser, url):
+    phone = {
+        "width": 390,
+        "height": 844,
+        "deviceScaleFactor": 2,
+        "mobile": True,
+    }
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        upload(browser, url, recording)
+        wait_for(browser, lambda: picture_text(browser))
+        script = "return document.documentElement.scrollWidth"
+        assert browser.execute_script(script) == 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_what_is_no_audio_is_said_on_the_page(browser, url, tmp_path):
+    file = tmp_path / "speech.wav"
+    file.write_text("not audio")
+    upload(browser, url, file)
+    wait_for(browser, lambda: "cannot be used" in text_of(browser, "note-1"))
+    # Advice for corpora has no place here.
+    assert "Restore the file" not in text_of(browser, "note-1")
+
+
+def test_two_models_of_one_name_are_refused(models):
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    model = DemoModel.load(models[0])
+    with pytest.raises(ValueError, match="different names"):
+        build_page([model, model])
+
+
+def test_the_command_without_gradio_names_the_extra(models):
+    program = (
+        "import sys; sys.modules['gradio'] = None\n"
+        "from ser_keras.cli.main import main\n"
+        f"sys.exit(main(['demo', {str(models[0])!r}]))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert "ser_keras[demo]" in process.stderr

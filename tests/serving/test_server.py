@@ -1,0 +1,381 @@
+import asyncio
+import base64
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ser_keras.export.serving import export_serving
+from ser_keras.export.serving_model import load_serving
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("starlette")
+
+PREDICT = "/v1/models/tiny:predict"
+
+
+def of_files(*files):
+    """Body of a call with WAV files, in columns."""
+    audio = [{"b64": base64.b64encode(file).decode()} for file in files]
+    return {"signature_name": "serving_bytes", "inputs": {"audio": audio}}
+
+
+@pytest.fixture
+def http(server_url):
+    with httpx.Client(base_url=server_url, timeout=60) as client:
+        yield client
+
+
+def test_equal_to_keras_in_rows_and_columns(serving, served_model, http, clips):
+    model, _ = served_model
+    for clip in clips[:3]:
+        expected = model(clip[None])["probabilities"][0]
+        label = serving.labels[int(np.argmax(expected))]
+        audio = {"b64": base64.b64encode(serving.wav(clip)).decode()}
+        for body in (
+            {"instances": [clip.tolist()]},
+            {"signature_name": "serving_bytes", "instances": [audio]},
+        ):
+            (row,) = http.post(PREDICT, json=body).json()["predictions"]
+            np.testing.assert_allclose(
+                row["probabilities"], expected, atol=1e-5
+            )
+            assert row["label"] == label
+            assert row["labels"] == list(serving.labels)
+            assert row["error"] == ""
+    body = {"inputs": {"waveform": [clip.tolist()] * 2}}
+    columns = http.post(PREDICT, json=body).json()["outputs"]
+    np.testing.assert_allclose(
+        columns["probabilities"], [expected] * 2, atol=1e-5
+    )
+    body = {
+        "signature_name": "features",
+        "instances": model.features(clip[None]).numpy().tolist(),
+    }
+    (row,) = http.post(PREDICT, json=body).json()["predictions"]
+    np.testing.assert_allclose(row["probabilities"], expected, atol=1e-5)
+
+
+def test_an_answer_does_not_depend_on_who_else_asks(
+    serving, served_model, http, clips
+):
+    model, _ = served_model
+    expected = [model(clip[None])["probabilities"][0] for clip in clips]
+
+    def ask(i):
+        clip = clips[i % len(clips)]
+        if i % 3 == 0:
+            body = {"inputs": [clip.tolist()]}
+        elif i % 3 == 1:
+            body = {
+                "signature_name": "serving_lengths",
+                "inputs": {
+                    "waveform": [[*clip.tolist(), 0.9, 0.9]],
+                    "lengths": [len(clip)],
+                },
+            }
+        else:
+            body = of_files(serving.wav(clip))
+        return http.post(PREDICT, json=body).json()["outputs"]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(60)))
+    for i, answer in enumerate(answers):
+        np.testing.assert_allclose(
+            answer["probabilities"][0], expected[i % len(clips)], atol=1e-5
+        )
+    metrics = http.get("/metrics").text
+    assert 'ser_keras_requests_total{status="200"}' in metrics
+    assert 'ser_keras_model_version{model="tiny"} 1.0' in metrics
+
+
+def test_what_is_served(http):
+    assert http.get("/health").status_code == 200
+    assert http.get("/v1/models").json() == {"models": ["tiny"]}
+    for path in ("/v1/models/tiny", "/v1/models/tiny/versions/1"):
+        (row,) = http.get(path).json()["model_version_status"]
+        assert (row["version"], row["state"]) == ("1", "AVAILABLE")
+    facts = http.get("/v1/models/tiny/metadata").json()
+    assert facts["model_spec"]["version"] == "1"
+    signatures = facts["metadata"]["signature_def"]["signature_def"]
+    assert set(signatures) == {
+        "serving_default",
+        "serving_lengths",
+        "serving_bytes",
+        "features",
+    }
+    assert signatures["serving_bytes"]["inputs"]["audio"]["dtype"] == (
+        "DT_STRING"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/models/unknown:predict", 404),
+        ("/v1/models/tiny/versions/7:predict", 404),
+        ("/v1/models/tiny/versions/1:predict", 200),
+        ("/v1/models/../../etc/passwd:predict", 404),
+    ],
+)
+def test_unknown_models_and_versions(http, clips, path, status):
+    body = {"instances": [clips[0].tolist()]}
+    assert http.post(path, json=body).status_code == status
+
+
+def test_bad_files_are_refused_with_a_reason(serving, http, clips):
+    good = serving.wav(clips[0])
+    for file, reason in (
+        (b"", "empty"),
+        (b"not audio" * 100, "not a WAV file"),
+        (good[:5000], "truncated"),
+        (serving.wav(clips[0], 8000), "must have 16000 Hz; received 8000 Hz"),
+        (serving.wav(clips[0], subtype="PCM_24"), "24 bits"),
+        (serving.wav(clips[0], subtype="FLOAT"), "32 bits"),
+        (serving.wav(np.zeros(61 * 16000)), "longer than 60 s"),
+    ):
+        response = http.post(PREDICT, json=of_files(file))
+        assert response.status_code == 400
+        assert reason in response.json()["error"]
+        # Beside a good one it has the reason for itself.
+        response = http.post(PREDICT, json=of_files(file, good))
+        answer = response.json()["outputs"]
+        assert reason in answer["error"][0]
+        assert answer["error"][1] == ""
+        assert answer["probabilities"][0] == [None] * 4
+        assert answer["label"][0] == ""
+        assert sum(answer["probabilities"][1]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"\0" * 1000,
+        b"[" * 100_000,
+        b'{"instances": [[NaN, 0.5]]}',
+        b'{"instances": [[1e999, 0.5]]}',
+        b'{"instances": [[[0.5]]]}',
+        b'{"instances": [["a"]]}',
+        b'{"inputs": {"waveform": [[0.5]], "lengths": [1]}}',
+        b'{"signature_name": "serving_lengths", "inputs": '
+        b'{"waveform": [[0.5, 0.5]], "lengths": [3]}}',
+        b'{"signature_name": "serving_lengths", "inputs": '
+        b'{"waveform": [[0.5, 0.5]], "lengths": [-1]}}',
+        b'{"signature_name": "features", "inputs": [[[1, 2, 3]]]}',
+    ],
+)
+def test_wrong_requests(http, body):
+    response = http.post(PREDICT, content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]
+
+
+def test_too_long_a_body_is_not_read(http):
+    def endless():
+        while True:
+            yield bytes(1_000_000)
+
+    for content in (bytes(100_000_000), endless()):
+        # It may be refused so early that the rest cannot be sent any more.
+        try:
+            response = http.post(PREDICT, content=content)
+            assert response.status_code == 413
+        except httpx.TransportError:
+            pass
+    assert http.get("/health").status_code == 200
+
+
+def test_a_client_that_hangs_up(serving, http, server_url, clips):
+    host, port = server_url.removeprefix("http://").split(":")
+    body = json.dumps(of_files(serving.wav(clips[0]))).encode()
+    head = (
+        f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    for sent in (head[:20], head, head + body[:99], head + body):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(sent)
+    assert http.post(PREDICT, content=body).status_code == 200
+
+
+def test_a_thousand_requests_at_once(serving, server_url, clips):
+    body = json.dumps(of_files(serving.wav(clips[3]))).encode()
+
+    async def main():
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(
+            base_url=server_url, timeout=300, limits=limits
+        ) as client:
+            calls = (client.post(PREDICT, content=body) for _ in range(1000))
+            return await asyncio.gather(*calls)
+
+    answers = asyncio.run(main())
+    statuses = [answer.status_code for answer in answers]
+    # Under a load like that some may be told to come again; none is lost.
+    assert set(statuses) <= {200, 503, 504}
+    assert statuses.count(200) > 500
+    assert len({a.content for a in answers if a.status_code == 200}) < 20
+
+
+def test_fuzzed_files_leave_it_alive(serving, http, clips):
+    """`SER_KERAS_FUZZ=5000` for more than the suite has time for."""
+    rng = np.random.default_rng(0)
+    original = np.frombuffer(serving.wav(clips[3]), "u1")
+    for i in range(int(os.environ.get("SER_KERAS_FUZZ", 200))):
+        file = original.copy()
+        where = rng.integers(0, 48, rng.integers(1, 8))
+        file[where] = rng.integers(0, 256, len(where))
+        content = file[: rng.integers(0, len(file) + 1) if i % 2 else None]
+        response = http.post(PREDICT, json=of_files(content.tobytes()))
+        answer = response.json()
+        if response.status_code == 200:
+            (probabilities,) = answer["outputs"]["probabilities"]
+            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        else:
+            assert response.status_code == 400
+            assert answer["error"]
+    response = http.post(PREDICT, json=of_files(original.tobytes()))
+    assert response.status_code == 200
+
+
+def test_a_new_version_takes_over_and_a_half_written_one_does_not(
+    serving, served_model, tmp_path, clips
+):
+    folder = tmp_path / "tiny"
+    shutil.copytree(served_model[1], folder)
+    other = serving.tiny_model(seed=1)
+    elsewhere = tmp_path / "elsewhere"
+    export_serving(other, elsewhere, serving.labels, version=3)
+    statuses, stop = [], threading.Event()
+    with serving.running(folder, poll_seconds=0.1) as url:
+
+        def ask():
+            with httpx.Client(base_url=url, timeout=60) as client:
+                while not stop.is_set():
+                    body = {"instances": [clips[3].tolist()]}
+                    statuses.append(client.post(PREDICT, json=body).status_code)
+
+        def version():
+            path = "/v1/models/tiny"
+            rows = client.get(path).json()["model_version_status"]
+            return {row["version"]: row["state"] for row in rows}
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        with httpx.Client(base_url=url, timeout=60) as client:
+            content = (elsewhere / "3/saved_model.pb").read_bytes()
+            (folder / "3").mkdir()
+            shutil.copy(elsewhere / "3/labels.json", folder / "3")
+            (folder / "3/saved_model.pb").write_bytes(content[:5000])
+            deadline = time.monotonic() + 60
+            while "3" not in version() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert version() == {"1": "AVAILABLE", "3": "END"}
+            shutil.copytree(elsewhere / "3", folder / "3", dirs_exist_ok=True)
+            while "1" in version() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert version() == {"3": "AVAILABLE"}
+            stop.set()
+            asking.join()
+            body = {"instances": [clips[0].tolist()]}
+            (row,) = client.post(PREDICT, json=body).json()["predictions"]
+    np.testing.assert_allclose(
+        row["probabilities"],
+        other(clips[0][None])["probabilities"][0],
+        atol=1e-5,
+    )
+    assert len(statuses) > 3
+    assert set(statuses) == {200}
+
+
+def test_no_model(serving, tmp_path):
+    from ser_keras.serving.server import build_app
+
+    with pytest.raises(FileNotFoundError, match="no versions of a SavedModel"):
+        build_app(tmp_path)
+
+
+SERVE = """
+import sys
+from ser_keras.serving.server import serve
+serve(sys.argv[1], port=int(sys.argv[2]))
+print("ended")
+"""
+
+
+def test_sigterm_under_load_loses_no_request(serving, served_model, clips):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(served_model[1]), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    body = json.dumps(of_files(*[serving.wav(clips[0])] * 4)).encode()
+    begun = threading.Semaphore(0)
+
+    def ask(_):
+        with httpx.Client(base_url=url, timeout=60) as client:
+            try:  # What is connected before the signal is to be answered.
+                assert client.get("/health").status_code == 200
+            finally:
+                begun.release()
+            return client.post(PREDICT, content=body).status_code
+
+    try:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while process.poll() is None:
+                try:
+                    if client.get("/health").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = [pool.submit(ask, i) for i in range(16)]
+            for _ in answers:
+                begun.acquire()
+            time.sleep(0.2)  # The requests are on their way.
+            process.send_signal(signal.SIGTERM)
+            statuses = [answer.result() for answer in answers]
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert statuses == [200] * 16
+    assert process.returncode == 0, errors[-2000:]
+    assert output.endswith("ended\n")
+
+
+def test_limits(serving, served_model, clips):
+    from ser_keras.serving.server import Limits
+
+    limits = Limits(request_bytes=50_000, waiting_clips=2, batch_seconds=1.0)
+    with serving.running(served_model[1], limits=limits) as url:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            small = of_files(serving.wav(clips[3]))
+            assert client.post(PREDICT, json=small).status_code == 200
+            large = of_files(serving.wav(clips[2]))
+            assert client.post(PREDICT, json=large).status_code == 413
+            many = of_files(*[serving.wav(clips[3][:100])] * 5)
+            response = client.post(PREDICT, json=many)
+            assert response.status_code == 503
+            assert response.headers["retry-after"]
+
+
+def test_served_models_are_those_of_the_library(serving, served_model):
+    assert load_serving(served_model[1]).labels == serving.labels
