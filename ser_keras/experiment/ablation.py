@@ -76,8 +76,8 @@ def run_ablation(config, folds, run_variant) -> dict:
         predictions[name] = Predictions.load_csv(folder / "predictions.csv")
     comparisons = [
         {
-            "first": second,
-            "second": first,
+            "variant": second,
+            "reference": first,
             **compare_predictions(
                 predictions[second], predictions[first]
             ).to_dict(),
@@ -119,7 +119,7 @@ def markdown(table) -> str:
     ]
     for row in table["comparisons"]:
         lines.append(
-            f"| {_TITLES[row['first']]} - {_TITLES[row['second']]} | "
+            f"| {_TITLES[row['variant']]} - {_TITLES[row['reference']]} | "
             f"{row['difference']:+.3f} | "
             f"{_interval(row['low'], row['high'], '+.3f')} | "
             f"{row['p_value']:.3g} |"

@@ -173,8 +173,9 @@ def test_ablation_is_one_table(tmp_path, capsys):
     best = next(
         row
         for row in table["comparisons"]
-        if (row["first"], row["second"]) == ("supplement", "deep")
+        if (row["variant"], row["reference"]) == ("supplement", "deep")
     )
+    assert (best["first"], best["second"]) == (1.0, 0.5)
     assert best["difference"] == 0.5
     # 16 exchanges of four speakers; only none and all are so far apart.
     assert best["p_value"] == 2 / 16

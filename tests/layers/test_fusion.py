@@ -152,6 +152,11 @@ def test_padding_and_batch_mates_change_nothing(name):
             [p[i : i + 1] for p in there],
         )
         np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
+    # A clip without any stream has a defined answer.
+    nothing = [np.zeros_like(x) for x in sequences]
+    answer = layer(nothing, masks, present((0, 0, 0), (0, 0, 0))).numpy()
+    assert np.isfinite(answer).all()
+    np.testing.assert_array_equal(answer[1:], answer[:1].repeat(2, 0))
 
 
 def pooled(layer, sequences, masks):

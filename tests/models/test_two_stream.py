@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.two_stream import TwoStreamNet
@@ -87,7 +86,8 @@ def double():
     keras.config.set_floatx(floatx)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+# All fusions by themselves: tests/layers/test_fusion.py.
+@pytest.mark.parametrize("fusion", ["cross_attention", "supplement"])
 def test_a_prediction_is_its_clip_s_alone(fusion, double):
     """In double precision, where a difference is no matter of rounding."""
     network, x = make(fusion), clips(dtype="float64")
@@ -103,7 +103,7 @@ def test_a_prediction_is_its_clip_s_alone(fusion, double):
         )
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", ["late", "supplement"])
 def test_a_missing_stream_has_no_part_in_the_answer(fusion):
     network, x = make(fusion), clips()
     both = network(x).numpy()
