@@ -130,13 +130,20 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path):
     model = tiny_model()
     path = tmp_path / "name"
     assert export_serving(model, path, LABELS) == path / "1"
-    before = {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}
+    before = {f: f.read_bytes() for f in (path / "1").rglob("*") if f.is_file()}
     assert export_serving(model, path, LABELS, version=20) == path / "20"
     assert export_serving(model, path, LABELS) == path / "21"
     with pytest.raises(FileExistsError, match="name/1 exists"):
         export_serving(model, path, LABELS, version=1)
     assert {f: f.read_bytes() for f in before} == before
-    assert sorted(p.name for p in path.iterdir()) == ["1", "20", "21"]
+    assert sorted(p.name for p in path.iterdir()) == [
+        "1",
+        "20",
+        "21",
+        "batching.config",
+        "model.config",
+    ]
+    assert "versions: 20 versions: 21" in (path / "model.config").read_text()
     assert load_serving(path).path == path / "21"
     assert load_serving(path, version=20).path == path / "20"
     card = json.loads((path / "20/labels.json").read_text())

@@ -49,7 +49,7 @@ def cell_network():
         (None, 40, 1),
         num_classes=4,
         filters=4,
-        num_cells=2,
+        num_cells=3,
         recurrent_filters=8,
         stem_strides=2,
     )
@@ -140,14 +140,14 @@ import numpy as np
 import openvino
 
 folder, clips, answers = sys.argv[1:]
-model = openvino.convert_model(folder)
+converted = openvino.convert_model(folder)
 # The names of the classes are strings, which its CPU plugin does not have.
 kept = [
     output.node.input_value(0)
-    for output in model.outputs
+    for output in converted.outputs
     if "probabilities" in output.get_names()
 ]
-model = openvino.Model(kept, model.get_parameters())
+model = openvino.Model(kept, converted.get_parameters())
 compiled = openvino.compile_model(model, "CPU")
 clips = np.load(clips)
 np.savez(answers, **{name: compiled([clips[name]])[0] for name in clips})
