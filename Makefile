@@ -8,13 +8,23 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test install lint bench clean
+.PHONY: run test test-tfio install lint bench clean
 
 run: $(INSTALLED)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# The one module that imports tensorflow-io, beside the last TensorFlow that its
+# binary loads with; a venv of its own, as that TensorFlow wants NumPy 1.
+TFIO_VENV ?= .venv-tfio
+test-tfio:
+	test -x $(TFIO_VENV)/bin/python || $(PYTHON) -m venv $(TFIO_VENV)
+	$(TFIO_VENV)/bin/python -m pip install --quiet tensorflow-cpu==2.16.2 \
+	  tensorflow-io==0.37.1 keras==3.15.1 soundfile soxr pytest
+	PYTHONPATH=. $(TFIO_VENV)/bin/python -m pytest -q --noconftest -c /dev/null \
+	  --rootdir . -p no:cacheprovider tests/audio/test_graph_decoding.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
