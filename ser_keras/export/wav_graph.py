@@ -30,8 +30,8 @@ def decode_wav(audio, sample_rate, max_samples):
         clip, 0 of a bad one; booleans and strings `(batch,)`: whether a file
         is good, and what is wrong with it, empty if nothing is.
 
-    >>> tf.print(decode_wav(tf.constant([b"RIFF", b""]), 16000, 16000)[3])
-    ["not a WAV file" "empty: 0 bytes"]
+    >>> decode_wav(tf.constant([b"RIFF", b""]), 16000, 16000)[3].numpy()
+    array([b'not a WAV file', b'empty: 0 bytes'], dtype=object)
     """
     size = tf.strings.length(audio)
     riff = tf.equal(_bytes(audio, size, 0, 4), "RIFF")
