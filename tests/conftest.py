@@ -16,6 +16,9 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
+# Programs that tests start; pytest would import them to look for doctests.
+collect_ignore = ["data/killed_extraction.py", "data/tiny_encoders.py"]
+
 
 @pytest.fixture(scope="session")
 def repository():
