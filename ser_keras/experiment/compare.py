@@ -93,16 +93,16 @@ class CompareConfig(RunConfig):
     """Epochs of networks of cells."""
     learning_rate: float = 1.5e-3
     """Their peak learning rate."""
-    light_sernet_epochs: int = 60
-    """Epochs of Light-SERNet."""
+    light_sernet_epochs: int | None = None
+    """Epochs of Light-SERNet; by default, those of its own schedule."""
     held_out_speakers: int = 0
     """Training speakers of each fold who choose a network's epoch; 0 trains
     on all and keeps the last epoch."""
 
     def __post_init__(self):
-        check_positive_integers(
-            self, "train_epochs", "light_sernet_epochs", "filters", "jobs"
-        )
+        check_positive_integers(self, "train_epochs", "filters", "jobs")
+        if self.light_sernet_epochs is not None:
+            check_positive_integers(self, "light_sernet_epochs")
         unknown = [name for name in self.systems if name not in SYSTEMS]
         if unknown:
             raise ValueError(
