@@ -81,7 +81,7 @@ def test_recipe_leaves_all_it_promises(finished, recipe):
     result = json.loads((run_folder / "result.json").read_text())
     assert 0 <= result["scores"]["uar"] <= 1
     genotype = ser.Genotype.load(fold / "genotype.json")
-    space = ser.SearchSpace.emodarts("lstm", num_nodes=2)
+    space = ser.SearchSpace.emodarts("lstm", num_nodes=1)
     assert space.contains(genotype)
     predictions = (run_folder / "predictions.csv").read_text().splitlines()
     assert len(predictions) == result["scores"]["n"] + 1

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 
+from ser_keras.audio.at_speed import AtSpeed
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.spectrogram import Spectrogram
@@ -84,6 +85,28 @@ def duration_frames(duration, frontend) -> int:
     """Frames of a clip of `duration` seconds."""
     samples = math.ceil(duration * frontend.sample_rate)
     return int(frontend.num_frames(samples))
+
+
+def other_speeds(frontend, speed_range: float) -> list:
+    """The front end for clips faster and slower by this part; none for 0.
+
+    Pitch and formants go with the speed, as if other people spoke.
+    """
+    if not speed_range:
+        return []
+    return [
+        AtSpeed(frontend, 1 - speed_range),
+        AtSpeed(frontend, 1 + speed_range),
+    ]
+
+
+def check_speed_range(speed_range: float) -> None:
+    """Raises `ValueError` unless this is a part of a clip's speed."""
+    if not 0 <= speed_range < 1:
+        raise ValueError(
+            "`speed_range` must be at least 0 and below 1. Received: "
+            f"speed_range={speed_range}"
+        )
 
 
 def read_features(

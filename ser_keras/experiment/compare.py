@@ -33,6 +33,7 @@ from ser_keras.experiment.common import read_features
 from ser_keras.experiment.emodarts import EmoDARTSConfig
 from ser_keras.experiment.emodarts import augmentation
 from ser_keras.experiment.emodarts import front_end
+from ser_keras.experiment.emodarts import read_copies
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.light_sernet import LightSERNetConfig
 from ser_keras.experiment.light_sernet import run_light_sernet
@@ -83,7 +84,7 @@ class CompareConfig(RunConfig):
     """Genotype file of emoDARTS; without it each fold searches one."""
     random_architectures: int = 1
     """How many architectures of emoDARTS' space to draw at random."""
-    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
+    features: typing.Literal["mfcc", "log_mel"] = "mfcc"
     """Features of the networks of cells."""
     filters: int = 8
     """Channels of the first cell of networks of cells."""
@@ -292,6 +293,7 @@ def _run_hand_made(name, config, folds, run, protocol):
         features,
         folds,
         run=run,
+        copies=read_copies(config, features.manifest),
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
@@ -317,7 +319,7 @@ def _hand_made_of_fold(name, config, features, fold, run):
         drop_path_rate=config.drop_path_rate,
         # As emoDARTS' networks are built.
         stem_strides=2,
-        frequency_pooling="projection",
+        frequency_pooling="mean",
     )
 
 

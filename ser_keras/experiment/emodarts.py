@@ -7,9 +7,9 @@ import typing
 
 import keras
 
-from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
-from ser_keras.audio.augment import TimeStretch
+from ser_keras.audio.fixed_duration import FixedDuration
+from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
@@ -25,10 +25,12 @@ from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
 from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import check_speed_range
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import other_speeds
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
 from ser_keras.genotype import Genotype
@@ -46,13 +48,20 @@ class EmoDARTSConfig(RunConfig):
     """Folder of this run. A run that was stopped goes on where it was."""
     genotype: str = ""
     """Genotype file to train, instead of searching."""
-    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
-    """Log-mel bands, or as many cepstral coefficients of 128 bands."""
-    num_features: int = 64
-    """Bands or coefficients of a frame."""
+    features: typing.Literal["mfcc", "log_mel"] = "mfcc"
+    """Cepstral coefficients of 128 bands, or log-mel bands."""
+    num_features: int = 40
+    """Coefficients or bands of a frame."""
     duration: float = 3.0
-    """Length of a training clip in seconds: longer ones are cropped at
-    random, shorter ones padded. Scoring sees whole utterances."""
+    """Length of a training clip in seconds."""
+    clips: typing.Literal["fixed", "whole"] = "fixed"
+    """`fixed`: training and scoring see the middle of a clip, or the clip
+    between silence, at one peak level. `whole`: training crops longer clips
+    at random and masks the padding of shorter ones, scoring sees whole
+    utterances."""
+    speed_range: float = 0.1
+    """The derived network's training hears each clip also faster and slower
+    by this part, pitch and formants with it; 0 for none."""
     published: bool = False
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
@@ -107,6 +116,7 @@ class EmoDARTSConfig(RunConfig):
         check_positive_integers(
             self, "search_epochs", "train_epochs", "batch_size", "jobs"
         )
+        check_speed_range(self.speed_range)
 
     def resolved(self) -> "EmoDARTSConfig":
         """This configuration with `published` and `smoke` spelled out."""
@@ -131,7 +141,7 @@ class EmoDARTSConfig(RunConfig):
                 "search_batch_size": 4,
                 "search_filters": 4,
                 "filters": 4,
-                "num_nodes": 2,
+                "num_nodes": 1,
                 "num_cells": 3,
                 "recurrent_filters": 8,
                 "train_epochs": 1,
@@ -183,6 +193,7 @@ def run_emodarts(
     features = read_features(
         config, all_utterances(folds), frontend, normalization, run
     )
+    copies = read_copies(config, features.manifest)
     pretrained = others = None
     if search_corpus is not None:
         for fold in folds:
@@ -203,6 +214,7 @@ def run_emodarts(
         features,
         folds,
         run=run,
+        copies=copies,
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
@@ -243,7 +255,7 @@ def search(
         num_recurrent_cells=config.num_recurrent_cells,
         recurrent_filters=config.recurrent_filters,
         shared_stacks=not config.published,
-        **_shape(config),
+        stem_strides=1 if config.published else 2,
     )
     genotype = search_architecture(
         supernet,
@@ -279,6 +291,7 @@ def pretrain(
             network,
             features,
             run=run,
+            copies=read_copies(config, features.manifest),
             stage="pretrain",
             epochs=config.pretrain_epochs,
             batch_size=config.batch_size,
@@ -307,29 +320,45 @@ def build_network(
         recurrent_filters=config.recurrent_filters,
         dropout=config.dropout,
         drop_path_rate=config.drop_path_rate,
-        **_shape(config),
+        stem_strides=1 if config.published else 2,
     )
 
 
 def front_end(config: EmoDARTSConfig):
-    """Features and their normalisation."""
-    layer = speech_features(config.features, config.num_features)
-    if config.features == "mfcc":
+    """Features and their normalisation, or `None`."""
+    fixed = config.clips == "fixed"
+    if config.features == "log_mel":
+        layer = speech_features("log_mel", config.num_features)
+        # The loudness goes, which is the microphone's; the spectrum's tilt
+        # stays, which is the voice's.
+        normalization = UtteranceNormalization(over="all")
+    elif fixed:  # One peak level is normalisation enough.
+        layer = MFCC.light_sernet(num_coefficients=config.num_features)
+        normalization = None
+    else:
+        layer = speech_features("mfcc", config.num_features)
         # Coefficients differ too much in size for one mean of all.
-        return layer, UtteranceNormalization(scale="all")
-    # The loudness goes, which is the microphone's; the spectrum's tilt stays,
-    # which is the voice's.
-    return layer, UtteranceNormalization(over="all")
+        normalization = UtteranceNormalization(scale="all")
+    if fixed:
+        layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
+    return layer, normalization
+
+
+def read_copies(config: EmoDARTSConfig, manifest: Manifest) -> list[FeatureSet]:
+    """The features of these utterances at other speeds, for training."""
+    frontend, normalization = front_end(config)
+    return [
+        read_features(config, manifest, layer, normalization)
+        for layer in other_speeds(frontend, config.speed_range)
+    ]
 
 
 def augmentation(config: EmoDARTSConfig):
-    """Speed, vocal tract length, and time and frequency masks."""
-    if config.features == "mfcc":  # Their axis is none of frequencies.
-        return OneAfterAnother(TimeStretch(), SpecAugment())
-    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
-
-
-def _shape(config):
-    if config.published:
-        return {"stem_strides": 1, "frequency_pooling": "mean"}
-    return {"stem_strides": 2, "frequency_pooling": "projection"}
+    """One mask over time and one over the features."""
+    return OneAfterAnother(
+        SpecAugment(
+            num_time_masks=1,
+            num_feature_masks=1,
+            max_feature_width=max(config.num_features // 10, 1),
+        )
+    )

@@ -5,7 +5,6 @@ import functools
 import math
 import typing
 
-from ser_keras.audio.at_speed import AtSpeed
 from ser_keras.audio.augment import FeatureNoise
 from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
@@ -25,6 +24,7 @@ from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import other_speeds
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
 from ser_keras.experiment.light_sernet_schedules import SCHEDULES
@@ -208,7 +208,7 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
     features = read_features(config, manifest, frontend, normalization, run)
     copies = [
         read_features(config, manifest, layer, normalization)
-        for layer in _other_speeds(config, frontend)
+        for layer in other_speeds(frontend, config.speed_range)
     ]
     outcome = cross_validate(
         functools.partial(_network_of_fold, config, features),
@@ -305,13 +305,6 @@ def augmentation(config: LightSERNetConfig, num_features):
             )
         )
     return OneAfterAnother(*layers) if layers else None
-
-
-def _other_speeds(config, frontend):
-    if not config.speed_range:
-        return []
-    speeds = (1 - config.speed_range, 1 + config.speed_range)
-    return [AtSpeed(frontend, speed) for speed in speeds]
 
 
 def _check_protocol(config, folds):

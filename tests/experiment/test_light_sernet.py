@@ -42,7 +42,16 @@ def make_features(speakers="abcd", each=6, seed=0):
 
 
 def network(fold=None, run=None):
-    return ser.LightSERNet((None, 8, 1), 2, width=0.25)
+    # What is tested is how networks are trained; a tiny one traces in no time.
+    return keras.Sequential(
+        [
+            keras.Input((None, 8, 1)),
+            keras.layers.Conv2D(2, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
 
 
 def options(**changes):
