@@ -64,7 +64,7 @@ def main(stage, folder, kill_at=None):
     if stage == "search":
         space = ser.SearchSpace(
             ("max_pool_3x3", "sep_conv_3x3", "none"),
-            ("rnn_1", "lstm_att_2", "none"),
+            ("lstm_att_2", "none"),
             num_nodes=1,
         )
         model = ser.SuperNet(
