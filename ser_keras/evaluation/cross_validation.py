@@ -7,6 +7,7 @@ import warnings
 
 import keras
 
+from ser_keras._registry import load_model
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.pipeline import make_dataset
@@ -152,7 +153,8 @@ def cross_validate(
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
     save_tested(folds, features, run)
-    network = keras.saving.load_model(folder.path / "network.keras")
+    # Saved by this run itself, of whatever classes its caller has.
+    network = load_model(folder.path / "network.keras", trust=True)
     return CrossValidation(pooled, score(pooled), fold_scores, network, **facts)
 
 

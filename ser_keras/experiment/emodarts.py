@@ -7,6 +7,7 @@ import typing
 
 import keras
 
+from ser_keras._registry import load_model
 from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.augment import TimeStretch
@@ -221,7 +222,7 @@ def _network_of_fold(config, genotype, features, pretrained, fold, run):
         genotype = search(config, features.select(fold.train), run)
     network = build_network(config, genotype, features)
     if pretrained is not None:
-        transfer_weights(keras.saving.load_model(pretrained), network)
+        transfer_weights(load_model(pretrained), network)
     return network
 
 

@@ -138,12 +138,14 @@ def test_export_litert(folder, capfd):
     assert (folder / "small.tflite").read_bytes().startswith(b"what the run")
 
 
-def test_a_keras_file_must_be_trusted(folder, capfd, waveform_model):
+def test_a_keras_file_of_foreign_classes_must_be_trusted(
+    folder, capfd, waveform_model
+):
     waveform_model(np.zeros((1, 16000), "float32"))
     waveform_model.save("model.keras")
     argv = ["export", "model.keras", "--output", "trusted"]
     status, _, err = run(capfd, *argv)
-    assert status == 1 and "--trust" in err
+    assert status == 1 and "--trust" in err and "MaskedNetwork" in err
     assert not (folder / "trusted").exists()
     labels = ["--labels", "a", "b", "c", "d"]
     status, _, err = run(capfd, *argv, "--trust", *labels)
@@ -151,6 +153,17 @@ def test_a_keras_file_must_be_trusted(folder, capfd, waveform_model):
     assert ser.load_serving("trusted").labels == ("a", "b", "c", "d")
     status, _, err = run(capfd, "predict", "x.wav", "--model", "model.keras")
     assert status == 1 and "Export what you trust" in err
+
+
+def test_a_keras_file_of_ours_is_read(folder, capfd, waveform_model):
+    network = ser.LightSERNet((None, 20, 1), 4, width=0.25)
+    ser.with_frontend(network, waveform_model.frontend).save("ours.keras")
+    argv = ["export", "ours.keras", "--output", "ours"]
+    status, _, err = run(capfd, *argv)
+    assert status == 1 and "--labels" in err
+    status, _, err = run(capfd, *argv, "--labels", "a", "b", "c", "d")
+    assert status == 0, err
+    assert ser.load_serving("ours").labels == ("a", "b", "c", "d")
 
 
 def test_export_wants_a_finished_run(folder, capfd):
