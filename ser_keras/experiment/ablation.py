@@ -88,6 +88,7 @@ def run_ablation(config, folds, run_variant) -> dict:
         "variants": rows,
         "comparisons": comparisons,
         "deep_extractor": result["deep_extractor"],
+        "protocol": result["protocol"],
         "leaks_speakers": result["leaks_speakers"],
         "selects_on_test": result["selects_on_test"],
         "seed": config.seed,
