@@ -145,6 +145,7 @@ def fake_run(probabilities):
             "parameters": 1000.4,
             "seconds": 12.3,
             "deep_extractor": "untrained",
+            "protocol": {"name": "leave-one-speaker-out"},
             "leaks_speakers": False,
             "selects_on_test": False,
         }
