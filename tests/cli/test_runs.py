@@ -166,6 +166,16 @@ def test_a_keras_file_of_ours_is_read(folder, capfd, waveform_model):
     assert ser.load_serving("ours").labels == ("a", "b", "c", "d")
 
 
+def test_report_without_recordings(folder, capfd):
+    recordings = {}
+    for flag in ("--audio", "--no-audio"):
+        output = folder / f"page{flag}.html"
+        argv = ["report", "results/run", "--output", output, flag]
+        assert run(capfd, *argv)[0] == 0
+        recordings[flag] = output.read_text().count("data:audio/")
+    assert recordings["--audio"] > 0 and recordings["--no-audio"] == 0
+
+
 def test_export_wants_a_finished_run(folder, capfd):
     (folder / "empty").mkdir(exist_ok=True)
     status, _, err = run(capfd, "export", "empty")
