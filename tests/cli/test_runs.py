@@ -21,6 +21,7 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
+from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment.light_sernet import front_end
 
 
@@ -174,6 +175,32 @@ def test_report_without_recordings(folder, capfd):
         assert run(capfd, *argv)[0] == 0
         recordings[flag] = output.read_text().count("data:audio/")
     assert recordings["--audio"] > 0 and recordings["--no-audio"] == 0
+
+
+def test_search_two_streams(folder, capfd):
+    options = ["--streams", "deep", "--smoke", "--json"]
+    argv = ["search", "emotionnas", *options, "--output-dir", "results/search"]
+    status, out, err = run(capfd, *argv)
+    assert status == 0, err
+    result = json.loads(out)
+    genotype = ser.Genotype.load(result["genotype"])
+    assert ser.Genotype.from_dict(result["cells"]) == genotype
+    assert genotype.normal is None and genotype.recurrent is not None
+    assert (folder / "results/search/architecture.jsonl").exists()
+    assert not (folder / "results/search/folds").exists()
+    # Nobody whom the search has heard is tested on its result.
+    heard = SeenAudio.load(folder / "results/search").stages["search"]
+    assert len(heard) == 64 and len(result["searched_on"]) == 8
+    argv = ["train", "emotionnas", *options, "--genotype", result["genotype"]]
+    status, out, _ = run(
+        capfd, *argv, "--fold", "2", "--output-dir", "results/second"
+    )
+    assert status == 1 and "(in search)" in json.loads(out)["error"]
+
+
+def test_a_search_is_no_ablation(folder, capfd):
+    status, _, err = run(capfd, "search", "emotionnas", "--ablate")
+    assert status == 2 and "train emotionnas" in err
 
 
 def test_export_wants_a_finished_run(folder, capfd):
