@@ -194,9 +194,14 @@ def _export(config, run, outcome, frontend, normalization) -> str:
 
 
 def open_run(config) -> RunFolder:
-    """The folder of a run; `jobs` changes only how long the run takes."""
+    """The folder of a run.
+
+    `jobs` changes only how long the run takes, and an ablation's `controls`
+    only add runs to it: both may be others when the run goes on.
+    """
     settings = dataclasses.asdict(config)
     del settings["jobs"]
+    settings.pop("controls", None)
     return RunFolder(config.output_dir, settings)
 
 

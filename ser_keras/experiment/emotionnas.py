@@ -37,6 +37,7 @@ from ser_keras.experiment.common import speech_features
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.deep_stream import deep_features
 from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import hand_made
 from ser_keras.experiment.emotionnas_network import network_sizes
 from ser_keras.experiment.emotionnas_network import search_space
 from ser_keras.experiment.missing_streams import score_without_streams
@@ -56,6 +57,9 @@ class EmotionNASConfig(RunConfig):
     ablate: bool = False
     """Run each stream alone, both with concatenation and both with the
     supplement on the same folds, and write one table of them."""
+    controls: bool = False
+    """In an ablation, also run both with the supplement whose architecture is
+    drawn at random, and made by hand: what a search has to beat."""
     streams: typing.Literal["both", "handcrafted", "deep"] = "both"
     """Which streams the network has."""
     fusion: typing.Literal[
@@ -78,9 +82,10 @@ class EmotionNASConfig(RunConfig):
     """Seconds from one deep frame to the next."""
     deep_sample_rate: int = 16000
     """Sample rate of the extractor, Hz."""
-    architecture: typing.Literal["search", "random"] = "search"
+    architecture: typing.Literal["search", "random", "hand_made"] = "search"
     """Search each fold's architecture on its training speakers; or draw one
-    at random, the control of every search."""
+    at random, or take one made by hand of about the same size: the controls
+    of every search."""
     genotype: str = ""
     """Genotype file to train, instead of searching."""
     features: typing.Literal["log_mel", "mfcc"] = "log_mel"
@@ -138,6 +143,11 @@ class EmotionNASConfig(RunConfig):
         check_positive_integers(
             self, "search_epochs", "train_epochs", "batch_size", "jobs"
         )
+        if self.controls and not self.ablate:
+            raise ValueError(
+                "`controls` are runs of an ablation: give `ablate` as well, or "
+                "one `architecture`. Received: controls=True, ablate=False"
+            )
 
     def resolved(self) -> "EmotionNASConfig":
         """This configuration with `smoke` spelled out."""
@@ -253,10 +263,11 @@ def find_genotype(
     features: FeatureSet | FeatureStreams,
     run: RunFolder,
 ) -> Genotype | TwoStreamGenotype:
-    """Searches on two speaker-disjoint halves, or draws at random."""
+    """Searches on two speaker-disjoint halves; or takes a control."""
     space = search_space(config)
-    if config.architecture == "random":
-        genotype = space.sample(config.seed)
+    if config.architecture != "search":
+        random = config.architecture == "random"
+        genotype = space.sample(config.seed) if random else hand_made(config)
         genotype.save(run.path / "genotype.json")
         return genotype
     first, second = halves(features.manifest, seed=config.seed)
