@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import ser_keras as ser
-from ser_keras.experiment.emodarts import front_end
+from ser_keras.experiment.cells import front_end
 
 FILES = (
     "config.json",

@@ -8,12 +8,12 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
 from ser_keras.data.corpora import load_corpus
 from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.experiment.cells import front_end
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.emodarts import EmoDARTSConfig
-from ser_keras.experiment.emodarts import front_end
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.emodarts import search
 from ser_keras.experiment.emotionnas import EmotionNASConfig

@@ -23,6 +23,8 @@ from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.report_data import read_run
 from ser_keras.evaluation.report_data import read_runs
 from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.experiment.cells import augmentation
+from ser_keras.experiment.cells import front_end
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
 from ser_keras.experiment.common import check_positive_integers
@@ -31,8 +33,6 @@ from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.emodarts import EmoDARTSConfig
-from ser_keras.experiment.emodarts import augmentation
-from ser_keras.experiment.emodarts import front_end
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.light_sernet import LightSERNetConfig
 from ser_keras.experiment.light_sernet import run_light_sernet

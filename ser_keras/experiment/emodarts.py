@@ -3,15 +3,10 @@
 import dataclasses
 import functools
 import pathlib
-import typing
 
 import keras
 
 from ser_keras._registry import load_model
-from ser_keras.audio.augment import FrequencyWarp
-from ser_keras.audio.augment import SpecAugment
-from ser_keras.audio.augment import TimeStretch
-from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
@@ -22,16 +17,15 @@ from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
-from ser_keras.experiment.common import OneAfterAnother
-from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.cells import CellsConfig
+from ser_keras.experiment.cells import augmentation
+from ser_keras.experiment.cells import front_end
 from ser_keras.experiment.common import all_utterances
-from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
-from ser_keras.experiment.common import speech_features
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.search.inherit import transfer_weights
@@ -40,74 +34,23 @@ from ser_keras.search_space import SearchSpace
 
 
 @dataclasses.dataclass(frozen=True)
-class EmoDARTSConfig(RunConfig):
+class EmoDARTSConfig(CellsConfig):
     """Search, train and score an emoDARTS network, and export it."""
 
     output_dir: str = "results/emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
-    genotype: str = ""
-    """Genotype file to train, instead of searching."""
-    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
-    """Log-mel bands, or as many cepstral coefficients of 128 bands."""
-    num_features: int = 64
-    """Bands or coefficients of a frame."""
-    duration: float = 3.0
-    """Length of a training clip in seconds: longer ones are cropped at
-    random, shorter ones padded. Scoring sees whole utterances."""
     published: bool = False
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
     epochs. Not meant for a CPU."""
-    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
-        "lstm_att"
-    )
-    """Sequential candidates."""
-    search_epochs: int = 20
-    """Epochs of the search."""
-    search_warm_up_epochs: int = 4
-    """Epochs of the search in which the architecture stands still."""
-    search_batch_size: int = 16
-    """Utterances of each half in a search step."""
-    search_filters: int = 8
-    """Channels of the supernet's first cell."""
-    search_order: int = 1
-    """Order of the architecture's gradient, 1 or 2."""
-    architecture_learning_rate: float = 3e-3
-    """Learning rate of the architecture parameters, by Adam."""
-    filters: int = 16
-    """Channels of the derived network's first cell."""
-    num_nodes: int = 4
-    """Nodes of a cell."""
-    num_cells: int = 4
-    """CNN cells."""
     num_recurrent_cells: int = 1
     """Recurrent cells."""
-    recurrent_filters: int = 64
-    """Channels of the recurrent cells."""
     pretrain_epochs: int = 0
     """Epochs in which the derived network first learns the classes of the
     search's own corpus; each fold then starts from there, with a new last
     layer. 0 starts every fold from scratch."""
     pretrain_learning_rate: float = 2e-3
     """Peak learning rate of that, by AdamW."""
-    train_epochs: int = 60
-    """Epochs of the derived network's training."""
-    batch_size: int = 32
-    """Utterances in a training step."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of the training, by AdamW."""
-    dropout: float = 0.3
-    """Dropout before the last layer."""
-    drop_path_rate: float = 0.1
-    """Probability of dropping an edge at the end of training."""
-    held_out_speakers: int = 1
-    """Training speakers of each fold who choose its epoch; 0 trains on all
-    and keeps the last epoch."""
-
-    def __post_init__(self):
-        check_positive_integers(
-            self, "search_epochs", "train_epochs", "batch_size", "jobs"
-        )
 
     def resolved(self) -> "EmoDARTSConfig":
         """This configuration with `published` and `smoke` spelled out."""
@@ -310,24 +253,6 @@ def build_network(
         drop_path_rate=config.drop_path_rate,
         **_shape(config),
     )
-
-
-def front_end(config: EmoDARTSConfig):
-    """Features and their normalisation."""
-    layer = speech_features(config.features, config.num_features)
-    if config.features == "mfcc":
-        # Coefficients differ too much in size for one mean of all.
-        return layer, UtteranceNormalization(scale="all")
-    # The loudness goes, which is the microphone's; the spectrum's tilt stays,
-    # which is the voice's.
-    return layer, UtteranceNormalization(over="all")
-
-
-def augmentation(config: EmoDARTSConfig):
-    """Speed, vocal tract length, and time and frequency masks."""
-    if config.features == "mfcc":  # Their axis is none of frequencies.
-        return OneAfterAnother(TimeStretch(), SpecAugment())
-    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
 
 
 def _shape(config):
