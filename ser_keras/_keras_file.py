@@ -143,20 +143,23 @@ def _check_config(path, config, own):
 def _allowed(node, own):
     """Whether Keras will make something harmless of a dict."""
     module, name = node.get("module"), node["class_name"]
-    # This comes first where Keras looks something up.
+    function = name == "function"
+    if function:
+        name = node.get("config")
     registered = node.get("registered_name") or name
     if not all(isinstance(x, str) for x in (name, registered)):
         return False
+    if name.startswith("__"):  # Keras looks at nothing but these names.
+        return name in _DATA and not function and module is None
+    # Where Keras looks a class up, a registered name comes first; a function
+    # has no other name than its own.
+    if function and registered != name:
+        return False
     if _ours(registered) or registered in own:
         return True
-    if name in _DATA:
-        return "module" not in node
-    if name == "function":
-        name = node.get("config")
+    if function:
         modules = _FUNCTIONS if module == "builtins" else (module,)
-        return registered == name and any(
-            _is_function(x, name) for x in modules if x in _FUNCTIONS
-        )
+        return any(_is_function(x, name) for x in modules if x in _FUNCTIONS)
     return registered == name and _is_plain(module, name)
 
 
@@ -174,7 +177,7 @@ def _is_plain(module, name):
 
 
 def _is_function(module, name):
-    found = getattr(sys.modules[module], str(name), None)
+    found = getattr(sys.modules[module], name, None)
     looks_up = name in ("get", "serialize", "deserialize")
     return inspect.isfunction(found) and not looks_up
 

@@ -182,6 +182,33 @@ def test_a_layer_that_reads_any_file(tmp_path):
         # A registered name is looked up before the module.
         ({"registered_name": "tests>Foreign"}, "'tests>Foreign'"),
         ({"registered_name": {"a": 1}}, "'Dense'"),
+        # But not for these, whose other names count.
+        (
+            {
+                "module": "keras.utils",
+                "class_name": "function",
+                "config": "set_random_seed",
+                "registered_name": "ser_keras>MFCC",
+            },
+            "set_random_seed",
+        ),
+        (
+            {
+                "class_name": "__typespec__",
+                "spec_name": "TensorSpec",
+                "registered_name": "ser_keras>MFCC",
+            },
+            "typespec",
+        ),
+        (
+            {
+                "module": "builtins",
+                "class_name": "function",
+                "config": "deserialize",
+                "registered_name": "deserialize",
+            },
+            "deserialize",
+        ),
         # As files of old were written; these go another way in Keras.
         ({"module": None}, "'Dense' of None"),
         (
