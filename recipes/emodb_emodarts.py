@@ -41,9 +41,9 @@ def main(config: Config):
         corpus = ser.load_corpus("iemocap", root)
     print(corpus.describe())
     if config.protocol == "speaker-groups":
-        folds = ser.speaker_groups(corpus, 5)
+        folds = ser.get_protocol("speaker-groups-5").folds(corpus)
     else:
-        folds = ser.leave_one_speaker_out(corpus)
+        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
     search_corpus = None
     if config.search_dir:
         search_corpus = ser.load_corpus("ravdess", config.search_dir)

@@ -38,7 +38,8 @@ def main(config: Config):
         merge_excited=config.merge_excited,
     )
     print(corpus.describe())
-    ser.run_emodarts(config, ser.leave_one_session_out(corpus))
+    folds = ser.get_protocol("leave-one-session-out").folds(corpus)
+    ser.run_emodarts(config, folds)
 
 
 if __name__ == "__main__":

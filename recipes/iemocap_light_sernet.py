@@ -39,13 +39,13 @@ def main(config: Config):
     )
     print(corpus.describe())
     if config.protocol == "published":
-        folds = ser.random_folds_shared_speakers(
-            corpus, config.random_folds, config.seed, select_on_test=True
-        )
+        folds = ser.get_protocol(
+            "random-folds", number=config.random_folds, seed=config.seed
+        ).folds(corpus)
     elif config.hold_out == "session":
-        folds = ser.leave_one_session_out(corpus)
+        folds = ser.get_protocol("leave-one-session-out").folds(corpus)
     else:
-        folds = ser.leave_one_speaker_out(corpus)
+        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
     ser.run_light_sernet(config, folds)
 
 

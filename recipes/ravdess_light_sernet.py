@@ -35,13 +35,14 @@ def main(config: Config):
         corpus = ser.load_corpus("iemocap", root)
     print(corpus.describe())
     if config.protocol == "published":
-        folds = ser.random_folds_shared_speakers(
-            corpus, config.random_folds, config.seed, select_on_test=True
-        )
+        folds = ser.get_protocol(
+            "random-folds", number=config.random_folds, seed=config.seed
+        ).folds(corpus)
     elif config.hold_out == "group":
-        folds = ser.speaker_groups(corpus, min(6, len(corpus.speakers) // 2))
+        groups = min(6, len(corpus.speakers) // 2)
+        folds = ser.get_protocol(f"speaker-groups-{groups}").folds(corpus)
     else:
-        folds = ser.leave_one_speaker_out(corpus)
+        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
     ser.run_light_sernet(config, folds)
 
 

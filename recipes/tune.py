@@ -35,7 +35,8 @@ def main(config: Config):
         name, root = "iemocap", ser.built_in_corpus(smoke=config.smoke)
     corpus = ser.load_corpus(name, root)
     print(corpus.describe())
-    ser.run_tune(config, ser.leave_one_speaker_out(corpus))
+    folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
+    ser.run_tune(config, folds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import platform
 import keras
 
 import ser_keras
+from ser_keras._keras_file import check_keras_file
 
 PACKAGE = "ser_keras"
 _SAVED = ("audio", "layers", "losses", "metrics", "models", "search")
@@ -19,20 +20,32 @@ never renamed without registering it under its old name as well.
 """
 
 
-def load_model(path, **arguments):
+def load_model(path, trust=False, **arguments):
     """Reads a `.keras` file that holds classes of this library.
 
     Keras finds a class of another package only if its module has been
     imported, and `import ser_keras` imports nothing until it is used. This
-    function imports them, then calls `keras.saving.load_model`. Load files
-    from people you trust only: a `.keras` file can name any Keras object.
+    function imports them, then calls `keras.saving.load_model`.
+
+    A `.keras` file can name any object of Keras or of the program, some of
+    which run code of whoever made the file, even in Keras' safe mode. So only
+    files of Keras' plain layers and of this library's classes are read;
+    nothing of another file is made before it is refused.
 
     Args:
         path: The file.
-        **arguments: Passed on, such as `compile=False`.
+        trust: Read whatever Keras reads: for files that you or people you
+            trust made.
+        **arguments: Passed on, such as `compile=False`. What `custom_objects`
+            names is trusted.
 
     Returns:
         The model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no `.keras` file, or holds a class or function that
+            is refused; the message names it.
 
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> path = getfixture("tmp_path") / "model.keras"
@@ -41,6 +54,8 @@ def load_model(path, **arguments):
     (None, 1)
     """
     register_all()
+    if not trust:
+        check_keras_file(path, arguments.get("custom_objects") or ())
     return keras.saving.load_model(path, **arguments)
 
 

@@ -9,12 +9,17 @@ import keras
 
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import hold_out_speakers
+from ser_keras.data.streams import FeatureStreams
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
+from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import Genotype
+from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.light_sernet import LightSERNet
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search_space import SearchSpace
+from ser_keras.search_space import TwoStreamSearchSpace
 
 try:
     import keras_tuner
@@ -38,8 +43,8 @@ class SpeakerHyperModel(keras_tuner.HyperModel):
     objective `keras_tuner.Objective("val_uar", "max")`; `tune` does so.
 
     Args:
-        features: `FeatureSet` of the training speakers, who include no test
-            speaker.
+        features: `FeatureSet`, or `FeatureStreams`, of the training speakers,
+            who include no test speaker.
         epochs: Epochs of a trial.
         duration_frames: Frames to which clips are cropped or padded.
         batch_size: Utterances in a batch.
@@ -53,7 +58,7 @@ class SpeakerHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        features: FeatureSet,
+        features: FeatureSet | FeatureStreams,
         *,
         epochs: int,
         duration_frames: int | None = None,
@@ -68,7 +73,7 @@ class SpeakerHyperModel(keras_tuner.HyperModel):
         )
         self.train = features.select(train)
         self.held_out = features.select(held_out)
-        self.input_shape = (None, features.num_features, 1)
+        self.num_features = _num_features(features)
         self.num_classes = len(features.manifest.labels)
         self.epochs = epochs
         self.duration_frames = duration_frames
@@ -122,7 +127,7 @@ class SpeakerHyperModel(keras_tuner.HyperModel):
             "train_speakers": self.train.manifest.speakers,
             "held_out_speakers": self.held_out.manifest.speakers,
             "labels": self.train.manifest.labels,
-            "num_features": self.train.num_features,
+            "num_features": self.num_features,
             "epochs": self.epochs,
             "duration_frames": self.duration_frames,
             "batch_size": self.batch_size,
@@ -139,7 +144,7 @@ class LightSERNetHyperModel(SpeakerHyperModel):
 
     def network(self, hp):
         return LightSERNet(
-            self.input_shape,
+            (None, self.num_features, 1),
             self.num_classes,
             width=hp.Choice("width", [0.25, 0.5, 0.75, 1.0]),
             separable=hp.Boolean("separable"),
@@ -147,7 +152,30 @@ class LightSERNetHyperModel(SpeakerHyperModel):
         )
 
 
-class CellNetworkHyperModel(SpeakerHyperModel):
+class _ArchitectureHyperModel(SpeakerHyperModel):
+    """What hypermodels of cells have in common."""
+
+    def __init__(
+        self,
+        features,
+        genotype: Genotype | TwoStreamGenotype | None = None,
+        sequence: str = "lstm_att",
+        **arguments,
+    ):
+        super().__init__(features, **arguments)
+        self.genotype = genotype
+        self.sequence = sequence
+
+    def settings(self):
+        genotype = self.genotype and self.genotype.to_dict()
+        return {
+            **super().settings(),
+            "genotype": genotype,
+            "sequence": self.sequence,
+        }
+
+
+class CellNetworkHyperModel(_ArchitectureHyperModel):
     """A network of cells: how many, how wide, of how many nodes, and training.
 
     Args:
@@ -160,17 +188,6 @@ class CellNetworkHyperModel(SpeakerHyperModel):
         **arguments: Others of `SpeakerHyperModel`.
     """
 
-    def __init__(
-        self,
-        features,
-        genotype: Genotype | None = None,
-        sequence: str = "lstm_att",
-        **arguments,
-    ):
-        super().__init__(features, **arguments)
-        self.genotype = genotype
-        self.sequence = sequence
-
     def network(self, hp):
         genotype = self.genotype
         if genotype is None:
@@ -178,32 +195,80 @@ class CellNetworkHyperModel(SpeakerHyperModel):
                 self.sequence, num_nodes=hp.Int("num_nodes", 1, 4)
             )
             genotype = space.sample(hp.Int("architecture", 0, 9))
-        options = {"num_cells": 0, "num_recurrent_cells": 0}
+        options = _cells(hp, genotype)
         if genotype.normal:
-            options["num_cells"] = hp.Int("num_cells", 3, 6)
-            options["filters"] = hp.Choice("filters", [4, 8, 16])
             options["drop_path_rate"] = hp.Choice("drop_path_rate", [0.0, 0.1])
-        if genotype.recurrent:
-            options["num_recurrent_cells"] = hp.Int("num_recurrent_cells", 1, 2)
         return CellNetwork(
             genotype,
-            self.input_shape,
+            (None, self.num_features, 1),
             self.num_classes,
-            recurrent_filters=hp.Choice("recurrent_filters", [16, 32, 64]),
             pooling=hp.Choice("pooling", ["attention", "mean"]),
             dropout=hp.Float("dropout", 0.0, 0.5, step=0.1),
-            stem_strides=2,
-            frequency_pooling="projection",
             **options,
         )
 
-    def settings(self):
-        genotype = self.genotype and self.genotype.to_dict()
-        return {
-            **super().settings(),
-            "genotype": genotype,
-            "sequence": self.sequence,
-        }
+
+class TwoStreamHyperModel(_ArchitectureHyperModel):
+    """Two streams: each one's cells, what joins them, and training.
+
+    Args:
+        features: `FeatureStreams` of `"handcrafted"` and `"deep"`.
+        genotype: The `TwoStreamGenotype` whose network is tuned; its nodes and
+            its fusion are fixed then. None also tunes the number of nodes, the
+            fusion, and which of ten random architectures of that size is used.
+        sequence: Sequential candidates of random architectures, see
+            `SearchSpace.emodarts`.
+        **arguments: Others of `SpeakerHyperModel`.
+    """
+
+    def network(self, hp):
+        genotype = self.genotype
+        if genotype is None:
+            nodes = {"num_nodes": hp.Int("num_nodes", 1, 4)}
+            space = TwoStreamSearchSpace(
+                handcrafted=SearchSpace.emodarts(self.sequence, **nodes),
+                deep=SearchSpace.emodarts(self.sequence, cnn=(), **nodes),
+                fusions=(hp.Choice("fusion", list(FUSIONS)),),
+            )
+            genotype = space.sample(hp.Int("architecture", 0, 9))
+        shapes = {s: (None, n, 1) for s, n in self.num_features.items()}
+        return TwoStreamNet(
+            genotype,
+            shapes,
+            self.num_classes,
+            handcrafted=_cells(hp, genotype.handcrafted, "handcrafted_"),
+            deep=_cells(hp, genotype.deep, "deep_"),
+            fusion_units=hp.Choice("fusion_units", [16, 32, 64]),
+            stream_dropout=hp.Choice("stream_dropout", [0.0, 0.1, 0.2]),
+            dropout=hp.Float("dropout", 0.0, 0.5, step=0.1),
+            drop_path_rate=hp.Choice("drop_path_rate", [0.0, 0.1]),
+        )
+
+
+def _num_features(features):
+    if isinstance(features, FeatureStreams):
+        return {k: x.num_features for k, x in features.streams.items()}
+    return features.num_features
+
+
+def _cells(hp, genotype, prefix=""):
+    """How many cells a genotype's network has, and how wide they are."""
+    options = {
+        "num_cells": 0,
+        "num_recurrent_cells": 0,
+        "stem_strides": 2,
+        "frequency_pooling": "projection",
+    }
+    if genotype.normal:
+        options["num_cells"] = hp.Int(f"{prefix}num_cells", 3, 6)
+        options["filters"] = hp.Choice(f"{prefix}filters", [4, 8, 16])
+    if genotype.recurrent:
+        name = f"{prefix}num_recurrent_cells"
+        options["num_recurrent_cells"] = hp.Int(name, 1, 2)
+    # Also the width to which the CNN's sequence is projected.
+    name = f"{prefix}recurrent_filters"
+    options["recurrent_filters"] = hp.Choice(name, [16, 32, 64])
+    return options
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -58,6 +59,10 @@ def test_recipe(tmp_path, repository, recipe, flags):
     published = "--protocol" in flags
     facts = [result[name] for name in ("leaks_speakers", "selects_on_test")]
     assert facts == [published] * 2
+    named = "random-folds" if published else "-out|speaker-groups-"
+    assert re.search(named, result["protocol"]["name"])
+    assert result["protocol"]["leaks_speakers"] == published
+    assert 0 <= result["calibration"]["ece"] <= 1
     assert ("OVERSTATES" in process.stdout) == published
     assert ("OVERSTATES" in process.stderr) == published
     network = ser.load_model(fold / "network.keras")

@@ -1,5 +1,6 @@
 """Tuning, alone and with a chief and a worker; tiny networks."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -14,7 +15,10 @@ from sklearn.metrics import recall_score
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
+from ser_keras.data.streams import FeatureStreams
+from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.search_space import SearchSpace
+from ser_keras.search_space import TwoStreamSearchSpace
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
@@ -112,6 +116,54 @@ def test_the_space_of_cell_networks():
     assert fixed.build(hp).architecture == genotype
     assert "num_nodes" not in hp.values and "num_cells" not in hp.values
     assert fixed.settings()["genotype"] == genotype.to_dict()
+
+
+def make_streams(speakers="abc"):
+    mel = make_features(speakers)
+    random = np.random.default_rng(1)
+    arrays = [random.normal(size=(2, 3)).astype("float32") for _ in mel.arrays]
+    deep = FeatureSet(mel.manifest, arrays, frame_rate=2.0)
+    return FeatureStreams(
+        {"handcrafted": dataclasses.replace(mel, frame_rate=8.0), "deep": deep}
+    )
+
+
+def test_the_space_of_two_streams():
+    streams = make_streams()
+    model = tuning.TwoStreamHyperModel(streams, sequence="rnn", epochs=1)
+    hp = keras_tuner.HyperParameters()
+    for name, value in (
+        ("num_nodes", 2), ("architecture", 3), ("fusion", "gating"),
+        ("handcrafted_num_cells", 4), ("handcrafted_filters", 4),
+        ("deep_recurrent_filters", 16), ("deep_num_recurrent_cells", 2),
+    ):  # fmt: skip
+        hp.Fixed(name, value)
+    network = model.build(hp)
+    assert network.architecture == TwoStreamSearchSpace(
+        handcrafted=SearchSpace.emodarts("rnn", num_nodes=2),
+        deep=SearchSpace.emodarts("rnn", num_nodes=2, cnn=()),
+        fusions=("gating",),
+    ).sample(3)
+    assert [len(encoder.cells) for encoder in network.encoders] == [4, 0]
+    assert len(network.encoders[1].recurrent_cells) == 2
+    assert network.feature_shapes["deep"] == (None, 3, 1)
+    assert {"stream_dropout", "fusion_units", "learning_rate"} <= set(hp.values)
+    assert model.settings()["num_features"] == {"handcrafted": 6, "deep": 3}
+
+
+def test_two_streams_of_a_given_architecture_are_tuned(tmp_path):
+    recurrent = SearchSpace.emodarts("rnn", cnn=(), num_nodes=1)
+    genotype = TwoStreamGenotype(
+        recurrent.sample(0), recurrent.sample(1), "late"
+    )
+    model = tuning.TwoStreamHyperModel(
+        make_streams(), genotype, epochs=1, batch_size=4, duration_frames=8
+    )
+    best = tuning.tune(model, tmp_path / "trials", 1, "random")
+    assert 0 <= best.uar <= 1
+    assert not {"num_nodes", "fusion", "handcrafted_filters"} & set(best.values)
+    assert model.network(best.hyperparameters).architecture == genotype
+    assert model.settings()["genotype"] == genotype.to_dict()
 
 
 def test_chief_and_worker(tmp_path):

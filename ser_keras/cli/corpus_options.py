@@ -6,11 +6,9 @@ import typing
 from ser_keras.data.corpora import load_corpus
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
-from ser_keras.data.splits import leave_one_session_out
-from ser_keras.data.splits import leave_one_speaker_out
-from ser_keras.data.splits import random_folds_shared_speakers
-from ser_keras.data.splits import speaker_groups
 from ser_keras.data.synthetic import built_in_corpus
+from ser_keras.evaluation.protocols import Protocol
+from ser_keras.evaluation.protocols import get_protocol
 
 _USUAL = ("", "speaker-independent")
 
@@ -55,17 +53,19 @@ def read_corpus(config) -> Manifest:
 
 def make_folds(config, corpus) -> list[Fold]:
     """The folds that `--protocol` asks for."""
+    return _protocol(config, corpus).folds(corpus)
+
+
+def _protocol(config, corpus) -> Protocol:
     # As the paper's code of Light-SERNet.
     if config.protocol == "published" and hasattr(config, "random_folds"):
-        return random_folds_shared_speakers(
-            corpus, config.random_folds, config.seed, select_on_test=True
+        return get_protocol(
+            "random-folds", number=config.random_folds, seed=config.seed
         )
     if config.protocol not in _USUAL:
-        from ser_keras.evaluation.protocols import get_protocol
-
-        return get_protocol(config.protocol).folds(corpus)
+        return get_protocol(config.protocol)
     if len(corpus.sessions) > 1:
-        return leave_one_session_out(corpus)
+        return get_protocol("leave-one-session-out")
     if len(corpus.speakers) <= 12:
-        return leave_one_speaker_out(corpus)
-    return speaker_groups(corpus, 6)
+        return get_protocol("leave-one-speaker-out")
+    return get_protocol("speaker-groups-6")

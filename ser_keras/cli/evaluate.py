@@ -12,6 +12,7 @@ from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
 from ser_keras.data.corpora import load_corpus
+from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.run_folder import to_json_types
 from ser_keras.evaluation.scores import confidence_interval
@@ -72,11 +73,12 @@ def evaluate(config):
         predictions = Predictions.load_csv(file)
     if config.predictions:
         predictions.save_csv(config.predictions)
-    scores = score(predictions)
+    scores, found = score(predictions), calibration(predictions)
     return to_json_types(
         {
             "scores": scores.to_dict(),
             "uar_interval_95": confidence_interval(predictions),
+            "calibration": {"ece": found.ece, "n_bins": len(found.counts)},
             **facts,
         }
     )
@@ -141,6 +143,7 @@ def show(result):
     print(f"UAR          {scores['uar']:.3f}{between}")
     print(f"WA           {scores['wa']:.3f}")
     print(f"macro F1     {scores['macro_f1']:.3f}")
+    print(f"ECE          {result['calibration']['ece']:.3f}")
     print(f"utterances   {scores['n']}")
     print(f"speakers     {len(scores['per_speaker'])}")
     print("recall")

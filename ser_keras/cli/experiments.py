@@ -7,14 +7,18 @@ from ser_keras.cli.corpus_options import CorpusOptions
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
 from ser_keras.data.corpora import load_corpus
+from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
+from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.emodarts import EmoDARTSConfig
 from ser_keras.experiment.emodarts import front_end
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.emodarts import search
 from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas import find_genotype
+from ser_keras.experiment.emotionnas import read_streams
 from ser_keras.experiment.emotionnas import run_emotionnas
 
 
@@ -33,6 +37,32 @@ class SearchEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
     """Number of the fold on whose training speakers to search. 0 searches on
     all speakers: for training on another corpus, whose scores are honest
     then."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchEmotionNASConfig(CorpusOptions, EmotionNASConfig):
+    """Search an architecture of two streams, and do no more.
+
+    The run's folder then holds `genotype.json` for `ser_keras train emotionnas
+    --genotype`, and the architecture of every epoch. Options of the training
+    mean nothing here.
+    """
+
+    output_dir: str = "results/search_emotionnas"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    fold: int = 1
+    """Number of the fold on whose training speakers to search. 0 searches on
+    all speakers: for training on another corpus, whose scores are honest
+    then."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.ablate or self.genotype:
+            raise ValueError(
+                "A search makes one genotype: `ablate` and `genotype` are for "
+                f"`ser_keras train emotionnas`. Received: ablate={self.ablate},"
+                f" genotype={self.genotype!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,19 +92,38 @@ class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
 
 def search_emodarts(config):
     """Searches, and says where the genotype is."""
+    config, corpus, run = _begin(config)
+    features = read_features(config, corpus, *front_end(config), run)
+    return _searched(run, features, search(config, features, run))
+
+
+def search_emotionnas(config):
+    """Searches, and says where the genotype is."""
+    extractor = None
+    if config.streams != "handcrafted":
+        extractor = deep_extractor(config)
+    config, corpus, run = _begin(config)
+    features = read_streams(config, corpus, extractor, run)
+    return _searched(run, features, find_genotype(config, features, run))
+
+
+def _begin(config):
+    """The configuration in full, whom to search on, and the run's folder."""
     corpus = read_corpus(config)
     config = config.resolved()
     if config.fold:
         (fold,) = chosen_folds(make_folds(config, corpus), config.fold)
         corpus = fold.train
-    run = open_run(config)
-    genotype = search(
-        config, read_features(config, corpus, *front_end(config), run), run
-    )
+    return config, corpus, open_run(config)
+
+
+def _searched(run, features, genotype):
+    # A training with this genotype refuses to test whom the search has heard.
+    SeenAudio().add("search", features.manifest).save(run.path)
     return {
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),
-        "searched_on": list(corpus.speakers),
+        "searched_on": list(features.manifest.speakers),
         "cells": genotype.to_dict(),
     }
 
@@ -123,6 +172,9 @@ def show_training(result):
 
 
 SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)
+SEARCH_EMOTIONNAS = Command(
+    SearchEmotionNASConfig, search_emotionnas, show_search
+)
 TRAIN_EMODARTS = Command(TrainEmoDARTSConfig, train_emodarts, show_training)
 TRAIN_EMOTIONNAS = Command(
     TrainEmotionNASConfig, train_emotionnas, show_training

@@ -18,7 +18,7 @@ class ExportConfig:
     """
 
     source: str = dataclasses.field(metadata={"positional": True, "path": True})
-    """Folder of a finished run of yours; or a .keras file, with `--trust`."""
+    """Folder of a finished run of yours; or a .keras file."""
     output: str = dataclasses.field(default="", metadata={"path": True})
     """Folder of the SavedModel, which gets the next version in it, default
     `saved_models/<name of source>`; or LiteRT file, default `<name of
@@ -37,8 +37,9 @@ class ExportConfig:
     labels: tuple[str, ...] = ()
     """Class names in the order of the outputs; of a .keras file only."""
     trust: bool = False
-    """Read a .keras file. It can name any Keras object, and so run code of
-    whoever made it: only for files that you or people you trust made."""
+    """Read a .keras file of other classes than Keras' plain layers and ours.
+    It can run code of whoever made it: only for files that you or people you
+    trust made."""
 
 
 def export(config):
@@ -105,17 +106,10 @@ def _from_file(file, config):
             f"{file} must be a run's folder or a .keras file, not "
             f"{file.suffix or 'a file without an ending'}"
         )
-    if not config.trust:
-        raise ValueError(
-            f"{file}: a .keras file can name any Keras object, and so run code "
-            "of whoever made it. If that was you or somebody you trust, say "
-            "so with --trust; otherwise ask for the run's folder, a "
-            "SavedModel or a LiteRT file."
-        )
     from ser_keras._registry import load_model
     from ser_keras.models.waveform_model import WaveformModel
 
-    model = load_model(file)
+    model = load_model(file, config.trust)
     if not isinstance(model, WaveformModel):
         raise ValueError(
             f"{file} must be a network with its front end (`with_frontend`). "
@@ -178,8 +172,8 @@ def _kind(run, settings):
         from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
         from ser_keras.experiment.light_sernet import front_end
     elif "search_filters" in settings:
+        from ser_keras.experiment.cells import front_end
         from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
-        from ser_keras.experiment.emodarts import front_end
     else:
         raise ValueError(
             f"{run} must be a run of emoDARTS or Light-SERNet. Received "

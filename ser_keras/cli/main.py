@@ -30,6 +30,10 @@ COMMANDS = {
                 "Cells of a CNN and a recurrent network, jointly.",
                 "ser_keras.cli.experiments:SEARCH_EMODARTS",
             ),
+            "emotionnas": (
+                "Cells of two streams, and what joins them.",
+                "ser_keras.cli.experiments:SEARCH_EMOTIONNAS",
+            ),
         },
     ),
     "train": (

@@ -11,7 +11,7 @@ class ReportConfig:
     """Writes one page about one or several runs.
 
     An HTML page holds recordings of the corpus: whether it may be passed on is
-    up to the corpus' licence.
+    up to the corpus' licence. `--no-audio` leaves them out.
     """
 
     runs: tuple[str, ...] = dataclasses.field(
@@ -22,6 +22,9 @@ class ReportConfig:
         default="report.html", metadata={"path": True}
     )
     """File to write: a page, or with the ending .md a Markdown table."""
+    audio: bool = True
+    """Let the most confident errors be heard; `--no-audio` makes a page that
+    holds no recording."""
     replace: bool = False
     """Replace the file if it exists."""
 
@@ -36,8 +39,10 @@ def report(config):
         raise FileExistsError(
             f"{output} exists. Choose another --output, or --replace it."
         )
-    write = write_markdown if output.suffix == ".md" else write_html
-    return {"report": str(write(list(config.runs), output))}
+    runs = list(config.runs)
+    if output.suffix == ".md":
+        return {"report": str(write_markdown(runs, output))}
+    return {"report": str(write_html(runs, output, audio=config.audio))}
 
 
 def show(result):

@@ -24,17 +24,19 @@ class KerasExtractor(WaveformNetwork):
     Args:
         model: `keras.Model` from `(batch, samples)` to `(batch, time,
             features)`, or, window by window, to any shape with features last;
-            or a `.keras` file of one. Load files from people you trust only.
+            or a `.keras` file of one.
         sample_rate: Of the model, Hz. It is compared with that of a
             `frontend` that the model has.
         hop: Seconds from frame to frame.
         layer: Name of the layer whose output becomes the features. The model
             must then be a functional one. None means the model's output.
+        trust: Read a file of other classes than Keras' plain layers and ours;
+            see `ser_keras.load_model`.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The model takes no waveform, or one of another sample rate,
-            or has no layer of that name.
+            or has no layer of that name, or its file is refused.
 
     >>> model = keras.Sequential([
     ...     keras.Input((None,)), keras.layers.Reshape((-1, 1)),
@@ -44,11 +46,13 @@ class KerasExtractor(WaveformNetwork):
     (98, 8)
     """
 
-    def __init__(self, model, sample_rate=16000, hop=0.48, layer=None):
+    def __init__(
+        self, model, sample_rate=16000, hop=0.48, layer=None, trust=False
+    ):
         name = "`model`"
         if isinstance(model, str | pathlib.Path):
             name = check_file(model)
-            model = load_model(name, compile=False)
+            model = load_model(name, trust, compile=False)
         self.model = model
         self.layer = layer
         frontend = getattr(model, "frontend", None)

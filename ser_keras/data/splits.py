@@ -30,6 +30,8 @@ class Fold:
         test: Manifest.
         leaks_speakers: Whether both parts may have the same speakers.
         selects_on_test: Whether the epoch is to be picked on the test part.
+        protocol: Name, facts and hash of the named protocol that made it, if
+            one did. It is said of whatever is made of the fold.
 
     Raises:
         SpeakerOverlapError: The parts share a speaker and the fold does not
@@ -42,6 +44,7 @@ class Fold:
     test: Manifest
     leaks_speakers: bool = False
     selects_on_test: bool = False
+    protocol: dict | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
         if not self.leaks_speakers:

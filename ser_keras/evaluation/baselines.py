@@ -23,6 +23,7 @@ from ser_keras.data.splits import check_classes
 from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.run_folder import RunFolder
@@ -120,7 +121,14 @@ def cross_validate_classifier(
     pooled.save_csv(run.path / "predictions.csv")
     save_tested(folds, features, run)
     scores = {fold: score(part) for fold, part in parts.items()}
-    return CrossValidation(pooled, score(pooled), scores, None, **facts)
+    return CrossValidation(
+        pooled,
+        score(pooled),
+        scores,
+        None,
+        **facts,
+        protocol=protocol_of(folds),
+    )
 
 
 def fit_classifier(

@@ -7,6 +7,7 @@ import warnings
 
 import keras
 
+from ser_keras._registry import load_model
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.pipeline import make_dataset
@@ -35,6 +36,8 @@ class CrossValidation:
         network: The last fold's network.
         leaks_speakers: Whether a fold trained on its test speakers.
         selects_on_test: Whether a fold picked its epoch on its test part.
+        protocol: Name, facts and hash of the named protocol that made all
+            folds; None of folds that say nothing of it.
     """
 
     predictions: Predictions
@@ -43,6 +46,7 @@ class CrossValidation:
     network: keras.Model
     leaks_speakers: bool = False
     selects_on_test: bool = False
+    protocol: dict | None = None
 
 
 def cross_validate(
@@ -152,8 +156,22 @@ def cross_validate(
     pooled = Predictions.concatenate(parts)
     pooled.save_csv(run.path / "predictions.csv")
     save_tested(folds, features, run)
-    network = keras.saving.load_model(folder.path / "network.keras")
-    return CrossValidation(pooled, score(pooled), fold_scores, network, **facts)
+    # Saved by this run itself, of whatever classes its caller has.
+    network = load_model(folder.path / "network.keras", trust=True)
+    return CrossValidation(
+        pooled,
+        score(pooled),
+        fold_scores,
+        network,
+        **facts,
+        protocol=protocol_of(folds),
+    )
+
+
+def protocol_of(folds) -> dict | None:
+    """What all folds say of the protocol that made them, or None."""
+    first = folds[0].protocol
+    return first if all(fold.protocol == first for fold in folds) else None
 
 
 def save_tested(folds, features, run) -> None:

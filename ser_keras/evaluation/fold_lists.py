@@ -59,7 +59,7 @@ class FoldLists(Protocol):
             )
         return cls(name or f"lists-{folder.name}", tuple(lists), **facts)
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         by_id = {u.id: u for u in manifest}
         listed = {x for _, *parts in self.lists for ids in parts for x in ids}
         unknown = sorted(listed - by_id.keys())

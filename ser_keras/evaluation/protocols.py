@@ -9,6 +9,7 @@ with all of its settings, beside a score.
 import dataclasses
 import hashlib
 import json
+import re
 
 from ser_keras.data.label_maps import map_labels
 from ser_keras.data.manifest import Manifest
@@ -23,6 +24,8 @@ from ser_keras.data.splits import speaker_groups
 class Protocol:
     """What all protocols have; the others derive from it.
 
+    A protocol of your own implements `divide`.
+
     Attributes:
         name: What it is called in tables.
         leaks_speakers: Whether test speakers are trained on.
@@ -33,9 +36,26 @@ class Protocol:
     leaks_speakers = False
     selects_on_test = False
 
-    def folds(self, manifest):
-        """List of `Fold` of a manifest."""
+    def divide(self, manifest):
+        """List of `Fold` of a manifest, which know nothing of a protocol."""
         raise NotImplementedError
+
+    def folds(self, manifest):
+        """List of `Fold` of a manifest; each says which protocol made it."""
+        return [
+            dataclasses.replace(fold, protocol=self.record)
+            for fold in self.divide(manifest)
+        ]
+
+    @property
+    def record(self):
+        """Name, facts and hash: what is written beside every score."""
+        return {
+            "name": self.name,
+            "leaks_speakers": self.leaks_speakers,
+            "selects_on_test": self.selects_on_test,
+            "hash": self.hash,
+        }
 
     def to_dict(self):
         """Name, facts and settings, as JSON types."""
@@ -80,7 +100,7 @@ class LeaveOneSpeakerOut(Protocol):
 
     name = "leave-one-speaker-out"
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         return leave_one_speaker_out(manifest)
 
 
@@ -90,7 +110,7 @@ class LeaveOneSessionOut(Protocol):
 
     name = "leave-one-session-out"
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         return leave_one_session_out(manifest)
 
 
@@ -116,7 +136,7 @@ class SpeakerGroups(Protocol):
             number = groups if isinstance(groups, int) else len(groups)
             object.__setattr__(self, "name", f"speaker-groups-{number}")
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         folds = speaker_groups(manifest, self.groups)
         return [
             dataclasses.replace(fold, selects_on_test=self.selects_on_test)
@@ -140,7 +160,7 @@ class RandomFolds(Protocol):
     name = "random-folds"
     leaks_speakers = True
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         return random_folds_shared_speakers(
             manifest, self.number, self.seed, self.selects_on_test
         )
@@ -159,7 +179,7 @@ class Partitions(Protocol):
     test: tuple = ("test1",)
     name = "partitions"
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         known = sorted({u.partition for u in manifest} - {None})
         missing = [x for x in (*self.train, *self.test) if x not in known]
         if missing:
@@ -193,7 +213,7 @@ class CrossCorpus(Protocol):
     label_map: str = "4"
     name = "cross-corpus"
 
-    def folds(self, manifest):
+    def divide(self, manifest):
         known = sorted({u.corpus for u in manifest} - {None})
         named = (*self.train, *self.test)
         missing = [name for name in named if name not in known]
@@ -250,19 +270,36 @@ PROTOCOLS = {
 """Protocols that need no further settings, by name."""
 
 
-def get_protocol(name):
+def get_protocol(name, **settings):
     """One of `PROTOCOLS` by its name; a protocol is returned as it is.
+
+    Args:
+        name: One of `PROTOCOLS`, or `speaker-groups-N` for N groups of
+            consecutive speakers; or a `Protocol`.
+        **settings: Fields of the protocol that are to be others.
+
+    Raises:
+        ValueError: There is no protocol of that name.
 
     >>> get_protocol("emodb-pairs").groups[0]
     ('03', '08')
+    >>> get_protocol("speaker-groups-6").groups
+    6
+    >>> get_protocol("random-folds", number=10).number
+    10
     """
     if isinstance(name, Protocol):
-        return name
-    if name not in PROTOCOLS:
+        protocol = name
+    elif groups := re.fullmatch(r"speaker-groups-(\d+)", str(name)):
+        protocol = SpeakerGroups(int(groups[1]))
+    elif name in PROTOCOLS:
+        protocol = PROTOCOLS[name]
+    else:
         raise ValueError(
-            f"`name` must be one of {tuple(PROTOCOLS)}. Received: name={name!r}"
+            f"`name` must be one of {tuple(PROTOCOLS)} or speaker-groups-N, "
+            f"such as speaker-groups-5. Received: name={name!r}"
         )
-    return PROTOCOLS[name]
+    return dataclasses.replace(protocol, **settings) if settings else protocol
 
 
 def folds_hash(folds):

@@ -1,6 +1,7 @@
 """Pictures and `result.json` of a finished run."""
 
 from ser_keras._registry import package_versions
+from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.figures import draw_genotype
 from ser_keras.evaluation.figures import plot_alphas
@@ -28,21 +29,38 @@ def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
         draw_folder(folder, run.config)
     plot_confusion(outcome.scores, run.path / "confusion.png")
     result = {
-        "scores": outcome.scores.to_dict(),
-        # By bootstrap over speakers; null with a single one.
-        "uar_interval_95": confidence_interval(outcome.predictions),
-        "folds": {
-            name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
-            for name, scores in outcome.fold_scores.items()
-        },
-        "leaks_speakers": outcome.leaks_speakers,
-        "selects_on_test": outcome.selects_on_test,
+        **summary(outcome),
         "seed": run.config.get("seed"),
         "versions": package_versions(),
         **entries,
     }
     run.write_json("result.json", result)
     return result
+
+
+def summary(outcome: CrossValidation) -> dict:
+    """What a run found, and what kind of score it is, for `result.json`.
+
+    Args:
+        outcome: What `cross_validate` returned.
+    """
+    facts = {
+        "leaks_speakers": outcome.leaks_speakers,
+        "selects_on_test": outcome.selects_on_test,
+    }
+    found = calibration(outcome.predictions)
+    return {
+        "scores": outcome.scores.to_dict(),
+        # By bootstrap over speakers; null with a single one.
+        "uar_interval_95": confidence_interval(outcome.predictions),
+        "calibration": {"ece": found.ece, "n_bins": len(found.counts)},
+        "folds": {
+            name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
+            for name, scores in outcome.fold_scores.items()
+        },
+        **facts,
+        "protocol": outcome.protocol or {"name": None, **facts, "hash": None},
+    }
 
 
 def draw_folder(folder, config) -> None:

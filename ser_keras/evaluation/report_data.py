@@ -71,9 +71,15 @@ class Run:
 
     @property
     def protocol(self) -> str | None:
-        """Name of the protocol, if the run says it."""
+        """Name of the protocol, and its hash, if the run says it.
+
+        Older runs say nothing, or a name alone, or have no hash with it.
+        """
         protocol = self.result.get("protocol")
-        return protocol["name"] if isinstance(protocol, dict) else protocol
+        if not isinstance(protocol, dict):
+            return protocol
+        known = protocol.get("hash")
+        return f"{protocol['name']} ({known})" if known else protocol["name"]
 
     @property
     def warnings(self) -> list[str]:

@@ -17,16 +17,26 @@ VARIANTS = {
     "concatenation": {"streams": "both", "fusion": "concatenation"},
     "supplement": {"streams": "both", "fusion": "supplement"},
 }
+#: What the searched architecture of the last variant has to beat.
+CONTROLS = {
+    name: {**VARIANTS["supplement"], "architecture": name, "genotype": ""}
+    for name in ("random", "hand_made")
+}
 _TITLES = {
     "handcrafted": "hand-crafted only",
     "deep": "deep only",
     "concatenation": "both, concatenation",
     "supplement": "both, supplement",
+    "random": "both, supplement, random architecture",
+    "hand_made": "both, supplement, architecture made by hand",
 }
 
 
 def run_ablation(config, folds, run_variant) -> dict:
     """Runs every variant on the same folds, and compares their predictions.
+
+    With `controls` there are two more variants, whose architecture is not
+    searched. They can be added to a finished ablation.
 
     Each variant is a whole run of its own, in `variants/<name>`: its
     architecture is searched and its epoch chosen as if it were the only one.
@@ -45,8 +55,9 @@ def run_ablation(config, folds, run_variant) -> dict:
         What `ablation.json` holds.
     """
     run = open_run(config)
+    variants = VARIANTS | (CONTROLS if config.controls else {})
     rows, predictions = {}, {}
-    for name, changes in VARIANTS.items():
+    for name, changes in variants.items():
         folder = run.path / "variants" / name
         exported = config.export_dir or pathlib.Path("saved_models") / (
             run.path.name
@@ -56,6 +67,7 @@ def run_ablation(config, folds, run_variant) -> dict:
             dataclasses.replace(
                 config,
                 ablate=False,
+                controls=False,
                 output_dir=str(folder),
                 export_dir=str(pathlib.Path(exported) / name),
                 **changes,
@@ -82,12 +94,13 @@ def run_ablation(config, folds, run_variant) -> dict:
                 predictions[second], predictions[first]
             ).to_dict(),
         }
-        for first, second in itertools.combinations(VARIANTS, 2)
+        for first, second in itertools.combinations(variants, 2)
     ]
     table = {
         "variants": rows,
         "comparisons": comparisons,
         "deep_extractor": result["deep_extractor"],
+        "protocol": result["protocol"],
         "leaks_speakers": result["leaks_speakers"],
         "selects_on_test": result["selects_on_test"],
         "seed": config.seed,

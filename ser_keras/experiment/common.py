@@ -14,9 +14,9 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import check_classes
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
-from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.export.model_card import ModelCard
 from ser_keras.export.serving import export_serving
 
@@ -209,26 +209,22 @@ def _export(config, run, outcome, frontend, normalization) -> str:
             labels=outcome.predictions.label_names,
             frontend=frontend,
             normalization=normalization,
-            card=_card(config, outcome),
+            card=ModelCard.from_result(
+                dataclasses.asdict(config), summary(outcome)
+            ),
         )
     )
 
 
-def _card(config, outcome) -> ModelCard:
-    result = {
-        "scores": outcome.scores.to_dict(),
-        "uar_interval_95": confidence_interval(outcome.predictions),
-        "folds": outcome.fold_scores,
-        "leaks_speakers": outcome.leaks_speakers,
-        "selects_on_test": outcome.selects_on_test,
-    }
-    return ModelCard.from_result(dataclasses.asdict(config), result)
-
-
 def open_run(config) -> RunFolder:
-    """The folder of a run; `jobs` changes only how long the run takes."""
+    """The folder of a run.
+
+    `jobs` changes only how long the run takes, and an ablation's `controls`
+    only add runs to it: both may be others when the run goes on.
+    """
     settings = dataclasses.asdict(config)
     del settings["jobs"]
+    settings.pop("controls", None)
     return RunFolder(config.output_dir, settings)
 
 

@@ -226,10 +226,7 @@ def _run_system(name, config, folds, path, corpus_name, extractors):
         del settings["jobs"]
         if name in HAND_MADE:
             run = RunFolder(path, {"system": name, **settings})
-            protocol = compare_protocol(config).to_dict()
-            work = functools.partial(
-                _run_hand_made, name, network, folds, run, protocol
-            )
+            work = functools.partial(_run_hand_made, name, network, folds, run)
         else:
             run = RunFolder(path, settings)
             work = functools.partial(run_emodarts, network, folds)
@@ -283,7 +280,7 @@ def _cell_network(name, config, path):
     return dataclasses.replace(network, genotype=str(file))
 
 
-def _run_hand_made(name, config, folds, run, protocol):
+def _run_hand_made(name, config, folds, run):
     frontend, normalization = front_end(config)
     features = read_features(
         config, all_utterances(folds), frontend, normalization, run
@@ -303,8 +300,7 @@ def _run_hand_made(name, config, folds, run, protocol):
         learning_rate=config.learning_rate,
         augment=augmentation(config),
     )
-    parameters = outcome.network.count_params()
-    write_report(run, outcome, parameters=parameters, protocol=protocol)
+    write_report(run, outcome, parameters=outcome.network.count_params())
 
 
 def _hand_made_of_fold(name, config, features, fold, run):
@@ -337,7 +333,7 @@ def _run_classical(classifier, extractor, config, folds, run):
     outcome = cross_validate_classifier(
         classifier, features, folds, run=run, seed=config.seed
     )
-    write_report(run, outcome, protocol=compare_protocol(config).to_dict())
+    write_report(run, outcome)
 
 
 def _extractor(kind, config):

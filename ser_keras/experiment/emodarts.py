@@ -7,10 +7,10 @@ import typing
 
 import keras
 
+from ser_keras._registry import load_model
 from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
@@ -21,10 +21,10 @@ from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
+from ser_keras.experiment import cells
+from ser_keras.experiment.cells import CellsConfig
 from ser_keras.experiment.common import OneAfterAnother
-from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
-from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import check_speed_range
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
@@ -32,7 +32,6 @@ from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import other_speeds
 from ser_keras.experiment.common import read_features
-from ser_keras.experiment.common import speech_features
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.search.inherit import transfer_weights
@@ -41,19 +40,15 @@ from ser_keras.search_space import SearchSpace
 
 
 @dataclasses.dataclass(frozen=True)
-class EmoDARTSConfig(RunConfig):
+class EmoDARTSConfig(CellsConfig):
     """Search, train and score an emoDARTS network, and export it."""
 
     output_dir: str = "results/emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
-    genotype: str = ""
-    """Genotype file to train, instead of searching."""
     features: typing.Literal["mfcc", "log_mel"] = "mfcc"
     """Cepstral coefficients of 128 bands, or log-mel bands."""
     num_features: int = 40
     """Coefficients or bands of a frame."""
-    duration: float = 3.0
-    """Length of a training clip in seconds."""
     clips: typing.Literal["fixed", "whole"] = "fixed"
     """`fixed`: training and scoring see the middle of a clip, or the clip
     between silence, at one peak level. `whole`: training crops longer clips
@@ -66,56 +61,17 @@ class EmoDARTSConfig(RunConfig):
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
     epochs. Not meant for a CPU."""
-    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
-        "lstm_att"
-    )
-    """Sequential candidates."""
-    search_epochs: int = 20
-    """Epochs of the search."""
-    search_warm_up_epochs: int = 4
-    """Epochs of the search in which the architecture stands still."""
-    search_batch_size: int = 16
-    """Utterances of each half in a search step."""
-    search_filters: int = 8
-    """Channels of the supernet's first cell."""
-    search_order: int = 1
-    """Order of the architecture's gradient, 1 or 2."""
-    architecture_learning_rate: float = 3e-3
-    """Learning rate of the architecture parameters, by Adam."""
-    filters: int = 16
-    """Channels of the derived network's first cell."""
-    num_nodes: int = 4
-    """Nodes of a cell."""
-    num_cells: int = 4
-    """CNN cells."""
     num_recurrent_cells: int = 1
     """Recurrent cells."""
-    recurrent_filters: int = 64
-    """Channels of the recurrent cells."""
     pretrain_epochs: int = 0
     """Epochs in which the derived network first learns the classes of the
     search's own corpus; each fold then starts from there, with a new last
     layer. 0 starts every fold from scratch."""
     pretrain_learning_rate: float = 2e-3
     """Peak learning rate of that, by AdamW."""
-    train_epochs: int = 60
-    """Epochs of the derived network's training."""
-    batch_size: int = 32
-    """Utterances in a training step."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of the training, by AdamW."""
-    dropout: float = 0.3
-    """Dropout before the last layer."""
-    drop_path_rate: float = 0.1
-    """Probability of dropping an edge at the end of training."""
-    held_out_speakers: int = 1
-    """Training speakers of each fold who choose its epoch; 0 trains on all
-    and keeps the last epoch."""
 
     def __post_init__(self):
-        check_positive_integers(
-            self, "search_epochs", "train_epochs", "batch_size", "jobs"
-        )
+        super().__post_init__()
         check_speed_range(self.speed_range)
 
     def resolved(self) -> "EmoDARTSConfig":
@@ -233,7 +189,7 @@ def _network_of_fold(config, genotype, features, pretrained, fold, run):
         genotype = search(config, features.select(fold.train), run)
     network = build_network(config, genotype, features)
     if pretrained is not None:
-        transfer_weights(keras.saving.load_model(pretrained), network)
+        transfer_weights(load_model(pretrained), network)
     return network
 
 
@@ -326,21 +282,13 @@ def build_network(
 
 def front_end(config: EmoDARTSConfig):
     """Features and their normalisation, or `None`."""
-    fixed = config.clips == "fixed"
-    if config.features == "log_mel":
-        layer = speech_features("log_mel", config.num_features)
-        # The loudness goes, which is the microphone's; the spectrum's tilt
-        # stays, which is the voice's.
-        normalization = UtteranceNormalization(over="all")
-    elif fixed:  # One peak level is normalisation enough.
+    layer, normalization = cells.front_end(config)
+    if config.clips == "whole":
+        return layer, normalization
+    if config.features == "mfcc":  # One peak level is normalisation enough.
         layer = MFCC.light_sernet(num_coefficients=config.num_features)
         normalization = None
-    else:
-        layer = speech_features("mfcc", config.num_features)
-        # Coefficients differ too much in size for one mean of all.
-        normalization = UtteranceNormalization(scale="all")
-    if fixed:
-        layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
+    layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
     return layer, normalization
 
 

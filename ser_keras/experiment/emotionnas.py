@@ -8,10 +8,6 @@ import typing
 
 import keras
 
-from ser_keras.audio.augment import FrequencyWarp
-from ser_keras.audio.augment import SpecAugment
-from ser_keras.audio.augment import TimeStretch
-from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
@@ -24,19 +20,19 @@ from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
+from ser_keras.experiment import cells
 from ser_keras.experiment.ablation import run_ablation
-from ser_keras.experiment.common import OneAfterAnother
-from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.cells import CellsConfig
+from ser_keras.experiment.cells import front_end
 from ser_keras.experiment.common import all_utterances
-from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
-from ser_keras.experiment.common import speech_features
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.deep_stream import deep_features
 from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import hand_made
 from ser_keras.experiment.emotionnas_network import network_sizes
 from ser_keras.experiment.emotionnas_network import search_space
 from ser_keras.experiment.missing_streams import score_without_streams
@@ -48,7 +44,7 @@ from ser_keras.search.supernet import SuperNet
 
 
 @dataclasses.dataclass(frozen=True)
-class EmotionNASConfig(RunConfig):
+class EmotionNASConfig(CellsConfig):
     """Search, train and score a network of two streams, and export it."""
 
     output_dir: str = "results/emotionnas"
@@ -56,6 +52,9 @@ class EmotionNASConfig(RunConfig):
     ablate: bool = False
     """Run each stream alone, both with concatenation and both with the
     supplement on the same folds, and write one table of them."""
+    controls: bool = False
+    """In an ablation, also run both with the supplement whose architecture is
+    drawn at random, and made by hand: what a search has to beat."""
     streams: typing.Literal["both", "handcrafted", "deep"] = "both"
     """Which streams the network has."""
     fusion: typing.Literal[
@@ -78,38 +77,23 @@ class EmotionNASConfig(RunConfig):
     """Seconds from one deep frame to the next."""
     deep_sample_rate: int = 16000
     """Sample rate of the extractor, Hz."""
-    architecture: typing.Literal["search", "random"] = "search"
+    architecture: typing.Literal["search", "random", "hand_made"] = "search"
     """Search each fold's architecture on its training speakers; or draw one
-    at random, the control of every search."""
-    genotype: str = ""
-    """Genotype file to train, instead of searching."""
+    at random, or take one made by hand of about the same size: the controls
+    of every search."""
     features: typing.Literal["log_mel", "mfcc"] = "log_mel"
     """Hand-crafted stream: log-mel bands, or cepstral coefficients."""
-    num_features: int = 64
-    """Bands or coefficients of a frame."""
-    duration: float = 3.0
-    """Length of a training clip in seconds: longer ones are cropped at
-    random, shorter ones padded. Scoring sees whole utterances."""
     sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
         "lstm_att"
     )
     """Sequential candidates of both streams."""
     search_epochs: int = 12
-    """Epochs of the search."""
     search_warm_up_epochs: int = 2
-    """Epochs of the search in which the architecture stands still."""
-    search_batch_size: int = 16
-    """Utterances of each half in a search step."""
     search_filters: int = 4
     """Channels of the first cell of the hand-crafted stream, in the search."""
-    search_order: int = 1
-    """Order of the architecture's gradient, 1 or 2."""
-    architecture_learning_rate: float = 3e-3
-    """Learning rate of the architecture parameters, by Adam."""
     filters: int = 8
     """Channels of the first cell of the hand-crafted stream."""
     num_nodes: int = 3
-    """Nodes of a cell."""
     num_cells: int = 3
     """CNN cells of the hand-crafted stream."""
     recurrent_filters: int = 32
@@ -119,25 +103,16 @@ class EmotionNASConfig(RunConfig):
     fusion_units: int = 32
     """Width of gates and queries in the fusion."""
     train_epochs: int = 40
-    """Epochs of the derived network's training."""
-    batch_size: int = 32
-    """Utterances in a training step."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of the training, by AdamW."""
-    dropout: float = 0.3
-    """Dropout before the last layer."""
-    drop_path_rate: float = 0.1
-    """Probability of dropping an edge at the end of training."""
     stream_dropout: float = 0.1
     """Probability that a training clip loses one of its two streams."""
-    held_out_speakers: int = 1
-    """Training speakers of each fold who choose its epoch; 0 trains on all
-    and keeps the last epoch."""
 
     def __post_init__(self):
-        check_positive_integers(
-            self, "search_epochs", "train_epochs", "batch_size", "jobs"
-        )
+        super().__post_init__()
+        if self.controls and not self.ablate:
+            raise ValueError(
+                "`controls` are runs of an ablation: give `ablate` as well, or "
+                "one `architecture`. Received: controls=True, ablate=False"
+            )
 
     def resolved(self) -> "EmotionNASConfig":
         """This configuration with `smoke` spelled out."""
@@ -253,10 +228,11 @@ def find_genotype(
     features: FeatureSet | FeatureStreams,
     run: RunFolder,
 ) -> Genotype | TwoStreamGenotype:
-    """Searches on two speaker-disjoint halves, or draws at random."""
+    """Searches on two speaker-disjoint halves; or takes a control."""
     space = search_space(config)
-    if config.architecture == "random":
-        genotype = space.sample(config.seed)
+    if config.architecture != "search":
+        random = config.architecture == "random"
+        genotype = space.sample(config.seed) if random else hand_made(config)
         genotype.save(run.path / "genotype.json")
         return genotype
     first, second = halves(features.manifest, seed=config.seed)
@@ -286,21 +262,9 @@ def find_genotype(
     return genotype
 
 
-def front_end(config: EmotionNASConfig):
-    """Hand-crafted features and their normalisation, as in `run_emodarts`."""
-    layer = speech_features(config.features, config.num_features)
-    if config.features == "mfcc":
-        return layer, UtteranceNormalization(scale="all")
-    return layer, UtteranceNormalization(over="all")
-
-
 def augmentation(config: EmotionNASConfig):
     """Of the hand-crafted stream; embeddings are taken as they are."""
-    if config.streams == "deep":
-        return None
-    if config.features == "mfcc":
-        return OneAfterAnother(TimeStretch(), SpecAugment())
-    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
+    return None if config.streams == "deep" else cells.augmentation(config)
 
 
 def frames_of(config: EmotionNASConfig, features) -> int:

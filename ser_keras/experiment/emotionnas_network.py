@@ -5,6 +5,7 @@ A configuration is an `EmotionNASConfig`.
 
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.streams import FeatureStreams
+from ser_keras.evaluation.baselines_networks import hand_made_chain
 from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
@@ -43,6 +44,23 @@ def search_space(config) -> SearchSpace | TwoStreamSearchSpace:
     searched = config.fusion == "search"
     fusions = FUSIONS if searched else (config.fusion,)
     return TwoStreamSearchSpace(**spaces, fusions=fusions)
+
+
+def hand_made(config) -> Genotype | TwoStreamGenotype:
+    """The architecture made by hand that a search has to beat.
+
+    Of the nodes that the configuration gives to searched cells, and joined as
+    it says; by concatenation where that is searched as well.
+    """
+    parts = {
+        "handcrafted": hand_made_chain(config.num_nodes),
+        "deep": hand_made_chain(config.num_nodes, cnn=False),
+    }
+    if config.streams != "both":
+        return parts[config.streams]
+    searched = config.fusion == "search"
+    fusion = "concatenation" if searched else config.fusion
+    return TwoStreamGenotype(**parts, fusion=fusion)
 
 
 def network_sizes(config, features, filters, shared_stacks=False) -> dict:

@@ -242,7 +242,6 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
         frontend,
         normalization,
         litert=files,
-        protocol=config.protocol,
         schedule=config.schedule,
         parameters=outcome.network.count_params(),
     )

@@ -1,7 +1,6 @@
 """LiteRT files of a run's networks, and what each precision costs."""
 
-import keras
-
+from ser_keras._registry import load_model
 from ser_keras.audio.io import load_many
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import Fold
@@ -52,7 +51,7 @@ def write_litert_files(
                 file = folder / f"{precision}.tflite"
                 training = features.select(fold.train).arrays
                 export_litert(
-                    keras.saving.load_model(folder / "network.keras"),
+                    load_model(folder / "network.keras"),
                     file,
                     test.labels,
                     frontend,

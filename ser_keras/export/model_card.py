@@ -86,8 +86,13 @@ class ModelCard:
         scores = result["scores"]
         interval = result.get("uar_interval_95") or ()
         folds = result.get("folds", {})
+        named = result.get("protocol")  # A name alone in older runs.
+        if isinstance(named, dict) and named.get("hash"):
+            name = f"{named['name']} ({named['hash']})"
+        else:
+            name = str(config.get("protocol") or "held-out")
         protocol = [
-            str(config["protocol"]) if config.get("protocol") else "held-out",
+            name,
             f"{scores['n']} test utterances in {len(folds)} fold(s): "
             + ", ".join(folds),
         ]
@@ -100,6 +105,7 @@ class ModelCard:
             protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
         if result.get("selects_on_test"):
             protocol.append("THE EPOCH WAS CHOSEN ON THE TEST UTTERANCES")
+        ece = result.get("calibration", {}).get("ece")  # Not in older runs.
         known = {
             "corpus": str(config.get("data_dir") or "built-in corpus (babble)"),
             "protocol": "; ".join(protocol) + ".",
@@ -107,6 +113,7 @@ class ModelCard:
                 "UAR": (scores["uar"], *interval) if interval
                 else scores["uar"],
                 "WA": scores["wa"],
+                **({"Calibration error (ECE)": ece} if ece is not None else {}),
             },
         }  # fmt: skip
         return cls(**(known | fields))

@@ -275,6 +275,8 @@ def test_evaluate_a_run(tmp_path, capfd):
         predictions.labels, predictions.probabilities.argmax(axis=1)
     )
     assert json.loads(out)["scores"]["uar"] == pytest.approx(expected)
+    found = json.loads(out)["calibration"]
+    assert 0 <= found["ece"] <= 1 and found["n_bins"] == 15
     status, out, _ = run(capfd, "evaluate", tmp_path / "run")
     assert f"UAR          {expected:.3f} (95 % interval " in out
 

@@ -21,6 +21,7 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
+from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment.light_sernet import front_end
 
 
@@ -138,12 +139,14 @@ def test_export_litert(folder, capfd):
     assert (folder / "small.tflite").read_bytes().startswith(b"what the run")
 
 
-def test_a_keras_file_must_be_trusted(folder, capfd, waveform_model):
+def test_a_keras_file_of_foreign_classes_must_be_trusted(
+    folder, capfd, waveform_model
+):
     waveform_model(np.zeros((1, 16000), "float32"))
     waveform_model.save("model.keras")
     argv = ["export", "model.keras", "--output", "trusted"]
     status, _, err = run(capfd, *argv)
-    assert status == 1 and "--trust" in err
+    assert status == 1 and "--trust" in err and "MaskedNetwork" in err
     assert not (folder / "trusted").exists()
     labels = ["--labels", "a", "b", "c", "d"]
     status, _, err = run(capfd, *argv, "--trust", *labels)
@@ -151,6 +154,53 @@ def test_a_keras_file_must_be_trusted(folder, capfd, waveform_model):
     assert ser.load_serving("trusted").labels == ("a", "b", "c", "d")
     status, _, err = run(capfd, "predict", "x.wav", "--model", "model.keras")
     assert status == 1 and "Export what you trust" in err
+
+
+def test_a_keras_file_of_ours_is_read(folder, capfd, waveform_model):
+    network = ser.LightSERNet((None, 20, 1), 4, width=0.25)
+    ser.with_frontend(network, waveform_model.frontend).save("ours.keras")
+    argv = ["export", "ours.keras", "--output", "ours"]
+    status, _, err = run(capfd, *argv)
+    assert status == 1 and "--labels" in err
+    status, _, err = run(capfd, *argv, "--labels", "a", "b", "c", "d")
+    assert status == 0, err
+    assert ser.load_serving("ours").labels == ("a", "b", "c", "d")
+
+
+def test_report_without_recordings(folder, capfd):
+    recordings = {}
+    for flag in ("--audio", "--no-audio"):
+        output = folder / f"page{flag}.html"
+        argv = ["report", "results/run", "--output", output, flag]
+        assert run(capfd, *argv)[0] == 0
+        recordings[flag] = output.read_text().count("data:audio/")
+    assert recordings["--audio"] > 0 and recordings["--no-audio"] == 0
+
+
+def test_search_two_streams(folder, capfd):
+    options = ["--streams", "deep", "--smoke", "--json"]
+    argv = ["search", "emotionnas", *options, "--output-dir", "results/search"]
+    status, out, err = run(capfd, *argv)
+    assert status == 0, err
+    result = json.loads(out)
+    genotype = ser.Genotype.load(result["genotype"])
+    assert ser.Genotype.from_dict(result["cells"]) == genotype
+    assert genotype.normal is None and genotype.recurrent is not None
+    assert (folder / "results/search/architecture.jsonl").exists()
+    assert not (folder / "results/search/folds").exists()
+    # Nobody whom the search has heard is tested on its result.
+    heard = SeenAudio.load(folder / "results/search").stages["search"]
+    assert len(heard) == 64 and len(result["searched_on"]) == 8
+    argv = ["train", "emotionnas", *options, "--genotype", result["genotype"]]
+    status, out, _ = run(
+        capfd, *argv, "--fold", "2", "--output-dir", "results/second"
+    )
+    assert status == 1 and "(in search)" in json.loads(out)["error"]
+
+
+def test_a_search_is_no_ablation(folder, capfd):
+    status, _, err = run(capfd, "search", "emotionnas", "--ablate")
+    assert status == 2 and "train emotionnas" in err
 
 
 def test_export_wants_a_finished_run(folder, capfd):

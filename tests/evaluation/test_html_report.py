@@ -15,6 +15,7 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.data.synthetic import MARKER
 from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.html_report import write_html
 from ser_keras.evaluation.html_report import write_markdown
@@ -47,7 +48,7 @@ def corpus(tmp_path_factory):
 def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
     """The folder of a run whose network is a random number generator."""
     run = ser.RunFolder(folder, {"data_dir": "/corpus", "seed": seed})
-    folds = ser.leave_one_speaker_out(corpus)
+    folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
     random = np.random.default_rng(seed)
     parts = {}
     for fold in folds:
@@ -71,6 +72,7 @@ def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
     features = FeatureSet(corpus, [np.zeros((1, 1))] * len(corpus))
     save_tested(folds, features, run)
     scores = {name: score(part) for name, part in parts.items()}
+    facts.setdefault("protocol", protocol_of(folds))
     outcome = CrossValidation(pooled, score(pooled), scores, None, **facts)
     write_report(run, outcome)
     return run.path
@@ -169,6 +171,59 @@ def test_calibration_on_the_page(runs, tmp_path):
         f"confidence {confidence[last].mean():.2f}: {right[last].mean():.2f} "
         f"right of {last.sum()}"
     ) in page.text
+
+
+def test_result_has_calibration_and_protocol(runs, corpus, tmp_path):
+    result = json.loads((runs[0] / "result.json").read_text())
+    found = Predictions.load_csv(runs[0] / "predictions.csv")
+    confidence = found.probabilities.max(axis=1)
+    right = found.predicted == found.labels
+    index = np.digitize(confidence, np.arange(1, 15) / 15, right=True)
+    gaps = [abs((right - confidence)[index == i].sum()) for i in set(index)]
+    assert result["calibration"] == {
+        "ece": pytest.approx(sum(gaps) / len(right)),
+        "n_bins": 15,
+    }
+    protocol = ser.get_protocol("leave-one-speaker-out")
+    assert result["protocol"] == {
+        "name": "leave-one-speaker-out",
+        "leaks_speakers": False,
+        "selects_on_test": False,
+        "hash": protocol.hash,
+    }
+    text = Page(write_html(runs[0], tmp_path / "r.html")).text
+    assert f"leave-one-speaker-out ({protocol.hash})" in text
+    unnamed = make_run(tmp_path / "run", corpus, protocol=None)
+    result = json.loads((unnamed / "result.json").read_text())
+    assert result["protocol"] == {
+        "name": None,
+        "leaks_speakers": False,
+        "selects_on_test": False,
+        "hash": None,
+    }
+    assert read_runs(unnamed)[0].protocol is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        (None, None),
+        ("speaker-independent", "speaker-independent"),
+        ({"name": "leave-one-speaker-out", "groups": 5}, "leave-one-speaker"),
+    ],
+)
+def test_older_results_are_read(corpus, tmp_path, protocol, name):
+    run = make_run(tmp_path / "run", corpus)
+    result = json.loads((run / "result.json").read_text())
+    del result["calibration"], result["protocol"]
+    if protocol is not None:
+        result["protocol"] = protocol
+    (run / "result.json").write_text(json.dumps(result))
+    found = read_runs(run)[0].protocol
+    assert found is None if name is None else found.startswith(name)
+    text = Page(write_html(run, tmp_path / "r.html")).text
+    assert name is None or name in text
+    write_markdown(run, tmp_path / "r.md")
 
 
 def test_errors_can_be_heard(runs, corpus, tmp_path):

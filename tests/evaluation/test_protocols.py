@@ -9,6 +9,8 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.data.splits import check_classes
+from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.fold_lists import FoldLists
 from ser_keras.evaluation.protocols import PROTOCOLS
 from ser_keras.evaluation.protocols import CrossCorpus
@@ -54,6 +56,32 @@ def test_facts_are_those_of_the_folds(emodb):
         for fold in protocol.folds(emodb):
             assert fold.leaks_speakers == protocol.leaks_speakers
             assert fold.selects_on_test == protocol.selects_on_test
+
+
+def test_folds_name_their_protocol(emodb):
+    protocol = SpeakerGroups(5)
+    folds = protocol.folds(emodb)
+    assert protocol_of(folds) == protocol.record
+    assert protocol.record == {
+        "name": "speaker-groups-5",
+        "leaks_speakers": False,
+        "selects_on_test": False,
+        "hash": protocol.hash,
+    }
+    other = LeaveOneSpeakerOut().folds(emodb)
+    assert protocol_of([folds[0], other[0]]) is None
+    assert protocol_of(leave_one_speaker_out(emodb)) is None
+    # Otherwise they are what they were.
+    assert other == leave_one_speaker_out(emodb)
+
+
+def test_protocols_by_name():
+    assert get_protocol("speaker-groups-4") == SpeakerGroups(4)
+    assert get_protocol("random-folds", number=3, seed=2) == RandomFolds(3, 2)
+    assert get_protocol(SpeakerGroups(3)) == SpeakerGroups(3)
+    for name in ("speaker-groups", "speaker-groups-x", "nonsense", None):
+        with pytest.raises(ValueError, match="speaker-groups-5"):
+            get_protocol(name)
 
 
 def test_emodb_and_ravdess_groups(emodb, ravdess):

@@ -14,15 +14,19 @@ from ser_keras.data.features import FeatureSet
 from ser_keras.data.streams import FeatureStreams
 from ser_keras.data.synthetic import built_in_corpus
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiment.ablation import CONTROLS
 from ser_keras.experiment.ablation import VARIANTS
 from ser_keras.experiment.ablation import run_ablation
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.deep_stream import untrained_network
 from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas import find_genotype
 from ser_keras.experiment.emotionnas import run_emotionnas
 from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import hand_made
 from ser_keras.experiment.emotionnas_network import search_space
 from ser_keras.genotype import FUSIONS
+from ser_keras.genotype import load_genotype
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +131,9 @@ def fake_run(probabilities):
     def run(config, folds):
         assert not config.ablate
         name = config.output_dir.rsplit("/", 1)[1]
-        assert VARIANTS[name].items() <= dataclasses.asdict(config).items()
+        assert not config.controls
+        variant = (VARIANTS | CONTROLS)[name]
+        assert variant.items() <= dataclasses.asdict(config).items()
         assert config.export_dir.endswith(name)
         folder = ser.RunFolder(config.output_dir, {"name": name})
         predictions = Predictions(
@@ -145,6 +151,7 @@ def fake_run(probabilities):
             "parameters": 1000.4,
             "seconds": 12.3,
             "deep_extractor": "untrained",
+            "protocol": {"name": "leave-one-speaker-out"},
             "leaks_speakers": False,
             "selects_on_test": False,
         }
@@ -189,6 +196,57 @@ def test_ablation_is_one_table(tmp_path, capsys):
     assert "| both, supplement | 1.000 |" in text
     assert "+0.500" in text
     assert text in capsys.readouterr().out
+
+
+def test_controls_are_added_to_a_finished_ablation(tmp_path):
+    answers = dict.fromkeys([*VARIANTS, *CONTROLS], [0, 1] * 4)
+    answers["random"] = answers["hand_made"] = [0, 1, 0, 1, 0, 0, 0, 0]
+    config = EmotionNASConfig(ablate=True, output_dir=str(tmp_path / "run"))
+    run_ablation(config, [], fake_run(answers))
+    config = dataclasses.replace(config, controls=True)
+    table = run_ablation(config, [], fake_run(answers))
+    assert list(table["variants"]) == [*VARIANTS, "random", "hand_made"]
+    assert len(table["comparisons"]) == 15
+    text = (tmp_path / "run/ablation.md").read_text()
+    name = "both, supplement, architecture made by hand"
+    assert f"| {name} | 0.750 |" in text
+    assert f"| {name} - both, supplement | -0.250 |" in text
+
+
+def test_controls_need_an_ablation():
+    with pytest.raises(ValueError, match="give `ablate` as well"):
+        EmotionNASConfig(controls=True)
+
+
+def test_the_architecture_made_by_hand_is_of_the_searched_size(corpus):
+    """In the space itself, and no smaller or larger than random ones."""
+    config = EmotionNASConfig(architecture="hand_made")
+    space, data = search_space(config), features(corpus, "both")
+    genotype = hand_made(config)
+    assert space.contains(genotype)
+    assert genotype.count("sep_conv_3x3") == 6  # Three nodes, two cells.
+    assert genotype.count("lstm_att_2") == 6  # Three nodes, two streams.
+
+    def parameters(genotype):
+        return build_network(config, genotype, data).count_params()
+
+    others = [parameters(space.sample(seed)) for seed in range(5)]
+    assert min(others) < parameters(genotype) < max(others)
+
+
+@pytest.mark.parametrize("streams", ["both", "handcrafted", "deep"])
+def test_controls_are_taken_without_a_search(corpus, tmp_path, streams):
+    for fusion in ("gating", "search"):
+        config = smoke(streams=streams, fusion=fusion, architecture="hand_made")
+        run = ser.RunFolder(tmp_path / fusion, {})
+        genotype = find_genotype(config, features(corpus, streams), run)
+        assert load_genotype(run.path / "genotype.json") == genotype
+        assert genotype.count("lstm_att_2") == 1 + (streams == "both")
+        if streams == "both":
+            taken = "concatenation" if fusion == "search" else fusion
+            assert genotype.fusion == taken
+        network = build_network(config, genotype, features(corpus, streams))
+        assert network.num_classes == len(corpus.labels)
 
 
 def test_files_that_are_no_extractor_are_refused(tmp_path, capsys):

@@ -57,6 +57,7 @@ def test_card_of_a_run(tmp_path):
         "folds": {"03": {}, "08": {}},
         "leaks_speakers": True,
         "selects_on_test": False,
+        "calibration": {"ece": 0.0712, "n_bins": 15},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(FileNotFoundError, match="has no result.json"):
@@ -69,6 +70,8 @@ def test_card_of_a_run(tmp_path):
         "/corpora/emodb",
         "| UAR | 0.715 | 0.663 to 0.765 |",
         "| WA | 0.723 | not stated |",
+        "| Calibration error (ECE) | 0.071 | not stated |",
+        "loso; 535",
         "535 test utterances in 2 fold(s): 03, 08",
         "the weights are those of the last fold",
         "SPEAKERS OF THE TEST ARE IN THE TRAINING",
@@ -77,6 +80,12 @@ def test_card_of_a_run(tmp_path):
     ):
         assert words in page
     assert "CHOSEN ON THE TEST" not in page
+    # An older run has no calibration; a newer one names its protocol.
+    del result["calibration"]
+    result["protocol"] = {"name": "leave-one-speaker-out", "hash": "12ab"}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    page = ModelCard.from_run(tmp_path).markdown("emodb")
+    assert "leave-one-speaker-out (12ab); 535" in page and "ECE" not in page
 
 
 def test_a_card_without_scores_says_so():

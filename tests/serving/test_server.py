@@ -228,25 +228,64 @@ def test_a_thousand_requests_at_once(serving, server_url, clips):
     assert len({a.content for a in answers if a.status_code == 200}) < 20
 
 
+def fuzzed(rng, original):
+    """A file with a broken header, cut off, of random chunks, or of noise."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return rng.bytes(rng.integers(0, 200))
+    if kind == 1:
+        sizes = (0, 1, 16, 40, 2**31, 2**32 - 1)
+        chunks = (
+            rng.choice([b"fmt ", b"data", b"LIST", b"junk"])
+            + int(rng.choice(sizes)).to_bytes(4, "little")
+            + rng.bytes(rng.integers(0, 40))
+            for _ in range(rng.integers(0, 80))
+        )
+        return b"RIFF" + rng.bytes(4) + b"WAVE" + b"".join(chunks)
+    file = np.frombuffer(original, "u1").copy()
+    where = rng.integers(0, 80, rng.integers(1, 6))
+    file[where] = rng.integers(0, 256, len(where))
+    end = rng.integers(0, len(file) + 1) if kind == 2 else None
+    return file[:end].tobytes()
+
+
 def test_fuzzed_files_leave_it_alive(serving, http, clips):
-    """`SER_KERAS_FUZZ=5000` for more than the suite has time for."""
+    """Every bad file has its own error, and no effect on the others.
+
+    `SER_KERAS_FUZZ=100000` for more than the suite has time for.
+    """
     rng = np.random.default_rng(0)
-    original = np.frombuffer(serving.wav(clips[3]), "u1")
-    for i in range(int(os.environ.get("SER_KERAS_FUZZ", 200))):
-        file = original.copy()
-        where = rng.integers(0, 48, rng.integers(1, 8))
-        file[where] = rng.integers(0, 256, len(where))
-        content = file[: rng.integers(0, len(file) + 1) if i % 2 else None]
-        response = http.post(PREDICT, json=of_files(content.tobytes()))
-        answer = response.json()
-        if response.status_code == 200:
-            (probabilities,) = answer["outputs"]["probabilities"]
-            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-        else:
-            assert response.status_code == 400
-            assert answer["error"]
-    response = http.post(PREDICT, json=of_files(original.tobytes()))
-    assert response.status_code == 200
+    original = serving.wav(clips[3][:4000])
+
+    def ask(files):
+        audio = [{"b64": base64.b64encode(x).decode()} for x in files]
+        body = {"signature_name": "serving_bytes", "instances": audio}
+        return http.post(PREDICT, json=body)
+
+    (expected,) = ask([original]).json()["predictions"]
+    count = int(os.environ.get("SER_KERAS_FUZZ", 5000))
+    answered = refused = 0
+    while answered + refused < count:
+        files = [fuzzed(rng, original) for _ in range(100)]
+        response = ask([*files, original])
+        assert response.status_code == 200, response.text
+        *rows, good = response.json()["predictions"]
+        np.testing.assert_allclose(
+            good["probabilities"], expected["probabilities"], atol=1e-5
+        )
+        for row in rows:
+            if row["error"]:
+                refused += 1
+                assert row["probabilities"] == [None] * len(serving.labels)
+            else:
+                answered += 1
+                assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert answered > count / 50 and refused > count / 2
+    # Alone, a bad file is an error of the request.
+    for _ in range(20):
+        response = ask([rng.bytes(60)])
+        assert response.status_code == 400 and response.json()["error"]
+    assert ask([original]).status_code == 200
 
 
 def test_a_new_version_takes_over_and_a_half_written_one_does_not(

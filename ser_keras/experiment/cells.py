@@ -1,0 +1,88 @@
+"""What runs that search and train networks of cells have in common."""
+
+import dataclasses
+import typing
+
+from ser_keras.audio.augment import FrequencyWarp
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.experiment.common import OneAfterAnother
+from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import speech_features
+
+
+@dataclasses.dataclass(frozen=True)
+class CellsConfig(RunConfig):
+    """What every run with a search over cells can be told."""
+
+    genotype: str = ""
+    """Genotype file to train, instead of searching."""
+    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
+    """Log-mel bands, or as many cepstral coefficients of 128 bands."""
+    num_features: int = 64
+    """Bands or coefficients of a frame."""
+    duration: float = 3.0
+    """Length of a training clip in seconds: longer ones are cropped at
+    random, shorter ones padded. Scoring sees whole utterances."""
+    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
+        "lstm_att"
+    )
+    """Sequential candidates."""
+    search_epochs: int = 20
+    """Epochs of the search."""
+    search_warm_up_epochs: int = 4
+    """Epochs of the search in which the architecture stands still."""
+    search_batch_size: int = 16
+    """Utterances of each half in a search step."""
+    search_filters: int = 8
+    """Channels of the supernet's first cell."""
+    search_order: int = 1
+    """Order of the architecture's gradient, 1 or 2."""
+    architecture_learning_rate: float = 3e-3
+    """Learning rate of the architecture parameters, by Adam."""
+    filters: int = 16
+    """Channels of the derived network's first cell."""
+    num_nodes: int = 4
+    """Nodes of a cell."""
+    num_cells: int = 4
+    """CNN cells."""
+    recurrent_filters: int = 64
+    """Channels of the recurrent cells."""
+    train_epochs: int = 60
+    """Epochs of the derived network's training."""
+    batch_size: int = 32
+    """Utterances in a training step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of the training, by AdamW."""
+    dropout: float = 0.3
+    """Dropout before the last layer."""
+    drop_path_rate: float = 0.1
+    """Probability of dropping an edge at the end of training."""
+    held_out_speakers: int = 1
+    """Training speakers of each fold who choose its epoch; 0 trains on all
+    and keeps the last epoch."""
+
+    def __post_init__(self):
+        check_positive_integers(
+            self, "search_epochs", "train_epochs", "batch_size", "jobs"
+        )
+
+
+def front_end(config: CellsConfig):
+    """Features and their normalisation."""
+    layer = speech_features(config.features, config.num_features)
+    if config.features == "mfcc":
+        # Coefficients differ too much in size for one mean of all.
+        return layer, UtteranceNormalization(scale="all")
+    # The loudness goes, which is the microphone's; the spectrum's tilt stays,
+    # which is the voice's.
+    return layer, UtteranceNormalization(over="all")
+
+
+def augmentation(config: CellsConfig):
+    """Speed, vocal tract length, and time and frequency masks."""
+    if config.features == "mfcc":  # Their axis is none of frequencies.
+        return OneAfterAnother(TimeStretch(), SpecAugment())
+    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
