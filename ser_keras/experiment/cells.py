@@ -3,11 +3,7 @@
 import dataclasses
 import typing
 
-from ser_keras.audio.augment import FrequencyWarp
-from ser_keras.audio.augment import SpecAugment
-from ser_keras.audio.augment import TimeStretch
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import speech_features
@@ -79,10 +75,3 @@ def front_end(config: CellsConfig):
     # The loudness goes, which is the microphone's; the spectrum's tilt stays,
     # which is the voice's.
     return layer, UtteranceNormalization(over="all")
-
-
-def augmentation(config: CellsConfig):
-    """Speed, vocal tract length, and time and frequency masks."""
-    if config.features == "mfcc":  # Their axis is none of frequencies.
-        return OneAfterAnother(TimeStretch(), SpecAugment())
-    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())

@@ -8,6 +8,9 @@ import typing
 
 import keras
 
+from ser_keras.audio.augment import FrequencyWarp
+from ser_keras.audio.augment import SpecAugment
+from ser_keras.audio.augment import TimeStretch
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
@@ -20,10 +23,10 @@ from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
-from ser_keras.experiment import cells
 from ser_keras.experiment.ablation import run_ablation
 from ser_keras.experiment.cells import CellsConfig
 from ser_keras.experiment.cells import front_end
+from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import all_utterances
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
@@ -263,8 +266,15 @@ def find_genotype(
 
 
 def augmentation(config: EmotionNASConfig):
-    """Of the hand-crafted stream; embeddings are taken as they are."""
-    return None if config.streams == "deep" else cells.augmentation(config)
+    """Speed, vocal tract length, and masks of the hand-crafted stream.
+
+    Embeddings are taken as they are.
+    """
+    if config.streams == "deep":
+        return None
+    if config.features == "mfcc":  # Their axis is none of frequencies.
+        return OneAfterAnother(TimeStretch(), SpecAugment())
+    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
 
 
 def frames_of(config: EmotionNASConfig, features) -> int:
