@@ -6,11 +6,16 @@ VENV ?= .venv
 # Two processes at most: each test process holds TensorFlow and both cores.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
+# Bytecode is made of what is imported, when it is: most modules never are.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --no-compile -c constraints.txt
 INSTALLED := $(VENV)/.installed
+# What running needs; tests need all extras.
+RUNNABLE := $(VENV)/.runnable
 
 .PHONY: run test test-tfio install lint bench clean
 
-run: $(INSTALLED)
+run: $(RUNNABLE)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
 
 test: lint
@@ -36,7 +41,11 @@ bench: $(INSTALLED)
 install: $(INSTALLED)
 
 # A stamp file: done once, and again when what is installed may have changed.
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): $(RUNNABLE)
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(RUNNABLE): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "ser_keras needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is" \
 	       "$$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -46,8 +55,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
 	  || { echo "$(VENV) has no pip. Remove it, install your system's" \
 	       "python3-venv package and try again." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
 	@touch $@
 
 clean:

@@ -10,7 +10,15 @@ import ser_keras
 from ser_keras._keras_file import check_keras_file
 
 PACKAGE = "ser_keras"
-_SAVED = ("audio", "layers", "losses", "metrics", "models", "search")
+_SAVED = (
+    "audio",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "search",
+)
 
 serializable = keras.saving.register_keras_serializable(package=PACKAGE)
 """Class decorator: registers a Keras object as `"ser_keras>ClassName"`.

@@ -17,7 +17,7 @@ LAYERS = [
     ("search_space",),
     ("audio",),
     ("data",),
-    ("layers", "metrics", "losses"),
+    ("layers", "metrics", "losses", "optimizers"),
     ("models",),
     ("search",),
     ("evaluation",),
@@ -77,8 +77,9 @@ def test_every_keras_class_is_registered():
     register_all()
     registered = keras.saving.get_custom_objects()
     bases = (keras.layers.Layer, keras.losses.Loss, keras.metrics.Metric)
+    optimizers = keras.optimizers.Optimizer
     schedule = keras.optimizers.schedules.LearningRateSchedule
-    pending, found = list((*bases, schedule)), set()
+    pending, found = list((*bases, optimizers, schedule)), set()
     while pending:
         for subclass in pending.pop().__subclasses__():
             pending.append(subclass)

@@ -18,6 +18,8 @@ from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
 from ser_keras.metrics.recall import UnweightedAverageRecall
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.two_stream import TwoStreamNet
+from ser_keras.optimizers.fused import FusedAdamW
+from ser_keras.optimizers.fused import FusedSGD
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.schedules import DelayedStart
@@ -89,7 +91,7 @@ def search_architecture(
         )
 
     supernet.compile(
-        optimizer=keras.optimizers.SGD(
+        optimizer=FusedSGD(
             keras.optimizers.schedules.CosineDecay(
                 learning_rate, epochs * steps, alpha=0.04
             ),
@@ -193,8 +195,8 @@ def train_network(
         )
     if optimizer is None:
         schedule = warm_up_and_cosine(learning_rate, epochs * steps)
-        optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=weight_decay, global_clipnorm=5.0
+        optimizer = FusedAdamW(
+            schedule, decay=weight_decay, global_clipnorm=5.0
         )
     else:
         optimizer = optimizer(epochs, steps)

@@ -5,6 +5,7 @@ import math
 import keras
 
 from ser_keras.evaluation.training import warm_up_and_cosine
+from ser_keras.optimizers.fused import FusedAdamW
 
 _PUBLISHED = {
     "features": "mfcc",
@@ -58,10 +59,10 @@ def make_optimizer(config, epochs, steps_per_epoch):
         "ema_momentum": config.ema_momentum,
     }
     if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **average)
-    return keras.optimizers.AdamW(
+        return FusedAdamW(rate, **average)
+    return FusedAdamW(
         rate,
-        weight_decay=config.weight_decay,
+        decay=config.weight_decay,
         global_clipnorm=5.0,
         **average,
     )

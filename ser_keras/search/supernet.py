@@ -11,6 +11,7 @@ from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.two_stream import TwoStreamNet
+from ser_keras.optimizers.fused import FusedSGD
 from ser_keras.search import gradients
 from ser_keras.search import replicas
 from ser_keras.search_space import TwoStreamSearchSpace
@@ -139,7 +140,7 @@ class SuperNet(keras.Model):
                 "does not have. Use 'mixed_bfloat16' or 'float32'."
             )
         if optimizer is None:
-            optimizer = keras.optimizers.SGD(0.025, momentum=0.9)
+            optimizer = FusedSGD(0.025, momentum=0.9)
         if architecture_optimizer is None:
             architecture_optimizer = keras.optimizers.Adam(
                 3e-4, beta_1=0.5, beta_2=0.999

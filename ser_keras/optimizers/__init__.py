@@ -1,0 +1,1 @@
+"""Optimisers whose update of a variable is one operation of a graph."""
