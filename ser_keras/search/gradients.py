@@ -4,6 +4,10 @@ Pure functions of tensors. `loss(weights, alphas, batch)` is any scalar
 function of a list of weight tensors, a dictionary of alphas and a batch. No
 variable is written: in replica context that would silently set the replicas
 apart.
+
+A copy of all weights is most of the memory of a large search, and TensorFlow
+computes whatever it can as early as it can. Control dependencies keep it from
+making such copies before they are needed.
 """
 
 import tensorflow as tf
@@ -75,12 +79,13 @@ def unrolled(
         tape.watch(weights)
         value = loss(weights, alphas, weight_batch)
     gradients = all_reduce(_gradients(tape, value, weights))
-    if velocities is None:
-        velocities = [tf.zeros_like(weight) for weight in weights]
-    virtual = [
-        w + momentum * v - learning_rate * (g + weight_decay * w)
-        for w, g, v in zip(weights, gradients, velocities, strict=True)
-    ]
+    virtual = []
+    for number, (w, g) in enumerate(zip(weights, gradients, strict=True)):
+        with tf.control_dependencies([g]):
+            step = learning_rate * (g + weight_decay * w)
+            if velocities is not None:
+                step = step - momentum * velocities[number]
+            virtual.append(w - step)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch((virtual, alphas))
         held_out = loss(virtual, alphas, architecture_batch)
@@ -90,18 +95,15 @@ def unrolled(
     direction = all_reduce(direction)
     norm = tf.maximum(tf.linalg.global_norm(direction), 1e-12)
     epsilon = 0.01 / norm
-    shifted = [
-        first_order(
-            loss,
-            [
+    shifted, before = [], []
+    for sign in (1.0, -1.0):
+        with tf.control_dependencies(before):
+            moved = [
                 w + sign * tf.cast(epsilon, w.dtype) * d
                 for w, d in zip(weights, direction, strict=True)
-            ],
-            alphas,
-            weight_batch,
-        )[0]
-        for sign in (1.0, -1.0)
-    ]
+            ]
+        shifted.append(first_order(loss, moved, alphas, weight_batch)[0])
+        before = list(shifted[0].values())
     gradients = {
         kind: direct[kind]
         - learning_rate

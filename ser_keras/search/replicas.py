@@ -41,7 +41,7 @@ def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
     if decay:
         decay = tf.constant(decay, gradients[0].dtype)
         gradients = [
-            gradient + decay * value
+            _decayed(gradient, value, decay)
             for gradient, value in zip(gradients, values, strict=True)
         ]
     # One factor for both: a large network has hundreds of gradients.
@@ -52,3 +52,9 @@ def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
     elif factor == 1.0:
         return gradients
     return [gradient * factor for gradient in gradients]
+
+
+def _decayed(gradient, value, decay):
+    # Not before the gradient is there: all weights would be in memory twice.
+    with tf.control_dependencies([gradient]):
+        return gradient + decay * value
