@@ -29,6 +29,7 @@ from ser_keras.audio.batches import features_from_files  # noqa: E402
 from ser_keras.audio.io import fit_length  # noqa: E402
 from ser_keras.audio.io import load_many  # noqa: E402
 from ser_keras.audio.mfcc import MFCC  # noqa: E402
+from ser_keras.memory import keep_memory  # noqa: E402
 
 RATE, SECONDS = 16000, 3
 FRAMES = {"frame_length": 1024, "frame_step": 256, "fft_length": 1024}
@@ -133,6 +134,7 @@ def main():
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
+    keep_memory()  # As recipes and the command line do.
     seconds, speech = measure(
         arguments.corpus, arguments.clips, arguments.rounds
     )

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from ser_keras.genotype import Genotype
     from ser_keras.genotype import TwoStreamGenotype
     from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
+    from ser_keras.memory import keep_memory
     from ser_keras.metrics.recall import UnweightedAverageRecall
     from ser_keras.models.cell_network import CellNetwork
     from ser_keras.models.complexity import count_macs
@@ -150,6 +151,7 @@ _MODULE_OF = {
     "get_protocol": "ser_keras.evaluation.protocols",
     "halves": "ser_keras.data.splits",
     "hold_out_speakers": "ser_keras.data.splits",
+    "keep_memory": "ser_keras.memory",
     "leave_one_session_out": "ser_keras.data.splits",
     "leave_one_speaker_out": "ser_keras.data.splits",
     "load_corpus": "ser_keras.data.corpora",

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -116,13 +117,20 @@ def pad_batch(waveforms):
     return batch, lengths
 
 
+_functions = weakref.WeakKeyDictionary()
+
+
 def _batch_function(frontend):
     """The front end as a graph for any batch size and length, traced once."""
-    signature = [
-        tf.TensorSpec((None, None), tf.float32),
-        tf.TensorSpec((None,), tf.int32),
-    ]
-    return tf.function(
-        lambda waveform, lengths: frontend(waveform, lengths=lengths),
-        input_signature=signature,
-    )
+    if frontend not in _functions:
+        signature = [
+            tf.TensorSpec((None, None), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ]
+        # Not the layer itself, which otherwise would never be freed.
+        layer = weakref.ref(frontend)
+        _functions[frontend] = tf.function(
+            lambda waveform, lengths: layer()(waveform, lengths=lengths),
+            input_signature=signature,
+        )
+    return _functions[frontend]

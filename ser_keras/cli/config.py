@@ -10,6 +10,8 @@ import typing
 import docstring_parser
 import jsonargparse
 
+from ser_keras.memory import keep_memory
+
 # What shtab completes to file names, written out: it is no dependency.
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
@@ -179,6 +181,7 @@ def run(main, config_class, argv=None):
         SystemExit: With status 1 after bad input; see also `parse`.
     """
     config = parse(config_class, argv)
+    keep_memory()
     try:
         main(config)
     except (ValueError, OSError) as error:

@@ -12,6 +12,7 @@ import ser_keras
 from ser_keras.cli.config import arguments
 from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
+from ser_keras.memory import keep_memory
 
 _DESCRIPTION = """Speech emotion recognition: search, train, score and export
 networks, and use them.
@@ -110,6 +111,7 @@ def main(argv=None):
     0
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    keep_memory()
     # Of TensorFlow's own messages, only its errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     jsonargparse.set_parsing_settings(add_print_completion_argument=True)

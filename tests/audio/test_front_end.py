@@ -1,5 +1,8 @@
 """MFCC and LogMelSpectrogram against librosa, scipy and tf.signal."""
 
+import gc
+import weakref
+
 import keras
 import librosa
 import numpy as np
@@ -266,3 +269,22 @@ def test_empty_filters_are_reported():
 def test_wrong_rank():
     with pytest.raises(ValueError, match="batch, samples"):
         MFCC()(np.ones((1, 16000, 1), "float32"))
+
+
+def test_a_front_end_is_traced_once_and_let_go():
+    calls = []
+
+    class Counted(MFCC):
+        def call(self, waveform, lengths=None):
+            calls.append(1)
+            return super().call(waveform, lengths)
+
+    layer = Counted()
+    clips = [np.ones(8000, "float32")] * 3
+    for _ in range(3):
+        compute_features(clips, layer, batch_size=1)
+    assert len(calls) == 1
+    kept = weakref.ref(layer)
+    del layer
+    gc.collect()
+    assert kept() is None
