@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
@@ -83,4 +84,15 @@ def waveform_model():
         MaskedNetwork(),
         MFCC(sample_rate=16000, num_coefficients=20, delta_order=0),
         UtteranceNormalization(),
+    )
+
+
+def pytest_configure(config):
+    """Graphs run as they are traced: here each runs a few times only.
+
+    Optimising a graph takes as long as tracing it, which is most of the time
+    of a test that trains. What tests start as programs does optimise.
+    """
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
     )
