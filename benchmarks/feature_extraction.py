@@ -3,9 +3,7 @@
 Deep features of a LiteRT file are extracted into an empty store, read back from
 it, and put beside log-mel frames; epochs of both are then read through
 `make_dataset`, cropped to 3 s and shuffled. CPU use is the process' CPU time
-over wall time times cores. A machine that does other work gives it less; the
-share of time in which its threads ran or waited for a core (Linux' schedstat)
-says how much it would have used.
+over wall time times cores; a machine that does other work gives it less.
 
     python benchmarks/feature_extraction.py --model yamnet.tflite \
         --corpus emodb ../shared/corpora/emodb \
@@ -13,13 +11,11 @@ says how much it would have used.
 """
 
 import argparse
-import contextlib
 import os
 import pathlib
 import platform
 import sys
 import tempfile
-import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,35 +27,10 @@ SECONDS, BATCH = 3, 64
 
 
 def measured(function):
-    """What it returns, wall seconds, CPU seconds, and those ready to run."""
-    ended, seen, own = threading.Event(), {}, []
-
-    def look():
-        # Threads that end take their numbers with them.
-        for path in pathlib.Path("/proc/self/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                ran, waited, _ = map(int, path.read_text().split())
-                seen.setdefault(path, [ran + waited, 0])[1] = ran + waited
-
-    def watch():
-        own.append(str(threading.get_native_id()))
-        while not ended.wait(0.05):
-            look()
-
-    look()
-    thread = threading.Thread(target=watch)
-    thread.start()
+    """What it returns, wall seconds, CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = function()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    ended.set()
-    thread.join()
-    ready = sum(
-        last - first
-        for path, (first, last) in seen.items()
-        if path.parent.name not in own
-    )
-    return result, wall, cpu, ready / 1e9
+    return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def processor():
@@ -87,7 +58,7 @@ def epochs_per_second(streams, epochs):
             pass
 
     read()
-    _, wall, cpu, _ = measured(read)
+    _, wall, cpu = measured(read)
     return steps * epochs * BATCH / wall, wall, cpu
 
 
@@ -106,10 +77,11 @@ def main():
     print(f"{processor()}, {cores} cores, load average before: {load}")
     manifest = ser.load_corpus(*arguments.corpus)[: arguments.clips]
     extractor = ser.LiteRTExtractor(arguments.model, output=arguments.output)
+    extract = ser.extract_features  # Imports TensorFlow, which takes seconds.
     with tempfile.TemporaryDirectory() as folder:
         for name in ("extracted", "read from the store"):
-            deep, wall, cpu, ready = measured(
-                lambda: ser.extract_features(
+            deep, wall, cpu = measured(
+                lambda: extract(
                     manifest, extractor, folder, arguments.jobs, verbose=False
                 )
             )
@@ -117,7 +89,7 @@ def main():
                 f"{len(deep)} utterances, {deep.lengths.sum()} frames {name}: "
                 f"{wall:.1f} s, {len(deep) / wall:.0f} utterances/s, "
                 f"{cpu:.1f} s of CPU, {100 * cpu / wall / cores:.0f} % of "
-                f"{cores} cores, ready for {100 * ready / wall / cores:.0f} %"
+                f"{cores} cores"
             )
     mel = ser.features_for(manifest, ser.LogMelSpectrogram())
     streams = {"handcrafted": mel, "deep": deep}
