@@ -78,7 +78,10 @@ class FusedAdamW(keras.optimizers.Adam):
         # Once for all variables.
         step = tf.cast(self.iterations + 1, tf.float32)
         self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        return super().apply(grads, trainable_variables)
+        try:
+            return super().apply(grads, trainable_variables)
+        finally:
+            self._powers = None  # Else a graph would live as long as this.
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
