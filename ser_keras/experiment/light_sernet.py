@@ -20,6 +20,7 @@ from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
 from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import check_speed_range
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
@@ -146,7 +147,6 @@ class LightSERNetConfig(RunConfig):
                 )
         for name, low, high in (
             ("ema_momentum", 0, 1),
-            ("speed_range", 0, 1),
             ("label_smoothing", 0, 1),
             ("norm_momentum", 0, 1),
             ("warm_up", 0, 1),
@@ -160,6 +160,8 @@ class LightSERNetConfig(RunConfig):
                     f"`{name}` must be at least {low} and below {high}. "
                     f"Received: {name}={value}"
                 )
+        if self.speed_range is not None:
+            check_speed_range(self.speed_range)
 
     def resolved(self) -> "LightSERNetConfig":
         """This configuration with `schedule` and `smoke` spelled out."""
