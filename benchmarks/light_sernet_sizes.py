@@ -48,6 +48,7 @@ def train(name, arguments):
         width=width,
         separable=separable,
         epochs=arguments.epochs,
+        speed_range=arguments.speed_range,
         seed=arguments.seed,
         jobs=arguments.jobs,
     )
@@ -149,6 +150,7 @@ def main():
     parser.add_argument("--data-dir", required=True, help="EMO-DB")
     parser.add_argument("--only", nargs="+", choices=SIZES)
     parser.add_argument("--epochs", type=int, help="default: the schedule's")
+    parser.add_argument("--speed-range", type=float, help="likewise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=50)
