@@ -137,10 +137,18 @@ def plot(rows, path):
                 capsize=3,
             )
             axis.annotate(
-                f" {name}", (value(row), row["uar"]), fontsize=9, color=colour
+                name,
+                (value(row), row["uar"]),
+                (5, 4),
+                textcoords="offset points",
+                fontsize=9,
+                color=colour,
             )
         tidy(axis, label, "UAR" if axis is axes[0] else "")
+        axis.margins(x=0.15)
     axes[0].set_xscale("log")
+    axes[0].set_xticks([3e4, 1e5, 3e5], ["30 k", "100 k", "300 k"])
+    axes[0].minorticks_off()
     figure.savefig(path, dpi=150)
 
 
