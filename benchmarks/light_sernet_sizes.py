@@ -16,6 +16,7 @@ import json
 import pathlib
 
 import litert_files
+import numpy as np
 from matplotlib.figure import Figure
 
 import ser_keras as ser
@@ -59,7 +60,7 @@ def train(name, arguments):
 
 def contenders(folder):
     """Runs of a clip through a size's files, by form and precision."""
-    rng = litert_files.np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     wave = rng.normal(0, 0.1, (1, 3 * litert_files.RATE)).astype("float32")
     network = ser.load_model(folder / "network.keras", compile=False)
     frontend = ser.FixedDuration(
