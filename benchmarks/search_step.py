@@ -32,7 +32,7 @@ BATCH = 16
 WORKS = {1: "first_order", 2: "second_order"}
 
 
-def build(setting, size, order, shared_stacks=False):
+def build(setting, size, order, shared_stacks=False, recurrent_cells=4):
     """A supernet and a function that does one step."""
     recurrent = {"recurrent": ()} if setting == "cnn" else {}
     supernet = SuperNet(
@@ -41,7 +41,7 @@ def build(setting, size, order, shared_stacks=False):
         num_classes=4,
         filters=8,
         num_cells=4,
-        num_recurrent_cells=0 if setting == "cnn" else 4,
+        num_recurrent_cells=0 if setting == "cnn" else recurrent_cells,
         recurrent_filters=128,
         frequency_pooling="mean",
         pooling="mean",
@@ -78,10 +78,17 @@ def main():
     parser.add_argument("--size", type=int, help="default 32, or 16 for full")
     parser.add_argument("--order", type=int, choices=(1, 2), default=2)
     parser.add_argument("--shared-stacks", action="store_true")
+    parser.add_argument(
+        "--recurrent-cells", type=int, default=4, help="of ours; the peer has 4"
+    )
     arguments = parser.parse_args()
     size = arguments.size or {"cnn": 32, "full": 16}[arguments.setting]
     supernet, step, seconds = build(
-        arguments.setting, size, arguments.order, arguments.shared_stacks
+        arguments.setting,
+        size,
+        arguments.order,
+        arguments.shared_stacks,
+        arguments.recurrent_cells,
     )
     facts = {
         "ours_parameters": supernet.count_params(),

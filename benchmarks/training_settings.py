@@ -34,6 +34,12 @@ VARIANTS = {
         "plain": {},
         "whole": {"clips": "whole"},
         "light": {"speed_range": 0.1, "time_masks": 1, "feature_masks": 1},
+        "half": {"width": 0.5, "norm_momentum": 0.95},
+        "half-speeds": {
+            "width": 0.5,
+            "norm_momentum": 0.95,
+            "speed_range": 0.1,
+        },
         "strong": STRONG,
         "strong-whole": WHOLE,
         "strong-whole-log-mel": {

@@ -68,8 +68,6 @@ def trained(optimizer, jit_compile=False, steps=6):
 @pytest.mark.parametrize("name", PAIRS)
 def test_equals_keras(name, jit_compile):
     ours, theirs = PAIRS[name]
-    if jit_compile and name == "accumulated":
-        pytest.skip("Keras' own accumulation does not compile")
     network, state = trained(ours, jit_compile)
     expected, expected_state = trained(theirs)
     for a, b in zip(network.weights, expected.weights, strict=True):
