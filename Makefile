@@ -3,8 +3,9 @@
 # make test  set up .venv, then style check, every test and every doctest
 PYTHON ?= python3
 VENV ?= .venv
-# Two processes at most: each test process holds TensorFlow and both cores.
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Two processes at most: each test process holds TensorFlow and both cores. Files
+# in the order of tests/conftest.py, the longest first.
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 # Bytecode is made of what is imported, when it is: most modules never are.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \

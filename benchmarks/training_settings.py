@@ -52,6 +52,8 @@ VARIANTS = {
     "emodarts": {
         "default": {},
         "one-speed": {"speed_range": 0.0},
+        "recurrent-32": {"recurrent_filters": 32},
+        "recurrent-16": {"recurrent_filters": 16},
         "log-mel": {"features": "log_mel", "num_features": 64},
         "whole": {"clips": "whole"},
     },

@@ -17,6 +17,20 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
+# Minutes each, most of it in programs that one core is enough for: begun first,
+# so that they do not run last with nothing beside them.
+LONG_FILES = (
+    "test_readme.py",
+    "test_recipes.py",
+    "test_emotionnas_recipes.py",
+    "test_light_sernet_recipes.py",
+    "test_notebook.py",
+    "test_tuning.py",
+    "test_resumable.py",
+    "test_runs.py",
+    "test_demo.py",
+)
+
 # Programs that tests start; pytest would import them to look for doctests.
 collect_ignore = ["data/killed_extraction.py", "data/tiny_encoders.py"]
 
@@ -85,6 +99,11 @@ def waveform_model():
         MFCC(sample_rate=16000, num_coefficients=20, delta_order=0),
         UtteranceNormalization(),
     )
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of long files first; their order is kept otherwise."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 def pytest_configure(config):
