@@ -21,11 +21,15 @@ from ser_keras.data.features import FeatureSet
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
 from ser_keras.evaluation.calibration import fit_temperature
+from ser_keras.evaluation.cross_validation import NOTHING_SEEN
 from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import fold_folders
 from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
+from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.protocols import folds_hash
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import score
 
@@ -73,6 +77,7 @@ def cross_validate_classifier(
     *,
     run: RunFolder,
     seed: int = 0,
+    seen: SeenAudio | None = NOTHING_SEEN,
 ) -> CrossValidation:
     """Trains and scores a classifier on each fold; resumable fold by fold.
 
@@ -85,13 +90,16 @@ def cross_validate_classifier(
         folds: Folds, as the functions of `ser_keras.data.splits` make them.
         run: The run's folder.
         seed: Of whatever is random in a classifier.
+        seen: What came before has heard, see `cross_validate`.
 
     Returns:
         `CrossValidation` without a network.
 
     Raises:
-        ValueError: There is no such classifier, or a fold lacks a class in
-            training.
+        LeakError: The audio of a test utterance is in a training part, under
+            whatever name.
+        ValueError: There is no such classifier, a fold lacks a class in
+            training, or the run was begun on other folds.
     """
     for fold in folds:
         check_classes(fold)
@@ -101,9 +109,10 @@ def cross_validate_classifier(
     }
     if any(facts.values()):
         warnings.warn(overstated(**facts), stacklevel=2)
+    folders = fold_folders(folds, features, run, seen)
     parts = {}
     for number, fold in enumerate(folds, start=1):
-        folder = RunFolder(run.path / "folds" / fold.name, run.config)
+        folder = folders[fold.name]
         file = folder.path / "predictions.csv"
         if not file.exists():
             train = features.select(fold.train)
@@ -127,7 +136,8 @@ def cross_validate_classifier(
         scores,
         None,
         **facts,
-        protocol=protocol_of(folds),
+        protocol=protocol_of(folds, **facts),
+        folds_hash=folds_hash(folds),
     )
 
 

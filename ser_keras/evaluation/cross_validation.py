@@ -14,15 +14,22 @@ from ser_keras.data.pipeline import make_dataset
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
 from ser_keras.data.splits import hold_out_speakers
+from ser_keras.evaluation.calibration import calibrate
 from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.processes import run_in_processes
+from ser_keras.evaluation.protocols import folds_hash
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import score
 from ser_keras.evaluation.training import train_network
+
+_FOLDS = "folds.json"
+_HELD_OUT = "held_out_predictions.csv"
+#: Nothing was heard before the training.
+NOTHING_SEEN = SeenAudio()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,11 @@ class CrossValidation:
         selects_on_test: Whether a fold picked its epoch on its test part.
         protocol: Name, facts and hash of the named protocol that made all
             folds; None of folds that say nothing of it.
+        folds_hash: Of who is in which part, see `folds_hash`.
+        scaled: The same predictions, with the temperatures applied; None if no
+            training speakers were held out.
+        temperatures: Of each fold, by name, fitted on the training speakers
+            that were held out in it.
     """
 
     predictions: Predictions
@@ -47,6 +59,9 @@ class CrossValidation:
     leaks_speakers: bool = False
     selects_on_test: bool = False
     protocol: dict | None = None
+    folds_hash: str | None = None
+    scaled: Predictions | None = None
+    temperatures: dict | None = None
 
 
 def cross_validate(
@@ -59,7 +74,7 @@ def cross_validate(
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
-    seen: SeenAudio | None = None,
+    seen: SeenAudio | None = NOTHING_SEEN,
     **training,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -82,16 +97,19 @@ def cross_validate(
             nobody is scored or chosen on them.
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
-            train on all of them and keep the last epoch.
+            train on all of them and keep the last epoch. What the network says
+            of them is kept as well, and sets the temperature of its
+            probabilities.
         jobs: Folds that train at the same time, each in a process of its own
             which prints to `log.txt` in the fold's folder. A step of a small
             network leaves cores idle that another fold can use. Everything
             that is passed here must then be picklable: no lambdas and no
             functions within functions.
         seen: What came before has heard, such as a search on another corpus;
-            `SeenAudio()` if there was nothing. Then all audio is compared by
-            its content before any training, and each fold's folder keeps a
-            record of what its network has heard. None compares nothing.
+            by default nothing. All audio is compared by its content before
+            any training, and each fold's folder keeps a record of what its
+            network has heard. None compares nothing, which is for features
+            whose audio is not there.
         **training: Arguments of `train_network`.
 
     Returns:
@@ -101,7 +119,7 @@ def cross_validate(
         LeakError: The audio of a test utterance was or would be heard by a
             search or a training, under whatever name.
         ValueError: A fold lacks a class in training, an utterance is tested
-            twice, or `jobs` is not positive.
+            twice, `jobs` is not positive, or the run was begun on other folds.
 
     Example: see `recipes/emodb_emodarts.py`.
     """
@@ -122,15 +140,7 @@ def cross_validate(
         held_out_speakers=held_out_speakers,
         training=training,
     )
-    records = {}
-    if seen is not None:
-        records = guard_folds(folds, features.manifest, seen)
-    folders = {
-        fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
-        for fold in folds
-    }
-    for name, record in records.items():
-        record.save(folders[name].path)
+    folders = fold_folders(folds, features, run, seen)
     calls = {
         fold.name: (fold, folders[fold.name])
         for fold in folds
@@ -158,6 +168,7 @@ def cross_validate(
     save_tested(folds, features, run)
     # Saved by this run itself, of whatever classes its caller has.
     network = load_model(folder.path / "network.keras", trust=True)
+    scaled, temperatures = _calibrate(folders, parts)
     return CrossValidation(
         pooled,
         score(pooled),
@@ -165,13 +176,115 @@ def cross_validate(
         network,
         **facts,
         protocol=protocol_of(folds),
+        folds_hash=folds_hash(folds),
+        scaled=scaled,
+        temperatures=temperatures,
     )
 
 
-def protocol_of(folds) -> dict | None:
-    """What all folds say of the protocol that made them, or None."""
+def _calibrate(folders, parts):
+    """Scaled predictions of all folds, and their temperatures; or nothing.
+
+    A fold of an older version, and one that leaks speakers, has kept no
+    predictions of held-out speakers.
+    """
+    scaled, temperatures = [], {}
+    for (name, folder), part in zip(folders.items(), parts, strict=True):
+        file = folder.path / _HELD_OUT
+        if not file.exists():
+            return None, None
+        held_out = Predictions.load_csv(file)
+        part, temperatures[name] = calibrate(held_out, part)
+        scaled.append(part)
+    return Predictions.concatenate(scaled), temperatures
+
+
+def fold_folders(folds, features, run, seen) -> dict:
+    """The `RunFolder` of each fold by its name, after the guard has looked.
+
+    Args:
+        folds: List of `Fold`.
+        features: Of all utterances.
+        run: The run's folder.
+        seen: See `cross_validate`.
+
+    Raises:
+        LeakError: See `guard_folds`; then no folder was made.
+        ValueError: The run was begun on other folds, see `check_folds`.
+    """
+    check_folds(run, folds)
+    records = {}
+    if seen is not None:
+        records = guard_folds(folds, features.manifest, seen)
+    folders = {
+        fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
+        for fold in folds
+    }
+    for name, record in records.items():
+        record.save(folders[name].path)
+    run.write_json(_FOLDS, {"hash": folds_hash(folds)})
+    return folders
+
+
+def check_folds(run, folds) -> None:
+    """Raises `ValueError` if a run was begun on other folds than these.
+
+    Other folds are also those of a corpus that has lost, gained or relabelled
+    files since. A run of an older version, which did not record its folds, is
+    judged by what it has predicted.
+
+    Args:
+        run: The run's folder.
+        folds: List of `Fold`.
+    """
+    known, now = run.read_json(_FOLDS), folds_hash(folds)
+    if known is not None:
+        if known["hash"] == now:
+            return
+        found = f"Hash of the folds there: {known['hash']}, now: {now}."
+    else:
+        found = _other_predictions(run, folds)
+    if found:
+        raise ValueError(
+            f"{run.path} was run on other folds, or on another state of the "
+            "corpus. Choose another output folder, or go back to that corpus "
+            f"and protocol. {found}"
+        )
+
+
+def _other_predictions(run, folds):
+    """How the predictions of finished folds differ from these, or None."""
+    result = run.read_json("result.json")
+    names = {fold.name for fold in folds}
+    if result is not None and names != set(result["folds"]):
+        return f"Folds there: {sorted(result['folds'])}, now: {sorted(names)}."
+    for fold in folds:
+        file = run.path / "folds" / fold.name / "predictions.csv"
+        if not file.exists():
+            continue
+        predictions, test = Predictions.load_csv(file), fold.test
+        if run.config.get("skip_bad_audio"):  # Some may be left out.
+            scored = set(predictions.ids)
+            test = Manifest([u for u in test if u.id in scored], test.labels)
+        try:
+            predictions.check_covers(test)
+        except ValueError as error:
+            return f"Fold {fold.name!r}: {error}"
+    return None
+
+
+def protocol_of(folds, **facts) -> dict | None:
+    """What all folds say of the protocol that made them, or None.
+
+    Args:
+        folds: List of `Fold`.
+        **facts: `leaks_speakers` and `selects_on_test`, as they are of a run
+            in place of what the protocol allows.
+    """
     first = folds[0].protocol
-    return first if all(fold.protocol == first for fold in folds) else None
+    if first is None or any(fold.protocol != first for fold in folds):
+        return None
+    return {**first, **facts}
 
 
 def save_tested(folds, features, run) -> None:
@@ -242,8 +355,12 @@ def _run_fold(
     )
     network.save(run.path / "network.keras")
     run.write_json("chosen.json", {"epoch": epoch})
-    test = features.select(fold.test)
-    dataset = make_dataset(test, training.get("batch_size", 32))
+    batch_size = training.get("batch_size", 32)
+
+    def answers(part):
+        return predict(network, make_dataset(part, batch_size), part.manifest)
+
+    if held_out is not None and not fold.overstates:
+        answers(held_out).save_csv(run.path / _HELD_OUT)
     # Last, and in one step: its presence says that the fold is finished.
-    part = predict(network, dataset, test.manifest)
-    part.save_csv(_predictions(run))
+    answers(features.select(fold.test)).save_csv(_predictions(run))

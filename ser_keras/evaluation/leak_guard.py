@@ -155,24 +155,35 @@ def heard_by_search(genotype, others=None):
     return seen if others is None else seen.add("search corpus", others)
 
 
-def audio_hashes(manifest, jobs=None):
+def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
     """Dict from id to the hash of an utterance's audio.
 
+    Args:
+        manifest: `Manifest`.
+        jobs: Threads that decode.
+        skip_bad_audio: Whether utterances that cannot be decoded, or in which
+            there is nothing to hear, are left out.
+
     Raises:
-        ValueError: An audio file cannot be decoded.
+        ValueError: An audio file cannot be decoded, and is not to be skipped.
     """
     contents = audio_contents(manifest, jobs)
     bad = {k: x.problem for k, x in contents.items() if x.hash is None}
-    if bad:
+    if skip_bad_audio:
+        silent = {k for k, x in contents.items() if x.silent}
+        left_out = silent.union(bad)
+        contents = {k: x for k, x in contents.items() if k not in left_out}
+    elif bad:
         name, problem = next(iter(bad.items()))
         raise ValueError(
             f"{len(bad)} of {len(manifest)} utterances cannot be decoded, "
-            f"first {name}: {problem}. Leave them out of the manifest."
+            f"first {name}: {problem}. Leave them out of the manifest, or of "
+            "a run by --skip-bad-audio."
         )
     return {name: content.hash for name, content in contents.items()}
 
 
-def guard_folds(folds, manifest, seen):
+def guard_folds(folds, manifest, seen, skip_bad_audio=False):
     """What each fold will have seen by its end, and that it is honest.
 
     Args:
@@ -180,6 +191,8 @@ def guard_folds(folds, manifest, seen):
         manifest: `Manifest` of all their utterances that are used.
         seen: `SeenAudio` of what came before, such as a search on another
             corpus.
+        skip_bad_audio: Whether the manifest may have bad audio, which is then
+            left out here as well.
 
     Returns:
         Dict from the name of a fold to its `SeenAudio`.
@@ -189,7 +202,7 @@ def guard_folds(folds, manifest, seen):
             name, or in `seen`. A fold that says of itself that it leaks
             speakers is recorded, but not checked.
     """
-    hashes = audio_hashes(manifest)
+    hashes = audio_hashes(manifest, skip_bad_audio=skip_bad_audio)
     records = {}
     for fold in folds:
         used = [hashes[u.id] for u in fold.train if u.id in hashes]

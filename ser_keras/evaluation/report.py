@@ -49,16 +49,26 @@ def summary(outcome: CrossValidation) -> dict:
         "selects_on_test": outcome.selects_on_test,
     }
     found = calibration(outcome.predictions)
+    scaled = {}
+    if outcome.scaled is not None:
+        scaled["temperature_scaling"] = {
+            "temperatures": outcome.temperatures,
+            "ece_before": found.ece,
+            "ece_after": calibration(outcome.scaled).ece,
+            "n_bins": len(found.counts),
+        }
     return {
         "scores": outcome.scores.to_dict(),
         # By bootstrap over speakers; null with a single one.
         "uar_interval_95": confidence_interval(outcome.predictions),
         "calibration": {"ece": found.ece, "n_bins": len(found.counts)},
+        **scaled,
         "folds": {
             name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
             for name, scores in outcome.fold_scores.items()
         },
         **facts,
+        "folds_hash": outcome.folds_hash,
         "protocol": outcome.protocol or {"name": None, **facts, "hash": None},
     }
 

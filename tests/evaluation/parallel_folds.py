@@ -32,6 +32,7 @@ def main(folder, jobs):
         ser.leave_one_speaker_out(features.manifest),
         run=ser.RunFolder(folder, {"seed": 0}),
         jobs=int(jobs),
+        seen=None,  # There is no audio.
         epochs=2,
         batch_size=4,
         duration_frames=12,

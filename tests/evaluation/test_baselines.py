@@ -16,6 +16,8 @@ from ser_keras.evaluation.baselines import fit_classifier
 from ser_keras.evaluation.baselines_networks import HAND_MADE
 from ser_keras.evaluation.baselines_networks import hand_made_genotype
 from ser_keras.evaluation.baselines_networks import hand_made_network
+from ser_keras.evaluation.protocols import folds_hash
+from ser_keras.evaluation.report import summary
 from ser_keras.testing import check_model_saving
 
 
@@ -72,7 +74,10 @@ def test_cross_validation_resumes(tmp_path, monkeypatch):
     features = make_features()
     folds = ser.leave_one_speaker_out(features.manifest)
     run = ser.RunFolder(tmp_path / "run", {"seed": 0})
-    outcome = cross_validate_classifier("linear_svm", features, folds, run=run)
+    options = {"run": run, "seen": None}
+    outcome = cross_validate_classifier(
+        "linear_svm", features, folds, **options
+    )
     assert outcome.scores.uar > 0.6 and len(outcome.fold_scores) == 4
     (tmp_path / "run/folds/b/predictions.csv").unlink()
     fitted = []
@@ -82,7 +87,7 @@ def test_cross_validation_resumes(tmp_path, monkeypatch):
         return fit_classifier(name, train, seed)
 
     monkeypatch.setattr(baselines, "fit_classifier", fit)
-    again = cross_validate_classifier("linear_svm", features, folds, run=run)
+    again = cross_validate_classifier("linear_svm", features, folds, **options)
     assert fitted == [("a", "c", "d")]
     assert np.array_equal(
         again.predictions.probabilities, outcome.predictions.probabilities
@@ -93,12 +98,30 @@ def test_majority(tmp_path):
     features = make_features(each=10)
     folds = ser.leave_one_speaker_out(features.manifest)
     run = ser.RunFolder(tmp_path / "run", {"seed": 0})
-    outcome = cross_validate_classifier("majority", features, folds, run=run)
+    outcome = cross_validate_classifier(
+        "majority", features, folds, run=run, seen=None
+    )
     assert outcome.scores.uar == pytest.approx(1 / 3)
     assert outcome.scores.wa == pytest.approx(0.4)
     assert outcome.predictions.probabilities[0] == pytest.approx(
         [0.4, 0.3, 0.3]
     )
+
+
+def test_facts_of_a_classifier_do_not_contradict_each_other(tmp_path):
+    """It has no epoch that could be picked on the test part."""
+    features = make_features()
+    folds = ser.get_protocol("random-folds", number=2).folds(features.manifest)
+    run = ser.RunFolder(tmp_path / "run", {"seed": 0})
+    with pytest.warns(UserWarning, match="OVERSTATES"):
+        outcome = cross_validate_classifier(
+            "majority", features, folds, run=run, seen=None
+        )
+    result = summary(outcome)
+    for record in (result, result["protocol"]):
+        assert record["leaks_speakers"] and not record["selects_on_test"]
+    assert result["protocol"]["hash"] == folds[0].protocol["hash"]
+    assert result["folds_hash"] == folds_hash(folds)
 
 
 def test_a_class_missing_from_an_inner_fold():

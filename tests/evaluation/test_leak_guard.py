@@ -11,6 +11,7 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.data.splits import leave_one_speaker_out
 from ser_keras.data.splits import random_folds_shared_speakers
+from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.leak_guard import FILE
 from ser_keras.evaluation.leak_guard import LeakError
@@ -142,9 +143,32 @@ def test_a_run_stops_before_training(corpus, tmp_path):
             **options,
         )
     assert not (run.path / "folds").exists()
-    cross_validate(build_network, features, folds, seen=SeenAudio(), **options)
+    # Who says nothing of what came before is guarded as well.
+    cross_validate(build_network, features, folds, **options)
     record = SeenAudio.load(run.path / "folds" / "b")
     assert record.stages["train"] == sorted([hashes["a1"], hashes["a2"]])
     record.check_unseen(folds[1].test)
     with pytest.raises(LeakError):
         record.check_unseen(folds[0].test)
+
+
+def test_a_copied_recording_stops_classifiers_too(corpus, tmp_path):
+    features = FeatureSet(corpus, [np.ones((1, 4), "float32")] * 4)
+    folds = leave_one_speaker_out(corpus)
+    run = RunFolder(tmp_path / "run", {})
+    shutil.copy(tmp_path / "a1.wav", tmp_path / "b1.wav")
+    with pytest.raises(LeakError, match=r"a1 \(in train\)"):
+        cross_validate_classifier("majority", features, folds, run=run)
+    assert not (run.path / "folds").exists()
+
+
+def test_bad_audio_is_left_out_where_it_may_be(corpus, tmp_path):
+    folds = leave_one_speaker_out(corpus)
+    for name in ("a1", "b1"):  # Alike, but nothing that could be learned.
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(400), 16000)
+    (tmp_path / "b2.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match="first b2.*--skip-bad-audio"):
+        guard_folds(folds, corpus, SeenAudio())
+    records = guard_folds(folds, corpus, SeenAudio(), skip_bad_audio=True)
+    assert records["a"].stages["train"] == []
+    assert len(records["b"].stages["train"]) == 1

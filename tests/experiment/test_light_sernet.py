@@ -17,7 +17,11 @@ from ser_keras.data.manifest import Utterance
 from ser_keras.data.pipeline import make_dataset
 from ser_keras.evaluation import cross_validation
 from ser_keras.evaluation import training
+from ser_keras.evaluation.calibration import calibrate
+from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import light_sernet
@@ -76,9 +80,28 @@ def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
     features = make_features()
     folds = ser.leave_one_speaker_out(features.manifest)[:2]
     run = RunFolder(tmp_path / "run", {})
-    outcome = cross_validate(network, features, folds, run=run, **options())
+    outcome = cross_validate(
+        network, features, folds, run=run, seen=None, **options()
+    )
     assert not outcome.leaks_speakers and not outcome.selects_on_test
     assert len(trainings) == 2
+    parts = []
+    for fold, (_, held_out) in zip(folds, trainings, strict=True):
+        # The temperature is fitted on those who chose the epoch.
+        folder = run.path / "folds" / fold.name
+        kept = Predictions.load_csv(folder / "held_out_predictions.csv")
+        assert set(kept.ids) == {u.id for u in held_out}
+        part = Predictions.load_csv(folder / "predictions.csv")
+        part, temperature = calibrate(kept, part)
+        assert outcome.temperatures[fold.name] == temperature
+        parts.append(part)
+    np.testing.assert_array_equal(
+        outcome.scaled.probabilities,
+        np.concatenate([part.probabilities for part in parts]),
+    )
+    found = summary(outcome)["temperature_scaling"]
+    assert found["ece_before"] == calibration(outcome.predictions).ece
+    assert found["ece_after"] == calibration(outcome.scaled).ece
     for fold, (train, held_out) in zip(folds, trainings, strict=True):
         parts = [set(p.speakers) for p in (train, held_out, fold.test)]
         assert all(parts)
@@ -98,6 +121,7 @@ def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):
             features,
             folds,
             run=run,
+            seen=None,
             **options(epochs=4, select_by="accuracy"),
         )
     assert outcome.leaks_speakers and outcome.selects_on_test
@@ -119,8 +143,13 @@ def test_a_random_fold_without_selection_still_leaks(tmp_path, trainings):
     folds = ser.random_folds_shared_speakers(features.manifest, folds=2)
     run = RunFolder(tmp_path / "run", {})
     with pytest.warns(UserWarning, match="trained on as well"):
-        outcome = cross_validate(network, features, folds, run=run, **options())
+        outcome = cross_validate(
+            network, features, folds, run=run, seen=None, **options()
+        )
     assert outcome.leaks_speakers and not outcome.selects_on_test
+    # Those held out are tested as well: no temperature for new speakers.
+    assert outcome.temperatures is None
+    assert "temperature_scaling" not in summary(outcome)
     for fold, (_, held_out) in zip(folds, trainings, strict=True):
         assert not {u.id for u in held_out} & {u.id for u in fold.test}
 
@@ -155,6 +184,7 @@ def test_copies_are_trained_on_and_never_scored(tmp_path, monkeypatch):
         [fold],
         run=RunFolder(tmp_path / "run", {}),
         copies=[copy],
+        seen=None,
         **options(epochs=1),
     )
     assert set(outcome.predictions.ids) == {u.id for u in fold.test}
@@ -241,6 +271,23 @@ def test_folds_must_be_what_the_protocol_says(tmp_path):
         with pytest.raises(ValueError, match="leaks_speakers"):
             ser.run_light_sernet(config, folds)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_protocol_that_overstates_is_run_by_its_own_name(
+    tmp_path, monkeypatch
+):
+    folds = ser.get_protocol("random-folds").folds(make_features().manifest)
+    begun = []
+
+    def begin(config):
+        begun.append(config.protocol)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(light_sernet, "open_run", begin)
+    config = ser.LightSERNetConfig(protocol="random-folds")
+    with pytest.raises(KeyboardInterrupt):
+        ser.run_light_sernet(config, folds)
+    assert begun == ["random-folds"]
 
 
 def test_random_folds():
