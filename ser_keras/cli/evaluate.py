@@ -14,6 +14,7 @@ from ser_keras.cli.command import Command
 from ser_keras.data.corpora import load_corpus
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.report_data import read_run
 from ser_keras.evaluation.run_folder import to_json_types
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
@@ -64,13 +65,20 @@ def evaluate(config):
     if config.corpus:
         predictions, facts = _predict(config)
     else:
-        file = pathlib.Path(config.path) / "predictions.csv"
-        if not file.exists():
+        if not (pathlib.Path(config.path) / "config.json").exists():
             raise FileNotFoundError(
-                f"{file}: no such file. {config.path} must be the folder of a "
-                "finished run; to score a model, give --corpus and --data-dir"
+                f"{config.path}/config.json: no such file. {config.path} must "
+                "be the folder of a finished run; to score a model, give "
+                "--corpus and --data-dir"
             )
-        predictions = Predictions.load_csv(file)
+        run = read_run(config.path)
+        predictions = run.predictions
+        facts |= {
+            "protocol": run.protocol,
+            **run.facts,
+            "worth": run.mark,
+            "warnings": run.warnings,
+        }
     if config.predictions:
         predictions.save_csv(config.predictions)
     scores, found = score(predictions), calibration(predictions)
@@ -137,6 +145,11 @@ def _predict(config):
 def show(result):
     """Prints scores and recalls."""
     scores, interval = result["scores"], result["uar_interval_95"]
+    for line in result.get("warnings", ()):
+        print(line)
+    if "worth" in result:
+        name = result["protocol"] or "unnamed"
+        print(f"protocol     {name}: {result['worth']}")
     between = ""
     if interval is not None:
         between = " (95 % interval {:.3f} to {:.3f})".format(*interval)

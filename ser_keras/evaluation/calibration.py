@@ -8,6 +8,8 @@ import scipy.optimize
 from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.evaluation.predictions import Predictions
 
+#: Bins of confidence: one number, or the ECE of a run is not one.
+BINS = 15
 _TINY = 1e-12
 
 
@@ -41,7 +43,7 @@ class Calibration:
         }
 
 
-def calibration(predictions, bins=15):
+def calibration(predictions, bins=BINS):
     """Expected calibration error and the bins of a reliability diagram.
 
     Confidence is the probability of the most probable class. Bins are equally
@@ -226,7 +228,7 @@ def calibrate(held_out, predictions):
     return apply_temperature(predictions, temperature), temperature
 
 
-def plot_reliability(systems, path=None, bins=15):
+def plot_reliability(systems, path=None, bins=BINS):
     """Draws accuracy over confidence, and coverage against accuracy.
 
     Args:

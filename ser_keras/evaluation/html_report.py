@@ -7,11 +7,13 @@ import jinja2
 import markupsafe
 
 import ser_keras
+from ser_keras.evaluation.calibration import BINS
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
 from ser_keras.evaluation.report_data import comparisons
 from ser_keras.evaluation.report_data import confident_errors
 from ser_keras.evaluation.report_data import read_runs
+from ser_keras.evaluation.report_figures import coverage_diagram
 from ser_keras.evaluation.report_figures import picture
 from ser_keras.evaluation.report_figures import reliability_diagram
 from ser_keras.evaluation.report_figures import sound
@@ -22,7 +24,6 @@ _TITLES = {
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
 }
-_BINS = 10  # Of confidence: 15 leave few utterances in each.
 _PICTURES = 8  # Of one run: each is up to a quarter of a megabyte.
 _SOUNDS = 40  # Of a page: each is up to 40 kB.
 
@@ -66,7 +67,7 @@ def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
             comparisons=comparisons(runs),
             audio=audio,
             titles=_TITLES,
-            bins=_BINS,
+            bins=BINS,
             version=ser_keras.__version__,
         )
     )
@@ -103,12 +104,14 @@ def markdown(runs) -> str:
 
 def _run(run, errors, sounds):
     """What the template shows of a run."""
-    found = calibration(run.predictions, _BINS)
+    found = calibration(run.predictions)
+    coverage = coverage_curve(run.predictions)
     return {
         "run": run,
         "calibration": found,
-        "coverage": coverage_curve(run.predictions),
+        "coverage": coverage,
         "diagram": markupsafe.Markup(reliability_diagram(found)),
+        "curve": markupsafe.Markup(coverage_diagram(coverage)),
         "architectures": [
             {
                 "text": genotype.describe(),

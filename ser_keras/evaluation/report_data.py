@@ -64,22 +64,17 @@ class Run:
     @property
     def facts(self) -> dict:
         """`leaks_speakers` and `selects_on_test`."""
-        return {
-            name: bool(self.result.get(name))
-            for name in ("leaks_speakers", "selects_on_test")
-        }
+        return protocol_facts(self.result)
 
     @property
     def protocol(self) -> str | None:
-        """Name of the protocol, and its hash, if the run says it.
+        """Name of the protocol, and its hash, if the run says it."""
+        return protocol_name(self.result)
 
-        Older runs say nothing, or a name alone, or have no hash with it.
-        """
-        protocol = self.result.get("protocol")
-        if not isinstance(protocol, dict):
-            return protocol
-        known = protocol.get("hash")
-        return f"{protocol['name']} ({known})" if known else protocol["name"]
+    @property
+    def mark(self) -> str:
+        """What the protocol's scores are worth, in a few words."""
+        return protocol_mark(self.result)
 
     @property
     def warnings(self) -> list[str]:
@@ -123,6 +118,39 @@ class Run:
         """The run's folder, and that of each fold."""
         folds = (self.path / "folds" / name for name in self.result["folds"])
         return [self.path, *folds]
+
+
+def protocol_facts(result) -> dict:
+    """`leaks_speakers` and `selects_on_test` of a `result.json`."""
+    return {
+        name: bool(result.get(name))
+        for name in ("leaks_speakers", "selects_on_test")
+    }
+
+
+def protocol_name(result) -> str | None:
+    """Name of the protocol, and its hash, if a `result.json` says it.
+
+    Older runs say nothing, or a name alone, or have no hash with it.
+    """
+    protocol = result.get("protocol")
+    if not isinstance(protocol, dict):
+        return protocol
+    known = protocol.get("hash")
+    return f"{protocol['name']} ({known})" if known else protocol["name"]
+
+
+def protocol_mark(result) -> str:
+    """What a protocol's scores are worth, for a cell of a table.
+
+    >>> protocol_mark({"leaks_speakers": True, "selects_on_test": False})
+    'OVERSTATES: leaks speakers'
+    >>> protocol_mark({})
+    'new speakers'
+    """
+    facts = protocol_facts(result)
+    named = [name.replace("_", " ") for name, is_so in facts.items() if is_so]
+    return f"OVERSTATES: {', '.join(named)}" if named else "new speakers"
 
 
 def read_runs(paths) -> list[Run]:
@@ -237,11 +265,27 @@ def comparisons(runs) -> list[dict]:
     for row, p_value, run in zip(rows, adjusted, others, strict=True):
         row["adjusted"] = p_value
         row["verdict"] = "no difference shown"
-        if run.facts != first.facts:
+        if _another_protocol(run, first):
             row["verdict"] = "not comparable: another protocol"
         elif p_value < 0.05:
             row["verdict"] = "better" if row["difference"] > 0 else "worse"
     return rows
+
+
+def _another_protocol(run, first):
+    """Whether two runs on the same utterances did not have the same folds."""
+    if run.facts != first.facts:
+        return True
+    # Two protocols may make the same folds. Older runs say less.
+    hashes = []
+    for result in (run.result, first.result):
+        protocol = result.get("protocol")
+        known = protocol.get("hash") if isinstance(protocol, dict) else None
+        hashes.append((result.get("folds_hash"), known))
+    for pair in zip(*hashes, strict=True):
+        if all(pair):
+            return pair[0] != pair[1]
+    return set(run.result["folds"]) != set(first.result["folds"])
 
 
 def holm(p_values) -> list[float]:

@@ -4,11 +4,14 @@ import base64
 import io
 import pathlib
 
+import numpy as np
 import soundfile
 
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 
+_MARGIN = 44  # Pixels left of a drawing, for its scale.
+_BLUE = "#0072B2"
 _RATE = 16000  # Hz; speech needs no more, and every browser plays it.
 
 
@@ -62,7 +65,6 @@ def reliability_diagram(calibration, size=260) -> str:
     Returns:
         An `<svg>` element; its text alternative are the numbers.
     """
-    margin, step = 44, size / 4
     total = calibration.counts.sum()
     rows = [
         row
@@ -74,51 +76,87 @@ def reliability_diagram(calibration, size=260) -> str:
         )
         if row[2]
     ]
-    parts = []
-    for i in range(5):
-        at = margin + i * step
-        down = 10 + size - i * step
-        parts += [
-            f'<path d="M{margin} {down:.0f}H{margin + size}M{at:.0f} 10V'
-            f'{10 + size}" stroke="#ddd"/>',
-            f'<text x="{margin - 6}" y="{down + 4:.0f}" text-anchor="end">'
-            f"{i / 4:g}</text>",
-            f'<text x="{at:.0f}" y="{size + 26}" text-anchor="middle">'
-            f"{i / 4:g}</text>",
-        ]
-    parts.append(
-        f'<path d="M{margin} {10 + size}L{margin + size} 10" stroke="#767676" '
-        'stroke-dasharray="5 4"/>'
-    )
-    points = [
-        (margin + size * confidence, 10 + size * (1 - accuracy))
-        for confidence, accuracy, _ in rows
+    points = _points([row[0] for row in rows], [row[1] for row in rows], size)
+    parts = [
+        f'<path d="M{_MARGIN} {10 + size}L{_MARGIN + size} 10" '
+        'stroke="#767676" stroke-dasharray="5 4"/>',
+        _line(points),
     ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    parts.append(
-        f'<polyline points="{line}" fill="none" stroke="#0072B2" '
-        'stroke-width="2"/>'
-    )
     for row, (x, y) in zip(rows, points, strict=True):
         radius = 3 + 9 * (row[2] / total) ** 0.5
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
-            f'fill="#0072B2" fill-opacity=".75"><title>{_said(row)}</title>'
+            f'fill="{_BLUE}" fill-opacity=".75"><title>{_said(row)}</title>'
             "</circle>"
         )
-    middle = 10 + size / 2
-    parts += [
-        f'<text x="{margin + size / 2:.0f}" y="{size + 46}" '
-        'text-anchor="middle">confidence</text>',
-        f'<text transform="translate(12 {middle:.0f}) rotate(-90)" '
+    described = "; ".join(_said(row) for row in rows)
+    return _drawing(parts, "confidence", f"Reliability: {described}", size)
+
+
+def coverage_diagram(coverage, size=260) -> str:
+    """An SVG drawing: how many answers are right if the unsure are refused.
+
+    Args:
+        coverage: `Coverage`.
+        size: Width and height of the plotted square, in pixels.
+
+    Returns:
+        An `<svg>` element; its text alternative are the numbers.
+    """
+    # The surest few alone jump between 0 and 1, and as many points as there
+    # are pixels are enough.
+    shown = np.linspace(0.05, 1, size)
+    right = [coverage.accuracy_at(x) for x in shown]
+    described = "; ".join(
+        f"of the surest {x:.0%} {coverage.accuracy_at(x):.2f} right"
+        for x in (0.25, 0.5, 0.75, 1)
+    )
+    parts = [_line(_points(shown, right, size))]
+    name = "part that is answered, the surest first"
+    return _drawing(parts, name, f"Coverage: {described}", size)
+
+
+def _points(x, y, size):
+    """Where values from 0 to 1 are in the drawing, in pixels."""
+    return [
+        (_MARGIN + size * right, 10 + size * (1 - up))
+        for right, up in zip(x, y, strict=True)
+    ]
+
+
+def _line(points):
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return (
+        f'<polyline points="{line}" fill="none" stroke="{_BLUE}" '
+        'stroke-width="2"/>'
+    )
+
+
+def _drawing(parts, x_name, described, size):
+    """The `<svg>` of parts over a grid; upwards is how much is right."""
+    step, grid = size / 4, []
+    for i in range(5):
+        at = _MARGIN + i * step
+        down = 10 + size - i * step
+        grid += [
+            f'<path d="M{_MARGIN} {down:.0f}H{_MARGIN + size}M{at:.0f} 10V'
+            f'{10 + size}" stroke="#ddd"/>',
+            f'<text x="{_MARGIN - 6}" y="{down + 4:.0f}" text-anchor="end">'
+            f"{i / 4:g}</text>",
+            f'<text x="{at:.0f}" y="{size + 26}" text-anchor="middle">'
+            f"{i / 4:g}</text>",
+        ]
+    names = [
+        f'<text x="{_MARGIN + size / 2:.0f}" y="{size + 46}" '
+        f'text-anchor="middle">{x_name}</text>',
+        f'<text transform="translate(12 {10 + size / 2:.0f}) rotate(-90)" '
         'text-anchor="middle">right answers</text>',
     ]
-    described = "; ".join(_said(row) for row in rows)
-    width, height = margin + size + 14, size + 54
+    width, height = _MARGIN + size + 14, size + 54
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img" aria-label="Reliability: {described}">'
-        + "".join(parts)
+        f'height="{height}" role="img" aria-label="{described}">'
+        + "".join([*grid, *parts, *names])
         + "</svg>"
     )
 

@@ -7,7 +7,11 @@ import os
 import pathlib
 
 from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.report_data import protocol_facts
+from ser_keras.evaluation.report_data import protocol_mark
+from ser_keras.evaluation.report_data import protocol_name
 from ser_keras.experiment.common import open_run
 
 #: Variants by name, and the fields of the configuration that make them.
@@ -144,8 +148,11 @@ def markdown(table) -> str:
         "over speakers, not corrected for the number of comparisons. Deep "
         f"stream: {table['deep_extractor']}. Seed {table['seed']}.",
     ]
-    if table["leaks_speakers"] or table["selects_on_test"]:
-        lines.append("THESE SCORES OVERSTATE: see result.json.")
+    facts = protocol_facts(table)
+    name = protocol_name(table) or "unnamed"
+    lines += ["", f"Protocol: {name}: {protocol_mark(table)}."]
+    if any(facts.values()):
+        lines += ["", f"**{overstated(**facts)}**"]
     return "\n".join(lines) + "\n"
 
 

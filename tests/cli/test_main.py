@@ -17,6 +17,8 @@ from ser_keras.cli.command import Command
 from ser_keras.cli.config import make_parser
 from ser_keras.cli.main import COMMANDS
 from ser_keras.cli.main import main
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.manifest import Utterance
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.serving import predictor
@@ -262,6 +264,27 @@ def finished_run(path):
         label_names=LABELS,
     )
     predictions.save_csv(folder.path / "predictions.csv")
+    Manifest(
+        [
+            Utterance(name, "x.wav", LABELS[label], speaker)
+            for name, label, speaker in zip(
+                predictions.ids,
+                predictions.labels,
+                predictions.speakers,
+                strict=True,
+            )
+        ],
+        LABELS,
+    ).save(folder.path / "utterances.jsonl")
+    protocol = {"name": "random-folds", "hash": "abc"}
+    folder.write_json(
+        "result.json",
+        {
+            "folds": {"random1": {}},
+            "protocol": protocol,
+            "leaks_speakers": True,
+        },
+    )
     return predictions
 
 
@@ -279,6 +302,17 @@ def test_evaluate_a_run(tmp_path, capfd):
     assert 0 <= found["ece"] <= 1 and found["n_bins"] == 15
     status, out, _ = run(capfd, "evaluate", tmp_path / "run")
     assert f"UAR          {expected:.3f} (95 % interval " in out
+    assert "random-folds (abc): OVERSTATES: leaks speakers" in out
+    assert "THIS SCORE OVERSTATES" in out
+
+
+def test_evaluate_wants_all_predictions_of_a_run(tmp_path, capfd):
+    finished_run(tmp_path)
+    file = tmp_path / "predictions.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-2]) + "\n")
+    status, out, err = run(capfd, "evaluate", tmp_path)
+    assert status == 1 and not out
+    assert "2 of 40 utterances are missing, such as 38, 39" in err
 
 
 def test_evaluate_a_model_on_real_speech(models, corpora_root, tmp_path, capfd):

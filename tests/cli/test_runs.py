@@ -215,6 +215,8 @@ def test_report(folder, capfd):
     status, out, _ = run(capfd, "report", "results/run")
     assert status == 0 and "report.html" in out
     assert "<html" in (folder / "report.html").read_text()
+    # The table is written beside the page.
+    assert "| run | " in (folder / "report.md").read_text()
     status, _, err = run(capfd, "report", "results/run")
     assert status == 1 and "--replace" in err
     status, _, _ = run(capfd, "report", "results/run", "--output", "r.md")

@@ -14,6 +14,7 @@ from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.data.synthetic import MARKER
+from ser_keras.evaluation.calibration import coverage_curve
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
@@ -21,6 +22,7 @@ from ser_keras.evaluation.html_report import write_html
 from ser_keras.evaluation.html_report import write_markdown
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.report import write_report
+from ser_keras.evaluation.report_data import comparisons
 from ser_keras.evaluation.report_data import confident_errors
 from ser_keras.evaluation.report_data import holm
 from ser_keras.evaluation.report_data import read_runs
@@ -139,11 +141,40 @@ def test_scores_on_the_page(runs, tmp_path):
     for path in runs:
         found = Predictions.load_csv(path / "predictions.csv")
         uar = recall_score(found.labels, found.predicted, average="macro")
-        assert f"{path.name} {uar:.3f}" in text
+        # The protocol's name is under the run's, and so is what it is worth.
+        protocol = ser.get_protocol("leave-one-speaker-out")
+        name = f"leave-one-speaker-out ({protocol.hash})"
+        worth = "new speakers"
+        if path.name == "told":
+            worth = "OVERSTATES: leaks speakers"
+        assert f"{path.name} {name} {worth} {uar:.3f}" in text
     assert "OVERSTATES: leaks speakers" in text
     assert "THIS SCORE OVERSTATES" in text
     assert "not comparable: another protocol" in text
     assert "female" in text and "lstm" in text
+
+
+def test_other_folds_are_not_compared(corpus, tmp_path):
+    """The same utterances, tested by networks of other training parts."""
+    paths = [make_run(tmp_path / x, corpus, seed=i) for i, x in enumerate("ab")]
+
+    def verdict(**changes):
+        record = json.loads((paths[1] / "result.json").read_text())
+        (paths[1] / "result.json").write_text(json.dumps(record | changes))
+        return comparisons(read_runs(paths))[0]["verdict"]
+
+    other = "not comparable: another protocol"
+    pairs = ser.get_protocol("speaker-groups-2").record
+    assert verdict() != other
+    assert verdict(protocol=pairs) == other
+    # Who is in which part decides, whatever a protocol is called.
+    first = json.loads((paths[0] / "result.json").read_text())
+    first["folds_hash"] = "one"
+    (paths[0] / "result.json").write_text(json.dumps(first))
+    assert verdict(folds_hash="one") != other
+    assert verdict(folds_hash="two") == other
+    assert verdict(folds_hash=None, protocol=None) != other
+    assert verdict(folds={"a+b": {}, "c+d": {}}) == other
 
 
 def test_the_page_of_one_run_has_no_comparison(runs, tmp_path):
@@ -155,7 +186,7 @@ def test_calibration_on_the_page(runs, tmp_path):
     found = Predictions.load_csv(runs[0] / "predictions.csv")
     confidence = found.probabilities.max(axis=1)
     right = found.predicted == found.labels
-    edges = np.linspace(0, 1, 11)[1:-1]
+    edges = np.arange(1, 15) / 15
     index = np.digitize(confidence, edges, right=True)
     gaps = [
         abs(right[index == i].mean() - confidence[index == i].mean())
@@ -163,14 +194,48 @@ def test_calibration_on_the_page(runs, tmp_path):
         for i in set(index)
     ]
     page = Page(write_html(runs[0], tmp_path / "r.html"))
-    assert f"10 equal bins):  {sum(gaps):.3f}" in page.text
+    assert f"15 equal bins):  {sum(gaps):.3f}" in page.text
+    result = json.loads((runs[0] / "result.json").read_text())
+    assert f"{result['calibration']['ece']:.3f}" == f"{sum(gaps):.3f}"
     surest = right[np.argsort(-confidence)]
     assert f"surest 50 %, {surest[:12].mean():.3f}" in page.text
-    last = index == 9
+    last = index == 14
     assert (
         f"confidence {confidence[last].mean():.2f}: {right[last].mean():.2f} "
         f"right of {last.sum()}"
     ) in page.text
+
+
+def test_coverage_is_drawn(runs, tmp_path):
+    found = Predictions.load_csv(runs[0] / "predictions.csv")
+    curve = coverage_curve(found)
+    page = Page(write_html(runs[0], tmp_path / "r.html"))
+    half, every = (
+        curve.accuracy_at(0.5),
+        np.mean(found.predicted == found.labels),
+    )
+    assert f"of the surest 50% {half:.2f} right" in page.source
+    assert f"of the surest 100% {every:.2f} right" in page.source
+    lines = re.findall('<polyline points="([^"]*)"', page.source)
+    # From the surest 5 % to all of them, the last point being WA.
+    x, y = [float(value) for value in lines[1].split()[-1].split(",")]
+    assert (x, y) == (44 + 260, pytest.approx(10 + 260 * (1 - every), abs=0.1))
+
+
+def test_temperature_is_said_where_there_is_one(runs, corpus, tmp_path):
+    page = Page(write_html(runs[0], tmp_path / "r.html"))
+    assert "temperature" not in page.text
+    run = make_run(tmp_path / "run", corpus)
+    result = json.loads((run / "result.json").read_text())
+    result["temperature_scaling"] = {
+        "temperatures": {"a": 1.25, "b": 2.5},
+        "ece_before": 0.125,
+        "ece_after": 0.0625,
+    }
+    (run / "result.json").write_text(json.dumps(result))
+    text = " ".join(Page(write_html(run, tmp_path / "t.html")).text.split())
+    assert "temperature (1.25 to 2.50) fitted" in text
+    assert "the ECE is 0.062 in place of 0.125" in text
 
 
 def test_result_has_calibration_and_protocol(runs, corpus, tmp_path):
@@ -261,6 +326,10 @@ def test_markdown(runs, tmp_path):
     widths = [line.count("|") for line in rows]
     assert widths == [8] * 5 + [7] * 4
     assert text.startswith("**told: THIS SCORE OVERSTATES")
+    protocol = ser.get_protocol("leave-one-speaker-out")
+    name = f"leave-one-speaker-out ({protocol.hash})"
+    assert f"| {name}: new speakers |" in text
+    assert f"| {name}: OVERSTATES: leaks speakers |" in text
     assert re.search(r"\| good \| \d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", text)
 
 

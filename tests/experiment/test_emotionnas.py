@@ -16,6 +16,7 @@ from ser_keras.data.synthetic import built_in_corpus
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiment.ablation import CONTROLS
 from ser_keras.experiment.ablation import VARIANTS
+from ser_keras.experiment.ablation import markdown
 from ser_keras.experiment.ablation import run_ablation
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.deep_stream import untrained_network
@@ -196,6 +197,10 @@ def test_ablation_is_one_table(tmp_path, capsys):
     assert "| both, supplement | 1.000 |" in text
     assert "+0.500" in text
     assert text in capsys.readouterr().out
+    assert "Protocol: leave-one-speaker-out: new speakers." in text
+    told = markdown({**table, "selects_on_test": True})
+    assert "leave-one-speaker-out: OVERSTATES: selects on test." in told
+    assert "**THIS SCORE OVERSTATES: the epoch is picked on the test" in told
 
 
 def test_controls_are_added_to_a_finished_ablation(tmp_path):
