@@ -8,6 +8,8 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
 from ser_keras.data.corpora import load_corpus
 from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.evaluation.report_data import protocol_mark
+from ser_keras.evaluation.report_data import protocol_name
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
@@ -38,6 +40,10 @@ class SearchEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
     all speakers: for training on another corpus, whose scores are honest
     then."""
 
+    def __post_init__(self):
+        super().__post_init__()
+        _check_one_seed(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchEmotionNASConfig(CorpusOptions, EmotionNASConfig):
@@ -57,6 +63,7 @@ class SearchEmotionNASConfig(CorpusOptions, EmotionNASConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        _check_one_seed(self)
         if self.ablate or self.genotype:
             raise ValueError(
                 "A search makes one genotype: `ablate` and `genotype` are for "
@@ -88,6 +95,14 @@ class TrainEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
 @dataclasses.dataclass(frozen=True)
 class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
     """Search, train and score a network of two streams, and export it."""
+
+
+def _check_one_seed(config):
+    if config.seeds:
+        raise ValueError(
+            "A search makes one genotype of one `seed`; `seeds` are for "
+            f"`ser_keras train`. Received: seeds={config.seeds}"
+        )
 
 
 def search_emodarts(config):
@@ -156,9 +171,14 @@ def show_search(result):
 
 def show_training(result):
     """Prints the scores, and what to do next."""
+    if "seeds" in result:
+        print(f"the table of all seeds is in {result['run']}/seeds.md")
+        return
     if "scores" not in result:
         print(f"an ablation, with its table, is in {result['run']}")
         return
+    name = protocol_name(result) or "unnamed"
+    print(f"protocol {name}: {protocol_mark(result)}")
     low_high = result["uar_interval_95"]
     interval = (
         "" if low_high is None else " ({:.3f} to {:.3f})".format(*low_high)

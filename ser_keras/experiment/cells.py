@@ -4,13 +4,13 @@ import dataclasses
 import typing
 
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.experiment.common import RunConfig
+from ser_keras.experiment.common import SeedsConfig
 from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import speech_features
 
 
 @dataclasses.dataclass(frozen=True)
-class CellsConfig(RunConfig):
+class CellsConfig(SeedsConfig):
     """What every run with a search over cells can be told."""
 
     genotype: str = ""
@@ -61,6 +61,7 @@ class CellsConfig(RunConfig):
     and keeps the last epoch."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_positive_integers(
             self, "search_epochs", "train_epochs", "batch_size", "jobs"
         )

@@ -219,13 +219,18 @@ def _export(config, run, outcome, frontend, normalization) -> str:
 def open_run(config) -> RunFolder:
     """The folder of a run.
 
-    `jobs` changes only how long the run takes, and an ablation's `controls`
-    only add runs to it: both may be others when the run goes on.
+    `jobs` changes only how long the run takes; `seeds` and an ablation's
+    `controls` only add runs to it: they may be others when the run goes on.
     """
+    return RunFolder(config.output_dir, run_settings(config))
+
+
+def run_settings(config) -> dict:
+    """The fields of a configuration that a run must be resumed with."""
     settings = dataclasses.asdict(config)
-    del settings["jobs"]
-    settings.pop("controls", None)
-    return RunFolder(config.output_dir, settings)
+    for name in ("jobs", "seeds", "controls"):
+        settings.pop(name, None)
+    return settings
 
 
 def check_positive_integers(config, *names) -> None:
@@ -263,3 +268,19 @@ class RunConfig:
     skip_bad_audio: bool = False
     """Leave out files that cannot be used, and count them, instead of
     stopping."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedsConfig(RunConfig):
+    """What a run that can be repeated with several seeds can be told."""
+
+    seeds: tuple[int, ...] = ()
+    """Seeds to run one after the other on the same folds, each in a folder
+    `seed_<n>` of its own, in place of `--seed`; one table of them is written
+    at the end."""
+
+    def __post_init__(self):
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f"`seeds` must be there once each. Received: seeds={self.seeds}"
+            )

@@ -32,6 +32,7 @@ from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import other_speeds
 from ser_keras.experiment.common import read_features
+from ser_keras.experiment.seeds import run_seeds
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.search.inherit import transfer_weights
@@ -126,7 +127,7 @@ def run_emodarts(
             default each fold searches on its own training speakers.
 
     Returns:
-        What `result.json` holds.
+        What `result.json` holds; with `seeds`, what `seeds.json` holds.
 
     Raises:
         LeakError: A test utterance's audio was heard by the search or is in a
@@ -140,6 +141,8 @@ def run_emodarts(
             "EMO-DB recipe: --search-dir). Received: "
             f"pretrain_epochs={config.pretrain_epochs}"
         )
+    if config.seeds:
+        return run_seeds(config, folds, run_emodarts, search_corpus)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
     genotype = Genotype.load(config.genotype) if config.genotype else None

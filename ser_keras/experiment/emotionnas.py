@@ -39,6 +39,7 @@ from ser_keras.experiment.emotionnas_network import hand_made
 from ser_keras.experiment.emotionnas_network import network_sizes
 from ser_keras.experiment.emotionnas_network import search_space
 from ser_keras.experiment.missing_streams import score_without_streams
+from ser_keras.experiment.seeds import run_seeds
 from ser_keras.export.two_stream_serving import export_streams
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
@@ -111,6 +112,11 @@ class EmotionNASConfig(CellsConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.ablate and self.seeds:
+            raise ValueError(
+                "An ablation has one seed: give `seed`, and run it again in "
+                f"another folder. Received: ablate=True, seeds={self.seeds}"
+            )
         if self.controls and not self.ablate:
             raise ValueError(
                 "`controls` are runs of an ablation: give `ablate` as well, or "
@@ -152,7 +158,8 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         folds: All folds of the corpus, of which `config.fold` picks one.
 
     Returns:
-        What `result.json` holds; of an ablation, what `ablation.json` does.
+        What `result.json` holds; of an ablation, what `ablation.json` does;
+        with `seeds`, what `seeds.json` holds.
 
     Raises:
         LeakError: The audio of a test utterance is in a training part, under
@@ -160,6 +167,8 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         ValueError: The configuration, the corpus, the features or the output
             folder do not fit, or an audio file is bad; before any training.
     """
+    if config.seeds:
+        return run_seeds(config, folds, run_emotionnas)
     if config.ablate:
         # What one variant alone would stumble over, hours later.
         both = dataclasses.replace(config, streams="both").resolved()

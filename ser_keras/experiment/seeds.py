@@ -1,0 +1,110 @@
+"""The same run with several seeds, and one table of them."""
+
+import dataclasses
+import os
+import pathlib
+import statistics
+
+from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.report_data import protocol_facts
+from ser_keras.evaluation.report_data import protocol_mark
+from ser_keras.evaluation.report_data import protocol_name
+from ser_keras.experiment.common import open_run
+
+
+def run_seeds(config, folds, run_seed, *arguments) -> dict:
+    """Runs every seed of `config.seeds` on the same folds.
+
+    Each is a whole run of its own, in `seed_<n>` of `output_dir`, which goes on
+    where it was stopped; more seeds can be added to finished ones. `seeds.md`
+    and `seeds.json` hold the table: each seed's UAR with its bootstrap
+    interval over speakers, and mean and standard deviation over seeds. That
+    deviation says how much a run differs by chance, not how much speakers do.
+
+    Args:
+        config: The configuration; its `seed` is not used.
+        folds: As for `run_seed`.
+        run_seed: `run_seed(config, folds, *arguments)`, which returns what
+            `result.json` holds.
+        *arguments: Further ones of `run_seed`.
+
+    Returns:
+        What `seeds.json` holds.
+    """
+    run = open_run(config)
+    exported = config.export_dir or pathlib.Path("saved_models") / run.path.name
+    rows = []
+    for seed in config.seeds:
+        folder = run.path / f"seed_{seed}"
+        print(f"\nseed {seed}: {folder}", flush=True)
+        result = run_seed(
+            dataclasses.replace(
+                config,
+                seed=seed,
+                seeds=(),
+                output_dir=str(folder),
+                export_dir=str(pathlib.Path(exported) / folder.name),
+            ),
+            folds,
+            *arguments,
+        )
+        scores = result["scores"]
+        rows.append(
+            {
+                "seed": seed,
+                "uar": scores["uar"],
+                "uar_interval_95": result["uar_interval_95"],
+                "wa": scores["wa"],
+                "n": scores["n"],
+                "run": str(folder),
+            }
+        )
+    uar = [row["uar"] for row in rows]
+    table = {
+        "seeds": rows,
+        "uar_mean": statistics.mean(uar),
+        # Of one seed there is none.
+        "uar_deviation": statistics.stdev(uar) if len(uar) > 1 else None,
+        "protocol": result["protocol"],
+        **protocol_facts(result),
+    }
+    run.write_json("seeds.json", table)
+    text, file = markdown(table), run.path / "seeds.md"
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
+    print("\n" + text)
+    return table
+
+
+def markdown(table) -> str:
+    """The table of several seeds as Markdown.
+
+    Args:
+        table: What `run_seeds` returned.
+    """
+    lines = ["| seed | UAR | 95 % interval | WA |", "|---|---|---|---|"]
+    for row in table["seeds"]:
+        interval = row["uar_interval_95"]
+        between = "none"
+        if interval is not None:
+            between = "{:.3f} to {:.3f}".format(*interval)
+        lines.append(
+            f"| {row['seed']} | {row['uar']:.3f} | {between} | "
+            f"{row['wa']:.3f} |"
+        )
+    deviation = table["uar_deviation"]
+    spread = "" if deviation is None else f" ± {deviation:.3f}"
+    name = protocol_name(table) or "unnamed"
+    lines += [
+        f"| mean | {table['uar_mean']:.3f}{spread} | | |",
+        "",
+        f"{table['seeds'][0]['n']} test utterances; intervals by bootstrap "
+        "over speakers, ± the standard deviation over seeds.",
+        "",
+        f"Protocol: {name}: {protocol_mark(table)}.",
+    ]
+    facts = protocol_facts(table)
+    if any(facts.values()):
+        lines += ["", f"**{overstated(**facts)}**"]
+    return "\n".join(lines) + "\n"
