@@ -9,7 +9,8 @@ started again, it goes on where it was.
     python recipes/compare.py --corpus emodb --data-dir /corpora/emodb \
         --protocol speaker-groups --output-dir results/compare_groups
 
-tests the five pairs 03 08, 09 10, 11 13, 12 14 and 15 16.
+tests the five pairs 03 08, 09 10, 11 13, 12 14 and 15 16. Other protocols and
+corpora go by the names that `ser_keras corpora list` prints.
 
     python recipes/compare.py --corpus emodb --data-dir /corpora/emodb \
         --systems compare_rbf egemaps_linear --runs results/emodb_light_sernet
@@ -19,7 +20,6 @@ runs two systems and puts a finished run beside them.
 
 import dataclasses
 import pathlib
-import typing
 
 import ser_keras as ser
 
@@ -31,8 +31,8 @@ GENOTYPE = pathlib.Path(__file__).parent / "genotypes/ravdess.json"
 class Config(ser.CompareConfig):
     """Compare systems on a corpus, leave one speaker out."""
 
-    corpus: typing.Literal["emodb", "ravdess", "iemocap"] = "emodb"
-    """The corpus in `data_dir`."""
+    corpus: str = "emodb"
+    """Name of the corpus in `data_dir`; `ser_keras corpora list` has all."""
     genotype: str = ""
     """Genotype file of emoDARTS. Default: that of recipes/genotypes for any
     corpus but RAVDESS, on which it was found; there each fold searches."""

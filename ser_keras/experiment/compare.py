@@ -12,13 +12,18 @@ from ser_keras.data.splits import Fold
 from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.baselines_networks import HAND_MADE
 from ser_keras.evaluation.baselines_networks import hand_made_network
+from ser_keras.evaluation.cross_validation import check_folds
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.html_report import markdown
 from ser_keras.evaluation.html_report import write_html
 from ser_keras.evaluation.html_report import write_markdown
-from ser_keras.evaluation.protocols import LeaveOneSpeakerOut
+from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.evaluation.leak_guard import guard_folds
+from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.protocols import Protocol
 from ser_keras.evaluation.protocols import SpeakerGroups
+from ser_keras.evaluation.protocols import get_protocol
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.report_data import read_run
 from ser_keras.evaluation.report_data import read_runs
@@ -30,6 +35,7 @@ from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import run_settings
 from ser_keras.experiment.emodarts import EmoDARTSConfig
 from ser_keras.experiment.emodarts import augmentation
 from ser_keras.experiment.emodarts import front_end
@@ -50,6 +56,16 @@ CLASSICAL = {
 }
 #: All systems; an architecture drawn at random is made for each seed.
 SYSTEMS = (*CLASSICAL, *HAND_MADE, "random", "light_sernet", "emodarts")
+#: Classical systems, the strongest by design first. To choose the reference by
+#: its score would choose on the test speakers.
+REFERENCES = (
+    "compare_rbf",
+    "compare_linear",
+    "yamnet_probe",
+    "egemaps_rbf",
+    "egemaps_linear",
+    "majority",
+)
 _YAMNET_EMBEDDING = "tower0/network/layer28/reduce_mean"
 
 
@@ -66,16 +82,18 @@ class CompareConfig(RunConfig):
     was stopped goes on where it was; what is finished is not run again."""
     fold: int = 0
     """Number of the fold to run; 0 runs all folds."""
-    protocol: typing.Literal["leave-one-speaker-out", "speaker-groups"] = (
-        "leave-one-speaker-out"
-    )
-    """Folds: every speaker, or groups of consecutive speakers."""
+    protocol: str = "leave-one-speaker-out"
+    """Name of the protocol; `ser_keras corpora list` has all. `speaker-groups`
+    is as many groups of consecutive speakers as `--groups` says."""
     groups: int = 5
     """Groups of `--protocol speaker-groups`: 5 pairs of EMO-DB, 6 fours of
     RAVDESS."""
     systems: tuple[str, ...] = ()
-    """Systems to run, by name; default all that what is given allows. The
-    first is what the others are compared with."""
+    """Systems to run, by name; default all that what is given allows."""
+    reference: str = ""
+    """What the others are compared with: a system, or one of `--runs`.
+    Default: of the classical systems that are run the strongest by design, so
+    compare_rbf where it is one of them."""
     runs: tuple[str, ...] = ()
     """Folders of finished runs on the same folds, to be reported as well."""
     yamnet: str = ""
@@ -115,6 +133,13 @@ class CompareConfig(RunConfig):
                 "The system yamnet_probe needs YAMNet's file: --yamnet "
                 "yamnet.tflite"
             )
+        known = (*self.chosen, *self.runs)
+        if self.reference and self.reference not in known:
+            raise ValueError(
+                f"`reference` must be among {', '.join(known)}. Received: "
+                f"{self.reference}"
+            )
+        compare_protocol(self)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -135,10 +160,23 @@ class CompareConfig(RunConfig):
 
 
 def compare_protocol(config: CompareConfig) -> Protocol:
-    """The protocol that a configuration names; it makes the folds."""
+    """The protocol that a configuration names; it makes the folds.
+
+    Raises:
+        ValueError: There is no protocol of that name.
+    """
     if config.protocol == "speaker-groups":
         return SpeakerGroups(config.groups)
-    return LeaveOneSpeakerOut()
+    return get_protocol(config.protocol)
+
+
+def _in_order(config):
+    """What is reported, the reference first."""
+    names = [*config.chosen, *config.runs]
+    of_design = [name for name in REFERENCES if name in config.chosen]
+    reference = config.reference or (of_design or names)[0]
+    names.remove(reference)
+    return [reference, *names]
 
 
 def run_compare(
@@ -158,6 +196,9 @@ def run_compare(
         Path of the HTML page.
 
     Raises:
+        LeakError: The audio of a test utterance is in a training part, or was
+            heard by emoDARTS' search, under whatever name; before anything
+            is run.
         ValueError: The configuration, the corpus or the folders do not fit,
             or a run given is not of the same utterances; before anything is
             run.
@@ -174,13 +215,20 @@ def run_compare(
     kinds = {CLASSICAL[name][1] for name in config.chosen if name in CLASSICAL}
     extractors = {kind: _extractor(kind, config) for kind in sorted(kinds)}
     folder = pathlib.Path(config.output_dir)
-    paths = [folder / name for name in config.chosen]
-    paths += [pathlib.Path(path) for path in config.runs]
+    paths = [
+        folder / name if name in config.chosen else pathlib.Path(name)
+        for name in _in_order(config)
+    ]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(
             "Every system and every run must be named once. Received: "
             f"{', '.join(map(str, paths))}"
         )
+    if not config.systems and not config.yamnet:
+        print("left out: yamnet_probe, which needs --yamnet yamnet.tflite")
+    searched = config.genotype if "emodarts" in config.chosen else None
+    seen = heard_by_search(searched)
+    guard_folds(folds, all_utterances(folds), seen, config.skip_bad_audio)
     for name in config.chosen:
         print(f"--- {name}", flush=True)
         _run_system(name, config, folds, folder / name, corpus_name, extractors)
@@ -213,34 +261,27 @@ def _run_system(name, config, folds, path, corpus_name, extractors):
             _run_classical, classifier, extractor, config, folds, run
         )
     elif name == "light_sernet":
+        named, options = protocol_of(folds), _common(config, path)
+        if named and any(fold.overstates for fold in folds):
+            options["protocol"] = named["name"]
         network = LightSERNetConfig(
-            epochs=config.light_sernet_epochs,
-            litert=False,
-            **_common(config, path),
+            epochs=config.light_sernet_epochs, litert=False, **options
         )
         run = open_run(network.resolved())
         work = functools.partial(run_light_sernet, network, folds)
     else:
         network = _cell_network(name, config, path)
-        settings = dataclasses.asdict(network)
-        del settings["jobs"]
+        settings = run_settings(network)
         if name in HAND_MADE:
             run = RunFolder(path, {"system": name, **settings})
             work = functools.partial(_run_hand_made, name, network, folds, run)
         else:
             run = RunFolder(path, settings)
             work = functools.partial(run_emodarts, network, folds)
-    result = run.read_json("result.json")
-    if result is None:
+    if run.read_json("result.json") is None:
         work()
         return
-    there, now = list(result["folds"]), [fold.name for fold in folds]
-    if there != now:
-        raise ValueError(
-            f"{path} has a finished run on other folds. Choose another "
-            f"--output-dir. Folds there: {', '.join(there)}; now: "
-            f"{', '.join(now)}"
-        )
+    check_folds(run, folds)
     print(f"finished before, see {path}", flush=True)
 
 
@@ -277,6 +318,7 @@ def _cell_network(name, config, path):
     file = path.parent / "genotypes" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     space.sample(int(name.removeprefix("random_"))).save(file)
+    SeenAudio().save(file.parent)  # Whoever draws lots has heard nobody.
     return dataclasses.replace(network, genotype=str(file))
 
 

@@ -6,7 +6,10 @@ import typing
 
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.splits import Fold
+from ser_keras.data.streams import FeatureStreams
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.leak_guard import guard_folds
+from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.report import write_report
 from ser_keras.experiment.common import RunConfig
 from ser_keras.experiment.common import all_utterances
@@ -16,7 +19,10 @@ from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
-from ser_keras.genotype import Genotype
+from ser_keras.experiment.deep_stream import deep_extractor
+from ser_keras.experiment.deep_stream import deep_features
+from ser_keras.genotype import TwoStreamGenotype
+from ser_keras.genotype import load_genotype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +34,23 @@ class TuneConfig(RunConfig):
 
     output_dir: str = "results/tune"
     """Folder of this run. A run that was stopped goes on where it was."""
-    model: typing.Literal["light_sernet", "cell_network"] = "light_sernet"
+    model: typing.Literal["light_sernet", "cell_network", "two_stream"] = (
+        "light_sernet"
+    )
     """What is tuned."""
     genotype: str = ""
-    """Genotype file of a network of cells; without it, the number of nodes
-    and a random architecture are tuned as well."""
+    """Genotype file of a network of cells, or of two streams; without it, the
+    number of nodes and a random architecture are tuned as well."""
+    deep_extractor: str = ""
+    """File of the extractor of two streams' deep one: .tflite, .onnx or
+    .keras; or a folder that `extract_features` filled. Without it an untrained
+    network, which shows that everything works and nothing else."""
+    deep_output: str = ""
+    """Name of the extractor's tensor or layer that becomes the features."""
+    deep_hop: float = 0.48
+    """Seconds from one deep frame to the next."""
+    deep_sample_rate: int = 16000
+    """Sample rate of the extractor, Hz."""
     trials: int = 20
     """Networks to train while tuning."""
     method: typing.Literal["bayesian", "random"] = "bayesian"
@@ -86,6 +104,8 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
         What `result.json` holds; None in a worker.
 
     Raises:
+        LeakError: The audio of a test utterance is in the training part, or
+            was heard by the genotype's search, under whatever name.
         ValueError: The configuration, the corpus or the output folder does
             not fit, or an audio file is bad; before any training.
         ModuleNotFoundError: The extra `tuner` is not installed.
@@ -94,6 +114,15 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
 
     config = config.resolved()
     (fold,) = chosen_folds(folds, config.fold)
+    genotype = load_genotype(config.genotype) if config.genotype else None
+    two = config.model == "two_stream"
+    if genotype and isinstance(genotype, TwoStreamGenotype) != two:
+        raise ValueError(
+            f"{config.genotype} must be a genotype of "
+            f"{'two streams' if two else 'one stream'}. Received: "
+            f"model={config.model!r}"
+        )
+    extractor = deep_extractor(config) if two else None
     run = open_run(config)
     frontend = speech_features("log_mel", config.num_features)
     features = read_features(
@@ -103,6 +132,14 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
         UtteranceNormalization(over="all"),
         run,
     )
+    if two:
+        deep = deep_features(config, features.manifest, extractor)
+        # What either of them had to skip, both do.
+        features = FeatureStreams(
+            {"handcrafted": features.select(deep.manifest), "deep": deep}
+        )
+    seen = heard_by_search(config.genotype)
+    guard_folds([fold], features.manifest, seen)
     common = {
         "batch_size": config.batch_size,
         "duration_frames": duration_frames(config.duration, frontend),
@@ -113,8 +150,9 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
     options = {**common, "epochs": config.trial_epochs}
     if config.model == "light_sernet":
         hypermodel = tuning.LightSERNetHyperModel(train, **options)
+    elif two:
+        hypermodel = tuning.TwoStreamHyperModel(train, genotype, **options)
     else:
-        genotype = Genotype.load(config.genotype) if config.genotype else None
         hypermodel = tuning.CellNetworkHyperModel(train, genotype, **options)
     best = tuning.tune(
         hypermodel, run.path / "tuning", config.trials, config.method
@@ -130,6 +168,7 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
         features,
         [fold],
         run=run,
+        seen=seen,
         epochs=config.epochs,
         **common,
         **hypermodel.training(hp),
