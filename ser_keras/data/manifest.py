@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 
@@ -60,7 +61,9 @@ class Utterance:
                 f"`sex` must be one of {SEXES} or None. Received: {self}"
             )
         start = self.start or 0.0
-        if start < 0 or (self.end is not None and self.end <= start):
+        end = start + 1 if self.end is None else self.end
+        # Not the other way round: NaN is not less than anything.
+        if not 0 <= start < end < math.inf:
             raise ValueError(
                 "An utterance must end after it starts, and start at 0 "
                 f"seconds or later. Received: {self}"
@@ -106,7 +109,7 @@ class Manifest:
             raise ValueError(
                 f"`labels` must not repeat a name. Received: labels={labels}"
             )
-        _check_rows(utterances, labels)
+        check_rows(utterances, labels)
         object.__setattr__(self, "utterances", utterances)
         object.__setattr__(self, "labels", labels)
 
@@ -246,20 +249,26 @@ class Manifest:
     @classmethod
     def load(cls, path):
         """Reads what `save` wrote; an error names the file and the line."""
-        utterances, labels = [], None
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
+        utterances, labels, places = [], None, []
+        try:
+            text = pathlib.Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: {error}") from error
+        # Not `splitlines`: what is said may have U+2028 or the like in it.
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
                 if number == 1 and "labels" in row:
-                    labels = tuple(row["labels"])
+                    labels = label_order(row["labels"])
                 else:
                     utterances.append(Utterance(**row))
+                    places.append(number)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
         try:
+            check_rows(utterances, labels, places)
             return cls(utterances, labels)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -268,23 +277,47 @@ class Manifest:
         return Manifest(tuple(utterances), self.labels)
 
 
-def _check_rows(utterances, labels, shown=5):
+def label_order(names):
+    """The labels of a saved manifest's first line, as a tuple of strings."""
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise ValueError(
+            f"`labels` must be a list of names. Received: {names!r}"
+        )
+    return tuple(names)
+
+
+def check_rows(utterances, labels, lines=None, shown=5):
+    """Raises `ValueError` if an id is there twice or a label is not known.
+
+    Args:
+        utterances: Sequence of `Utterance`.
+        labels: Known labels, or None for any.
+        lines: Of each utterance, its line in a file, which the message then
+            names. None counts utterances from 0.
+        shown: How many of them the message names at most.
+    """
+    what, note = ("line", "") if lines else ("row", " (rows count from 0)")
     row_of, repeated, unknown = {}, [], []
-    for row, utterance in enumerate(utterances):
+    for row, utterance in zip(
+        lines or range(len(utterances)), utterances, strict=True
+    ):
         first = row_of.setdefault(utterance.id, row)
         if first != row:
-            repeated.append(f"{utterance.id!r} in rows {first} and {row}")
-        if utterance.label not in labels:
-            unknown.append(f"{utterance.label!r} in row {row} ({utterance.id})")
-    for what, found in (
+            repeated.append(f"{utterance.id!r} in {what}s {first} and {row}")
+        if labels is not None and utterance.label not in labels:
+            unknown.append(
+                f"{utterance.label!r} in {what} {row} ({utterance.id})"
+            )
+    for problem, found in (
         ("Utterance ids must be unique.", repeated),
-        (f"Labels must be among the known {list(labels)}.", unknown),
+        (f"Labels must be among the known {list(labels or ())}.", unknown),
     ):
         if found:
             more = (
                 "" if len(found) <= shown else f" and {len(found) - shown} more"
             )
             raise ValueError(
-                f"{what} Received: {'; '.join(found[:shown])}{more} "
-                "(rows count from 0)."
+                f"{problem} Received: {'; '.join(found[:shown])}{more}{note}."
             )

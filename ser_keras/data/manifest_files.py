@@ -2,11 +2,15 @@
 
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 
+from ser_keras.data.corpora._files import read_text
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
+from ser_keras.data.manifest import check_rows
+from ser_keras.data.manifest import label_order
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Utterance))
 _NEEDED = ("path", "label", "speaker")
@@ -36,9 +40,11 @@ def load(root, labels=None, columns=None, corpus=None):
         folder.
 
     Raises:
-        ValueError: A column or a value is missing, an id is there twice, a
-            label is not among `labels`' known ones, or an audio file is not
-            there; the message names the file and its lines.
+        ValueError: The file is not UTF-8, a column or a value is missing or
+            too many, an id or a column is there twice, a label is not among
+            those of a saved manifest's first line, a speaker has two sexes,
+            or an audio file is not there; the message names the file and its
+            lines. Or `labels` has one that the table has not.
 
     Example:
     >>> import tempfile
@@ -65,50 +71,64 @@ def load(root, labels=None, columns=None, corpus=None):
         rows, order = _json_rows(file)
     else:
         raise ValueError(f"{file} must end in .csv, .tsv, .jsonl or .json.")
-    utterances, lines = [], {}
-    for line, row in rows:
-        utterance = _utterance(file, line, row, column_of, corpus)
-        if utterance.id in lines:
-            raise ValueError(
-                f"{file}: the id {utterance.id!r} is there twice, in lines "
-                f"{lines[utterance.id]} and {line}. Ids must be unique."
-            )
-        lines[utterance.id] = line
-        utterances.append(utterance)
+    lines = [line for line, _ in rows]
+    utterances = [
+        _utterance(file, line, row, column_of, corpus) for line, row in rows
+    ]
     if not utterances:
         raise ValueError(f"{file} has no utterances.")
+    try:
+        check_rows(utterances, order, lines)
+        manifest = Manifest(utterances, order)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    _check_sexes(file, utterances, lines)
     _check_files(file, utterances, lines)
-    manifest = Manifest(utterances, order)
     return manifest if labels is None else manifest.select(labels=labels)
 
 
 def _csv_rows(file, column_of):
-    with open(file, newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(
-            stream, delimiter=_DELIMITERS[file.suffix], strict=True
-        )
+    delimiter = _DELIMITERS[file.suffix]
+    reader = csv.DictReader(
+        io.StringIO(read_text(file), newline=""),
+        delimiter=delimiter,
+        strict=True,
+    )
+    try:
         found = reader.fieldnames or []
-        missing = [
-            column_of[name] for name in _NEEDED if column_of[name] not in found
-        ]
-        if missing:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(
+            f"{file}, line {reader.reader.line_num}: {error}"
+        ) from error
+    missing = [
+        column_of[name] for name in _NEEDED if column_of[name] not in found
+    ]
+    if missing:
+        raise ValueError(
+            f"{file} must have the columns "
+            f"{[column_of[name] for name in _NEEDED]}. Missing: {missing}. "
+            f"Received: {found}. `columns` says what they are called."
+        )
+    twice = [name for name in column_of.values() if found.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"{file}, line 1: the columns {twice} are there twice. Received: "
+            f"{found}"
+        )
+    for line, row in rows:
+        if None in row:  # Where `DictReader` puts what has no column.
             raise ValueError(
-                f"{file} must have the columns "
-                f"{[column_of[name] for name in _NEEDED]}. Missing: {missing}. "
-                f"Received: {found}. `columns` says what they are called."
+                f"{file}, line {line}: {len(found)} columns, but also "
+                f"{row[None]}. A value with {delimiter!r} in it must be quoted."
             )
-        try:
-            return [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise ValueError(
-                f"{file}, line {reader.reader.line_num}: {error}"
-            ) from error
+    return rows
 
 
 def _json_rows(file):
     rows, order = [], None
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
-    for number, line in enumerate(lines, start=1):
+    # Not `splitlines`: what is said may have U+2028 or the like in it.
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -120,8 +140,11 @@ def _json_rows(file):
                 f"{file}, line {number}: expected an object with the fields "
                 f"of an utterance. Received: {line[:60]}"
             )
-        if number == 1 and "labels" in row:
-            order = tuple(row["labels"])
+        if number == 1 and set(row) == {"labels"}:
+            try:
+                order = label_order(row["labels"])
+            except ValueError as error:
+                raise ValueError(f"{file}, line 1: {error}") from error
         else:
             rows.append((number, row))
     return rows, order
@@ -146,16 +169,34 @@ def _utterance(file, line, row, column_of, corpus):
             kind = float if name in _NUMBERS else str
             values[name] = kind(values[name])
         return Utterance(**values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{file}, line {line}: {error}") from error
 
 
+def _check_sexes(file, utterances, lines):
+    """One speaker of two sexes is two people, or a mistake."""
+    known = {}
+    for utterance, line in zip(utterances, lines, strict=True):
+        if utterance.sex is None:
+            continue
+        who = utterance.corpus, utterance.speaker
+        sex, first = known.setdefault(who, (utterance.sex, line))
+        if sex != utterance.sex:
+            raise ValueError(
+                f"{file}: the speaker {utterance.speaker!r} is {sex} in line "
+                f"{first} and {utterance.sex} in line {line}. Give two people "
+                "two names, or correct one of the lines."
+            )
+
+
 def _check_files(file, utterances, lines):
-    missing = [u for u in utterances if not pathlib.Path(u.path).is_file()]
+    missing = [
+        f"{u.path} (line {line})"
+        for u, line in zip(utterances, lines, strict=True)
+        if not pathlib.Path(u.path).is_file()
+    ]
     if missing:
-        shown = "; ".join(
-            f"{u.path} (line {lines[u.id]})" for u in missing[:_SHOWN]
-        )
+        shown = "; ".join(missing[:_SHOWN])
         raise ValueError(
             f"{file}: {len(missing)} of {len(utterances)} audio files are not "
             f"there, such as {shown}. Paths that are not absolute are taken "

@@ -192,5 +192,17 @@ def test_iemocap_without_audio_counts_and_names(iemocap):
 
 def test_iemocap_with_an_unknown_label(iemocap):
     dialogue(iemocap, 3, "Ses03F_impro01", [("F000", "joy")])
-    with pytest.raises(CorpusError, match="Ses03F_impro01.txt.*joy.*neu, hap"):
+    with pytest.raises(
+        CorpusError, match="impro01.txt, line 3: .*joy.*neu, hap"
+    ):
+        load_corpus("iemocap", iemocap)
+
+
+def test_iemocap_annotated_twice(iemocap):
+    dialogue(iemocap, 3, "Ses02M_impro05a", [("F009", "xxx"), ("F002", "neu")])
+    with pytest.raises(
+        CorpusError,
+        match="'Ses02M_impro05a_F002' is there twice: .*Session2.*, line 3, "
+        "and .*Session3.*impro05a.txt, line 8",
+    ):
         load_corpus("iemocap", iemocap)

@@ -23,8 +23,6 @@ def rows(manifest):
 
 @pytest.mark.parametrize("name", sorted(set(corpus_names()) - NO_FOLDER))
 def test_wrong_folders_say_what_was_expected(tmp_path, name):
-    if name == "audformat":
-        pytest.importorskip("audformat")
     with pytest.raises(CorpusError, match="does not exist. Expected"):
         load_corpus(name, tmp_path / "nothing")
     with pytest.raises(CorpusError, match="is empty. Expected"):
@@ -166,6 +164,19 @@ def test_crema_d_bad_tables(crema_d):
     table.write_text("FileName,Vote\n")
     with pytest.raises(CorpusError, match="Missing: .'VoiceVote'"):
         load_corpus("crema_d", crema_d, votes="voice")
+    table.write_text(VOTES + lines[2].replace('"3"', '"9"') + "\n")
+    with pytest.raises(
+        CorpusError, match="'1002_IEO_HAP_LO' .*line 3, and .*csv, line 5"
+    ):
+        load_corpus("crema_d", crema_d, votes="voice")
+    people = crema_d / "VideoDemographics.csv"
+    people.write_text(people.read_text().replace("Female", "Child"))
+    with pytest.raises(CorpusError, match="line 3: unknown sex 'Child'"):
+        load_corpus("crema_d", crema_d)
+    people.write_bytes("ActorID,Sex\n1001,M\xe4nnlich\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match="line 2: the byte 0xe4 is not UTF-8"):
+        load_corpus("crema_d", crema_d)
+    people.unlink()
     table.unlink()
     with pytest.raises(CorpusError, match="votes='intended'"):
         load_corpus("crema_d", crema_d, votes="voice")

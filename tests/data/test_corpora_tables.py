@@ -56,6 +56,23 @@ def test_msp_improv_bad_lines_are_named(msp_improv):
     table.write_text(EVALUATION.replace("FF02", "FF99"))
     with pytest.raises(CorpusError, match="1 of 3 .*S01A-M01-R-FF99"):
         load_corpus("msp_improv", msp_improv)
+    again = "UTD-IMPROV-S01A-F01-P-FM01.avi; X; A:2.6\n"
+    table.write_text(EVALUATION + again)
+    with pytest.raises(
+        CorpusError, match="'S01A-F01-P-FM01' .*line 1, and .*txt, line 7"
+    ):
+        load_corpus("msp_improv", msp_improv)
+
+
+def test_msp_improv_one_clip_in_two_sessions(msp_improv):
+    (first,) = msp_improv.rglob("*M01-R-FF02.wav")
+    second = first.parents[3] / "session2/S01A/R" / first.name
+    second.parent.mkdir(parents=True)
+    second.touch()
+    with pytest.raises(
+        CorpusError, match="'S01A-M01-R-FF02': .*session1.* and .*session2"
+    ):
+        load_corpus("msp_improv", msp_improv)
 
 
 LABELS = """\
@@ -122,8 +139,26 @@ def test_msp_podcast_of_another_release(msp_podcast):
         write_partitions(msp_podcast, labels)
         with pytest.raises(CorpusError, match=f"another release.*{message}"):
             load_corpus("msp_podcast", msp_podcast)
+    write_partitions(msp_podcast, LABELS + LABELS.splitlines()[1])
+    with pytest.raises(
+        CorpusError, match="0001_0008.wav' .*txt, line 1, and .*txt, line 7"
+    ):
+        load_corpus("msp_podcast", msp_podcast)
     (msp_podcast / "Partitions.txt").write_text("Train MSP-PODCAST\n")
     with pytest.raises(CorpusError, match="Partitions.txt, line 1: cannot"):
+        load_corpus("msp_podcast", msp_podcast)
+
+
+def test_msp_podcast_keeps_the_labels_of_test3(msp_podcast):
+    hidden = "MSP-PODCAST_test3_0001.wav,,,,,,,Test3\n"
+    hidden += hidden.replace("0001", "0002")
+    write_partitions(msp_podcast, LABELS + hidden)
+    with pytest.warns(UserWarning, match="2 files of Test3 have no labels"):
+        manifest = load_corpus("msp_podcast", msp_podcast)
+    assert len(manifest) == 5
+    # Of any other part, a file without labels is of another release.
+    write_partitions(msp_podcast, LABELS + hidden.replace("Test3", "Test2"))
+    with pytest.raises(CorpusError, match="2 of 6 files are not in .*test3_00"):
         load_corpus("msp_podcast", msp_podcast)
 
 
@@ -133,6 +168,10 @@ def test_msp_podcast_bad_tables(msp_podcast):
         (LABELS.replace(",Split_Set", ",Set"), "Missing: .'Split_Set'"),
         (LABELS.replace(",U,", ",Q,"), "line 5: unknown label 'Q'"),
         (LABELS.replace(",41,", ",,"), "line 6: nothing in .'SpkrID'"),
+        (
+            LABELS + LABELS.splitlines()[1],
+            "'MSP-PODCAST_0001_0008' .*csv, line 2, and .*csv, line 8",
+        ),
     ):
         table.write_text(labels)
         with pytest.raises(CorpusError, match=message):
@@ -162,6 +201,9 @@ def test_nemo(tmp_path):
     assert manifest[1].text == "Tak jest."
     (tmp_path / "data.tsv").write_text(NEMO.replace("\tanger", "\tjoy"))
     with pytest.raises(CorpusError, match="line 2: unknown emotion 'joy'"):
+        load_corpus("nemo", tmp_path)
+    (tmp_path / "data.tsv").write_text(NEMO + NEMO.splitlines()[1])
+    with pytest.raises(CorpusError, match="line 2, and .*data.tsv, line 4"):
         load_corpus("nemo", tmp_path)
     (tmp_path / "data.tsv").write_text(NEMO)
     (tmp_path / "samples/SJB_anger_5.wav").unlink()

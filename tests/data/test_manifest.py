@@ -77,7 +77,7 @@ def test_broken_manifest_file_names_file_and_line(manifest, tmp_path):
     with pytest.raises(ValueError, match=r"manifest.jsonl, line 3: .*path"):
         Manifest.load(path)
     path.write_text("\n".join([*lines, lines[1]]))
-    with pytest.raises(ValueError, match=r"manifest.jsonl: .*'c' in rows 0"):
+    with pytest.raises(ValueError, match=r"manifest.jsonl: .*'c' in lines 2 "):
         Manifest.load(path)
 
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from ser_keras.data.corpora import load_corpus
+from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest_files import load
 
 TABLE = "id,path,label,speaker,sex,start,end\n"
@@ -89,11 +90,19 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
         (TABLE + "x,a.wav,j,n,,2,1\n", "line 2: An utterance must end"),
         (
             TABLE + "x,a.wav,j,n,,,\ny,b.wav,j,n,,,\nx,b.wav,j,n,,,\n",
-            "'x' is there twice, in lines 2 and 4",
+            "unique. Received: 'x' in lines 2 and 4",
         ),
         (TABLE + "x,c.wav,j,n,,,\n", r"1 of 1 .*c.wav \(line 2\)"),
         (TABLE, "has no utterances"),
         (TABLE + 'x,"a.wav"b,j,n,,,\n', "line 2: .*expected after"),
+        (TABLE + "x,a.wav,j,n,,nan,\n", "line 2: An utterance must .* start"),
+        (TABLE + "x,a.wav,j,n,,,inf\n", "line 2: An utterance must end"),
+        (TABLE + "x,a.wav,j,n,,,,1,2\n", "line 2: 7 columns, .*'1', '2'.*quot"),
+        (
+            TABLE + "x,a.wav,j,n,f,,\ny,b.wav,j,m,,,\nz,b.wav,j,n,m,,\n",
+            "'n' is female in line 2 and male in line 4",
+        ),
+        ("path,label,label,speaker\n", "line 1: .*'label'. are there twice"),
     ],
 )
 def test_bad_csv_names_file_and_line(folder, text, message):
@@ -106,6 +115,24 @@ def test_bad_json_and_files(folder):
         load(write(folder, '{"labels": ["a"]}\n{x\n', "bad.jsonl"))
     with pytest.raises(ValueError, match="line 1: expected an object"):
         load(write(folder, "[1]\n", "bad.jsonl"))
+    rows = ['{"labels": ["joy"]}'] + [
+        f'{{"path": "{x}.wav", "label": "rage", "speaker": "n"}}' for x in "ab"
+    ]
+    for text, message in (
+        (
+            "\n\n".join(rows),
+            "bad.jsonl: .*'rage' in line 3 .a.wav.; 'rage' in line 5 .b.wav",
+        ),
+        ('{"labels": 3}\n', "bad.jsonl, line 1: .* list of names.* 3"),
+        ('{"labels": "ab"}\n', "bad.jsonl, line 1: .* list of names.*'ab'"),
+        (
+            '{"labels": ["rage", "rage"]}\n' + rows[1],
+            "bad.jsonl: `labels` must not repeat",
+        ),
+        (rows[1][:-1] + ', "start": [1]}', "bad.jsonl, line 1: float"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(write(folder, text, "bad.jsonl"))
     with pytest.raises(ValueError, match="must end in .csv"):
         load(write(folder, "", "mine.xls"))
     with pytest.raises(ValueError, match="is no file"):
@@ -113,3 +140,22 @@ def test_bad_json_and_files(folder):
     table = write(folder, TABLE + "x,a.wav,anger,anna,,,\n")
     with pytest.raises(ValueError, match="unknown labels: .'joy'"):
         load(table, labels=["joy"])
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
+def test_other_encodings_are_said(folder, name):
+    path = folder / name
+    path.write_bytes((TABLE + "x,a.wav,joy,J\xfcrgen,,,\n").encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=f"{name}, line 2: .*0xfc is not UTF-8"
+    ):
+        load(path)
+
+
+def test_a_column_called_labels_and_odd_line_separators(folder):
+    row = {"path": "a.wav", "label": "joy", "speaker": "n", "text": "a\u2028b"}
+    text = json.dumps(row | {"labels": ["x"]}, ensure_ascii=False)
+    manifest = load(write(folder, text, "mine.jsonl"))
+    assert manifest[0].text == "a\u2028b" and manifest.labels == ("joy",)
+    manifest.save(folder / "saved.jsonl")
+    assert Manifest.load(folder / "saved.jsonl") == manifest

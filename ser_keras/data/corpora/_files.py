@@ -1,6 +1,7 @@
 """Finding a corpus' files, with one clear error if they are not there."""
 
 import csv
+import io
 import pathlib
 
 from ser_keras.data.manifest import Manifest
@@ -83,40 +84,90 @@ def read_names(root, corpus, layout, patterns, utterance_of, **options):
     return found
 
 
-def read_table(path, columns, delimiter=","):
+def read_text(path):
+    """Text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        CorpusError: It is in another encoding; the message names the line.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CorpusError(
+            f"{path}, line {line}: the byte {content[error.start]:#04x} is "
+            "not UTF-8. Save the file as UTF-8."
+        ) from error
+
+
+def read_table(path, columns, delimiter=",", key=None):
     """Rows of a table with a header line, as dicts, with their line numbers.
 
     Args:
         path: File.
         columns: Columns that must be there.
         delimiter: Between two columns.
+        key: The one of them that must differ from row to row; `a` and `a.wav`
+            are the same.
 
     Returns:
         List of `(line number, dict)`.
 
     Raises:
-        CorpusError: The file or a column is missing, or a row is too short.
+        CorpusError: The file or a column is missing, a row is too short or is
+            there twice, or the file is not UTF-8.
     """
     if not path.is_file():
         raise CorpusError(f"{path} does not exist. It must have {columns}.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        found = reader.fieldnames or []
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise CorpusError(
-                f"{path} must have the columns {list(columns)}. Missing: "
-                f"{missing}. Received: {found}"
-            )
-        rows = []
-        for row in reader:
-            empty = [name for name in columns if not row[name]]
-            if empty:
-                raise CorpusError(
-                    f"{path}, line {reader.line_num}: nothing in {empty}"
-                )
-            rows.append((reader.line_num, row))
+    reader = csv.DictReader(
+        io.StringIO(read_text(path), newline=""), delimiter=delimiter
+    )
+    found = reader.fieldnames or []
+    missing = [name for name in columns if name not in found]
+    if missing:
+        raise CorpusError(
+            f"{path} must have the columns {list(columns)}. Missing: "
+            f"{missing}. Received: {found}"
+        )
+    rows, places = [], {}
+    for row in _parsed(reader, path):
+        place = f"{path}, line {reader.line_num}"
+        empty = [name for name in columns if not row[name]]
+        if empty:
+            raise CorpusError(f"{place}: nothing in {empty}")
+        if key:
+            check_first(places, row[key].removesuffix(".wav"), place)
+        rows.append((reader.line_num, row))
     return rows
+
+
+def _parsed(reader, path):
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise CorpusError(
+            f"{path}, line {reader.reader.line_num}: {error}"
+        ) from error
+
+
+def check_first(places, name, place):
+    """Keeps where a name was met, and raises if it had been met before.
+
+    Args:
+        places: Dict from name to place, which grows.
+        name: Of an utterance, or of a speaker.
+        place: Such as `"labels.csv, line 3"`.
+
+    Raises:
+        CorpusError: It is there twice; the message says where.
+    """
+    if name in places:
+        raise CorpusError(
+            f"{name!r} is there twice: {places[name]}, and {place}. Remove "
+            "one of them."
+        )
+    places[name] = place
 
 
 def check_audio(folder, utterances):

@@ -9,6 +9,7 @@ from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import read_names
 from ser_keras.data.corpora._files import read_table
 from ser_keras.data.corpora._files import visible
+from ser_keras.data.manifest import SEXES
 from ser_keras.data.manifest import Utterance
 
 LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust")
@@ -53,7 +54,7 @@ def load(root, labels=None, votes="intended"):
 
     Raises:
         CorpusError: If the folder holds no such files, or there is no vote
-            for some of them.
+            for some of them or two for one.
 
     References:
         Cao et al., "CREMA-D: Crowd-sourced emotional multimodal actors
@@ -93,7 +94,13 @@ def _sexes(root):
     file = next(_find(root, "VideoDemographics.csv"), None)
     if file is None:
         return {}
-    rows = read_table(file, ("ActorID", "Sex"))
+    rows = read_table(file, ("ActorID", "Sex"), key="ActorID")
+    for line, row in rows:
+        if row["Sex"].lower() not in SEXES:
+            raise CorpusError(
+                f"{file}, line {line}: unknown sex {row['Sex']!r}. Known: "
+                f"{SEXES}"
+            )
     return {row["ActorID"]: row["Sex"].lower() for _, row in rows}
 
 
@@ -105,7 +112,7 @@ def _voted(root, utterances, column):
             "It is part of the release; or use votes='intended'."
         )
     votes = {}
-    for line, row in read_table(file, ("FileName", column)):
+    for line, row in read_table(file, ("FileName", column), key="FileName"):
         letters = row[column].split(":")
         unknown = [letter for letter in letters if letter not in _LABEL_OF]
         if unknown:

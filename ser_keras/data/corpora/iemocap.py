@@ -5,6 +5,7 @@ import re
 
 from ser_keras.data.corpora._files import CorpusError
 from ser_keras.data.corpora._files import check_audio
+from ser_keras.data.corpora._files import check_first
 from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import visible
@@ -67,7 +68,8 @@ def load(root, labels=None, scripts="all", merge_excited=True):
 
     Raises:
         CorpusError: If the folder has another layout, an annotation has an
-            unknown label, or annotated utterances have no audio.
+            unknown label, or annotated utterances are there twice or have
+            no audio.
 
     References:
         Busso et al., "IEMOCAP: Interactive emotional dyadic motion capture
@@ -78,11 +80,11 @@ def load(root, labels=None, scripts="all", merge_excited=True):
             f"`scripts` must be one of {SCRIPTS}. Received: scripts={scripts!r}"
         )
     folder = corpus_folder(root, "IEMOCAP", _LAYOUT)
-    utterances = []
+    utterances, places = [], {}
     for session in sorted(visible(folder, "Session*")):
         annotations = session / "dialog" / "EmoEvaluation"
         for file in sorted(visible(annotations, "Ses*.txt")):
-            utterances += _dialogue(session, file)
+            utterances += _dialogue(session, file, places)
     if not utterances:
         raise wrong_layout(folder, "IEMOCAP", _LAYOUT)
     known = list(_LABEL_OF.values())
@@ -102,17 +104,20 @@ def load(root, labels=None, scripts="all", merge_excited=True):
     return manifest
 
 
-def _dialogue(session, file):
+def _dialogue(session, file, places):
     texts = _texts(session / "dialog" / "transcriptions" / file.name)
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         match = _LINE.match(line)
+        if match:
+            check_first(places, match["id"], f"{file}, line {number}")
         if not match or match["label"] == _NO_AGREEMENT:
             continue
         name = _ID.fullmatch(match["id"])
         if not name or match["label"] not in _LABEL_OF:
             raise CorpusError(
-                f"{file}: cannot read the annotation {line!r}. Known labels: "
-                f"{', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
+                f"{file}, line {number}: cannot read the annotation {line!r}. "
+                f"Known labels: {', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
             )
         wav = session / "sentences" / "wav" / file.stem / f"{match['id']}.wav"
         yield Utterance(

@@ -3,6 +3,8 @@
 import re
 
 from ser_keras.data.corpora._files import CorpusError
+from ser_keras.data.corpora._files import audio_by_stem
+from ser_keras.data.corpora._files import check_first
 from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import visible
@@ -58,7 +60,8 @@ def load(root, labels=None, scenarios="PRST"):
 
     Raises:
         CorpusError: If the folder has another layout, the evaluation has an
-            unknown label, or evaluated clips have no audio.
+            unknown label or a clip twice, a clip has two files, or evaluated
+            clips have no audio.
 
     References:
         Busso et al., "MSP-IMPROV: An acted corpus of dyadic interactions to
@@ -73,11 +76,11 @@ def load(root, labels=None, scenarios="PRST"):
     folder = corpus_folder(root, "MSP-IMPROV", _LAYOUT)
     tables = sorted(visible(folder, "Eval*tion.txt"))
     # The session's folder is not in the annotation: one listing finds all.
-    found = {
-        path.stem.split("IMPROV-")[-1]: path
-        for pattern in ("session*/*/*/*.wav", "Audio/session*/*/*/*.wav")
-        for path in sorted(visible(folder, pattern))
-    }
+    found = audio_by_stem(
+        folder,
+        ("Audio/session*/*/*/*.wav", "session*/*/*/*.wav"),
+        id_of=lambda path: path.stem.split("IMPROV-")[-1],
+    )
     if not tables or not found:
         raise wrong_layout(folder, "MSP-IMPROV", _LAYOUT)
     utterances = [
@@ -90,10 +93,12 @@ def load(root, labels=None, scenarios="PRST"):
 
 
 def _read(table, found):
-    missing, utterances = [], []
+    missing, utterances, places = [], [], {}
     lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         match = _LINE.match(line)
+        if match:
+            check_first(places, match["id"], f"{table}, line {number}")
         if not match or match["label"] == _NO_AGREEMENT:
             continue
         name = _ID.fullmatch(match["id"])

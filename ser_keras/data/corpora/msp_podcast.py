@@ -1,12 +1,15 @@
 """MSP-Podcast: turns of podcasts, in the release's own partitions."""
 
 import re
+import warnings
 
 from ser_keras.data.corpora._files import CorpusError
 from ser_keras.data.corpora._files import check_audio
+from ser_keras.data.corpora._files import check_first
 from ser_keras.data.corpora._files import corpus_folder
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import read_table
+from ser_keras.data.corpora._files import read_text
 from ser_keras.data.corpora._files import visible
 from ser_keras.data.corpora._files import wrong_layout
 from ser_keras.data.manifest import SEXES
@@ -34,6 +37,9 @@ _LABEL_OF = {
     "O": "other",
 }
 _NO_AGREEMENT = "X"
+# Its labels are kept for the owners' challenges: later releases have its audio
+# and list it among the partitions, but not among the labels.
+_UNLABELLED = "test3"
 # Names that the partitions have had from release to release.
 _PARTITION_OF = {"validation": "development", "test": "test1"}
 _COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
@@ -50,7 +56,9 @@ def load(root, labels=None, version=None):
     Turns on which the raters do not agree (`X`) are left out. A turn's
     partition (`"train"`, `"development"`, `"test1"` ...) is in its
     `partition`; `ser_keras.evaluation.protocols.Partitions` makes the fold.
-    If there is a `Partitions.txt`, it must say the same as the labels.
+    If there is a `Partitions.txt`, it must say the same as the labels; but
+    Test3, whose labels are not released, may be in it alone. A warning counts
+    what is left out for that reason.
 
     A speaker who is not known is a speaker of his own for each podcast, such
     as `"unknown-0153"`: otherwise all unknown people were one, and would be
@@ -67,7 +75,8 @@ def load(root, labels=None, version=None):
 
     Raises:
         CorpusError: If the folder has another layout or another release, the
-            partitions are of another release, or there is no audio.
+            partitions are of another release, a turn is there twice, or there
+            is no audio.
 
     References:
         Lotfian and Busso, "Building naturalistic emotionally balanced speech
@@ -80,7 +89,7 @@ def load(root, labels=None, version=None):
         raise wrong_layout(folder, "MSP-Podcast", _LAYOUT)
     _check_version(folder, version)
     audio = next(visible(folder, "Audio*"), folder / "Audios")
-    rows = read_table(tables[0], _COLUMNS)
+    rows = read_table(tables[0], _COLUMNS, key="FileName")
     for file in visible(folder, "[Pp]artitions.txt"):
         _check_partitions(file, tables[0], rows)
     utterances = [
@@ -138,8 +147,8 @@ def _check_partitions(file, table, rows):
     expected = {
         row["FileName"]: _partition(row["Split_Set"]) for _, row in rows
     }
-    found = {}
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    found, places = {}, {}
+    lines = read_text(file).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -150,7 +159,21 @@ def _check_partitions(file, table, rows):
                 f"{file}, line {number}: cannot read {line!r}. Expected a "
                 "partition and a .wav file, with a semicolon between."
             )
+        check_first(places, fields[1], f"{file}, line {number}")
         found[fields[1]] = _partition(fields[0]), number
+    unlabelled = [
+        name
+        for name in found.keys() - expected.keys()
+        if found[name][0] == _UNLABELLED
+    ]
+    for name in unlabelled:
+        del found[name]
+    if unlabelled:
+        warnings.warn(
+            f"{file}: {len(unlabelled)} files of Test3 have no labels in "
+            f"{table.name} and are left out.",
+            stacklevel=4,
+        )
     both = expected.keys() & found.keys()
     for what, wrong in (
         (f"not in {table.name}", sorted(found.keys() - expected.keys())),

@@ -28,7 +28,8 @@ def load(root, labels=None):
 
     Raises:
         CorpusError: If the folder has another layout, the table lacks a
-            column or has an unknown label, or there is no audio.
+            column, has an unknown label or a clip twice, or there is no
+            audio.
 
     References:
         Christop, "nEMO: Dataset of emotional speech in Polish", LREC-COLING
@@ -39,7 +40,7 @@ def load(root, labels=None):
     if not table.is_file():
         raise wrong_layout(folder, "nEMO", _LAYOUT)
     utterances = []
-    for line, row in read_table(table, _COLUMNS, "\t"):
+    for line, row in read_table(table, _COLUMNS, "\t", "file_id"):
         if row["emotion"] not in _LABEL_OF:
             raise CorpusError(
                 f"{table}, line {line}: unknown emotion {row['emotion']!r}. "
