@@ -22,8 +22,9 @@ class CorpusOptions:
     list` has all. The built-in corpus needs none."""
     protocol: str = ""
     """Name of the protocol; `ser_keras corpora list` has all. Default: what
-    is usual for the corpus, with no speaker in training and test: sessions,
-    speakers where there are up to twelve, or six groups of speakers."""
+    is usual for the corpus, with no speaker in training and test: the
+    release's own partitions (MSP-Podcast), sessions, speakers where there are
+    up to twelve, or six groups of speakers."""
     scripts: typing.Literal["all", "improvised", "scripted"] = "all"
     """Dialogues of IEMOCAP to use."""
     merge_excited: bool = True
@@ -64,6 +65,8 @@ def _protocol(config, corpus) -> Protocol:
         )
     if config.protocol not in _USUAL:
         return get_protocol(config.protocol)
+    if {"train", "test1"} <= {u.partition for u in corpus}:
+        return get_protocol("partitions")
     if len(corpus.sessions) > 1:
         return get_protocol("leave-one-session-out")
     if len(corpus.speakers) <= 12:

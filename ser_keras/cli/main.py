@@ -79,7 +79,7 @@ COMMANDS = {
         "ser_keras.cli.serve:DEMO",
     ),
     "corpora": (
-        "List corpora, or check one before hours are spent on it.",
+        "List or fetch corpora, or check one before hours are spent on it.",
         {
             "list": (
                 "Corpora and protocols that are known.",
@@ -88,6 +88,10 @@ COMMANDS = {
             "check": (
                 "Read a corpus and look for what is wrong with it.",
                 "ser_keras.cli.corpora:CHECK",
+            ),
+            "download": (
+                "Fetch a free corpus from its owners.",
+                "ser_keras.cli.corpora:DOWNLOAD",
             ),
         },
     ),

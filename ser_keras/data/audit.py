@@ -8,6 +8,7 @@ from ser_keras.data.audio_content import audio_contents
 from ser_keras.data.splits import check_classes
 from ser_keras.data.splits import leave_one_session_out
 from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.data.splits import partition_folds
 from ser_keras.data.splits import random_folds_shared_speakers
 from ser_keras.data.splits import speaker_groups
 
@@ -55,6 +56,8 @@ class CorpusAudit:
         sessions: Names of the sessions.
         partitions: Dict from each part that the owners made to its number of
             utterances.
+        divided: Dict from each speaker who is in several partitions to their
+            names.
         duplicates: Groups of ids with the same audio.
         conflicting: Those of the groups whose labels differ.
         unusable: Dict from id to what is wrong with the file.
@@ -70,6 +73,7 @@ class CorpusAudit:
     speakers: dict
     sessions: tuple[str, ...]
     partitions: dict
+    divided: dict
     duplicates: tuple[tuple[str, ...], ...]
     conflicting: tuple[tuple[str, ...], ...]
     unusable: dict
@@ -82,6 +86,11 @@ class CorpusAudit:
     def usable(self):
         """Whether training would not stop at a file: none bad, none silent."""
         return not self.unusable and not self.silent
+
+    @property
+    def sound(self):
+        """Whether it is usable, and no audio has two ids."""
+        return self.usable and not self.duplicates
 
     def to_dict(self):
         """Everything as JSON types."""
@@ -104,6 +113,7 @@ class CorpusAudit:
         if self.partitions:
             parts = [f"{k} {v}" for k, v in self.partitions.items()]
             lines.append(f"partitions: {', '.join(parts)}")
+            lines.append(_line("speakers in several partitions", self.divided))
         lacking = {
             name: row["lacks"]
             for name, row in self.speakers.items()
@@ -158,6 +168,9 @@ def audit_corpus(manifest, jobs=None):
         if len(group) > 1 and not contents[group[0].id].silent
     ]
     parts = [u.partition for u in manifest if u.partition is not None]
+    parts_of = collections.defaultdict(set)
+    for utterance in manifest:
+        parts_of[utterance.speaker].add(utterance.partition)
     good = {k: x for k, x in contents.items() if x.problem is None}
     return CorpusAudit(
         utterances=len(manifest),
@@ -166,6 +179,11 @@ def audit_corpus(manifest, jobs=None):
         speakers=_speakers(manifest, contents),
         sessions=manifest.sessions,
         partitions=dict(sorted(collections.Counter(parts).items())),
+        divided={
+            speaker: sorted(names - {None})
+            for speaker, names in sorted(parts_of.items())
+            if len(names - {None}) > 1
+        },
         duplicates=tuple(tuple(u.id for u in group) for group in copies),
         conflicting=tuple(
             tuple(u.id for u in group)
@@ -204,6 +222,8 @@ def _speakers(manifest, contents):
 
 def _protocols(manifest, copies):
     ways = {}
+    if any(u.partition is not None for u in manifest):
+        ways["partitions"] = partition_folds
     if len(manifest.speakers) <= _MOST_FOLDS:
         ways["leave-one-speaker-out"] = leave_one_speaker_out
     if 0 < len(manifest.sessions) <= _MOST_FOLDS:

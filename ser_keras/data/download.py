@@ -303,7 +303,8 @@ def _ask(name, source, folder, accept):
     if not accept:
         raise ValueError(
             f"{terms} Nothing was fetched, because this licence was not "
-            "accepted; pass accept_licence=True if you accept it."
+            "accepted; pass accept_licence=True (--accept-licence on the "
+            "command line) if you accept it."
         )
     print(terms, flush=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -76,9 +76,11 @@ def check_disjoint(first, second):
     ]
     shared = sorted(speaker for _, speaker in named[0] & named[1])
     if shared:
+        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
         raise SpeakerOverlapError(
             "The two parts must have different speakers, or the score says "
-            f"nothing about new ones. Received shared speakers: {shared}"
+            "nothing about new ones. Received shared speakers: "
+            f"{shared[:10]}{more}"
         )
 
 
@@ -167,6 +169,33 @@ def speaker_groups(manifest, groups):
             f"{manifest.speakers} exactly once. Received: groups={groups}"
         )
     return _hold_out_each(manifest, groups)
+
+
+def partition_folds(manifest, train=("train",), test=("test1",)):
+    """One fold for each test part that the corpus' owners made.
+
+    Args:
+        manifest: Manifest.
+        train: Names of the parts to train on.
+        test: Names of the parts to test on.
+
+    Raises:
+        ValueError: If there is no such part.
+        SpeakerOverlapError: If a speaker is in both.
+    """
+    known = sorted({u.partition for u in manifest} - {None})
+    missing = [name for name in (*train, *test) if name not in known]
+    if missing:
+        raise ValueError(
+            f"The manifest must have the partitions {train} and {test}. "
+            f"Missing: {missing}. Received: {known}. Is it another release?"
+        )
+
+    def part(names):
+        chosen = [u for u in manifest if u.partition in names]
+        return Manifest(chosen, manifest.labels)
+
+    return [Fold(name, part(train), part((name,))) for name in test]
 
 
 def random_folds_shared_speakers(

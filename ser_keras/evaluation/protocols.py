@@ -16,6 +16,7 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import leave_one_session_out
 from ser_keras.data.splits import leave_one_speaker_out
+from ser_keras.data.splits import partition_folds
 from ser_keras.data.splits import random_folds_shared_speakers
 from ser_keras.data.splits import speaker_groups
 
@@ -180,20 +181,7 @@ class Partitions(Protocol):
     name = "partitions"
 
     def divide(self, manifest):
-        known = sorted({u.partition for u in manifest} - {None})
-        missing = [x for x in (*self.train, *self.test) if x not in known]
-        if missing:
-            raise ValueError(
-                f"The manifest must have the partitions {self.train} and "
-                f"{self.test}. Missing: {missing}. Received: {known}. Is it "
-                "another release?"
-            )
-
-        def part(names):
-            chosen = [u for u in manifest if u.partition in names]
-            return Manifest(chosen, manifest.labels)
-
-        return [Fold(x, part(self.train), part((x,))) for x in self.test]
+        return partition_folds(manifest, self.train, self.test)
 
 
 @dataclasses.dataclass(frozen=True)

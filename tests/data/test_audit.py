@@ -207,8 +207,35 @@ def test_partitions_and_many_speakers(corpus):
     audit = audit_corpus(Manifest(rows))
     assert audit.partitions == {"test1": 20, "train": 81}
     assert "partitions: test1 20, train 81" in audit.describe()
+    assert "speakers in several partitions: none" in audit.describe()
     names = [facts.protocol for facts in audit.protocols]
-    assert names == ["speaker-groups-5", "speaker-groups-6", "random-folds"]
+    assert names == [
+        "partitions",
+        "speaker-groups-5",
+        "speaker-groups-6",
+        "random-folds",
+    ]
+    facts = audit.protocols[0]
+    assert (facts.folds, facts.largest, facts.problem) == (1, 20, None)
+
+
+def test_partitions_that_share_speakers(corpus):
+    parts = ("train", "train", "test1", "development", "test1", "test2")
+    rows = [
+        dataclasses.replace(u, partition=parts[i % 6])
+        for i, u in enumerate(corpus)
+    ]
+    audit = audit_corpus(Manifest(rows))
+    assert audit.divided["s2"] == ["test1", "test2"]
+    text = audit.describe()
+    assert "in several partitions: 4: s1 (development, test1)" in text
+    rows[1] = dataclasses.replace(rows[1], partition="test1")
+    text = audit_corpus(Manifest(rows)).describe()
+    assert "partitions: not possible: " in text
+    assert "shared speakers: ['s0']" in text
+    rows = [dataclasses.replace(u, partition="fold1") for u in corpus]
+    text = audit_corpus(Manifest(rows)).describe()
+    assert "partitions: not possible: The manifest must have" in text
 
 
 def test_the_known_pair_of_ravdess(corpora_root):

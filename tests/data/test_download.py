@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ser_keras.cli.main import main
 from ser_keras.data import download
 from ser_keras.data.corpora import CorpusError
 from ser_keras.data.corpora import corpus_names
@@ -170,6 +171,21 @@ def test_corpus_from_a_record(zenodo, tmp_path, capsys):
     asked = len(zenodo.asked)
     assert download_corpus("cafe", tmp_path / "c") == manifest
     assert len(zenodo.asked) == asked
+
+
+def test_command(zenodo, tmp_path, capsys):
+    argv = ["corpora", "download", "cafe", str(tmp_path)]
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert "licence by agreement. Page: its page" in error
+    assert "--accept-licence" in error and zenodo.asked == []
+    assert main([*argv, "--accept-licence"]) == 0
+    assert "cafe: 2 utterances" in capsys.readouterr().out
+    assert main([*argv, "--json"]) == 0  # The licence is not asked for again.
+    assert json.loads(capsys.readouterr().out)["utterances"] == 2
+    assert main(["corpora", "download", "tess", str(tmp_path / "t")]) == 1
+    error = capsys.readouterr().err
+    assert "tspace.library.utoronto.ca" in error and "CC BY-NC-ND" in error
 
 
 def test_half_a_corpus_is_never_read(zenodo, tmp_path, monkeypatch):

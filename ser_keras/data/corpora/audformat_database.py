@@ -39,10 +39,13 @@ def load(
         `Manifest`. Rows without an emotion are left out.
 
     Raises:
-        ImportError: audformat is not installed.
+        ImportError: There is a database, but audformat is not installed.
         CorpusError: There is no such database, table or column, a file has
             no speaker, or there is no audio.
     """
+    folder = corpus_folder(root, "a database", _LAYOUT)
+    if not (folder / "db.yaml").is_file():
+        raise CorpusError(f"{folder} has no db.yaml. Expected {_LAYOUT}")
     try:
         import audformat
     except ImportError as error:
@@ -50,9 +53,6 @@ def load(
             "An audformat database needs the extra: pip install "
             "'ser_keras[audformat]'"
         ) from error
-    folder = corpus_folder(root, "a database", _LAYOUT)
-    if not (folder / "db.yaml").is_file():
-        raise CorpusError(f"{folder} has no db.yaml. Expected {_LAYOUT}")
     database = audformat.Database.load(folder)
     tables = [tables] if isinstance(tables, str) else list(tables)
     who = _column(database, speakers, speaker, folder).dropna()
