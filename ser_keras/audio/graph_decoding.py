@@ -1,12 +1,14 @@
 """Compressed audio decoded inside a TensorFlow graph, by tensorflow-io.
 
 tensorflow-io's last binary, of July 2024, loads beside TensorFlow 2.16 and not
-beside later ones. `load_audio` needs neither, reads the same files and is what
-everything here uses. This is for who has such a TensorFlow, and wants FLAC,
-Ogg or MP3 files decoded by `tf.data` or by a SavedModel.
+beside later ones, so not beside the TensorFlow that this package installs.
+`load_audio` needs neither, reads the same files and is what everything here
+uses. This is for who has such a TensorFlow, and wants FLAC, Ogg or MP3 files
+decoded by `tf.data` or by a SavedModel.
 """
 
 import functools
+import warnings
 
 import tensorflow as tf
 
@@ -32,22 +34,27 @@ def tensorflow_io():
     advice = (
         "Use ser_keras.audio.io.load_audio, which reads the same files and "
         "needs no tensorflow-io; or an environment with tensorflow 2.16 and "
-        "tensorflow-io 0.37.1 (make test-tfio sets one up)."
+        "tensorflow-io 0.37.1 (make test-tfio sets one up; installing either "
+        "beside a later TensorFlow does not help)."
     )
     try:
-        import tensorflow_io
+        with warnings.catch_warnings():
+            # Of what does not load, of which the error below says more.
+            warnings.simplefilter("ignore")
+            import tensorflow_io
 
-        # Whatever is asked of the library makes it load.
-        tensorflow_io.audio.resample(tf.zeros((8, 1)), 8, 4)
+            # Whatever is asked of the library makes it load.
+            tensorflow_io.audio.resample(tf.zeros((8, 1)), 8, 4)
     except ImportError as error:
         raise TensorFlowIOError(
             f"tensorflow-io is not installed ({error}). {advice}"
         ) from error
     except (AttributeError, NotImplementedError, tf.errors.OpError) as error:
-        first = str(error).strip().splitlines()[0]
+        # The last line has the cause, the first ones where Python was.
+        cause = str(error).strip().splitlines()[-1].strip()
         raise TensorFlowIOError(
             "tensorflow-io's native library does not load beside TensorFlow "
-            f"{tf.__version__}: {first}. {advice}"
+            f"{tf.__version__}: {cause}. {advice}"
         ) from error
     return tensorflow_io
 

@@ -164,6 +164,12 @@ def _utterance(file, line, row, column_of, corpus):
     if "sex" in values:
         sex = str(values["sex"]).lower()
         values["sex"] = _SEX_OF.get(sex, sex)
+    wrong = [k for k, x in values.items() if isinstance(x, bool | dict | list)]
+    if wrong:
+        raise ValueError(
+            f"{file}, line {line}: {wrong} must be text or numbers. Received: "
+            f"{[values[name] for name in wrong]}"
+        )
     try:
         for name in values:
             kind = float if name in _NUMBERS else str

@@ -1,6 +1,9 @@
 """Runs twice: here for the message, and by `make test-tfio` for the rest."""
 
 import io
+import sys
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -37,6 +40,21 @@ def tone(rate, channels):
 def test_elsewhere_the_message_says_what_to_do():
     with pytest.raises(ImportError, match="load_audio.*tensorflow 2.16"):
         graph_decoding.decode_in_graph(tf.constant(b""), "flac", 16000)
+
+
+def test_the_message_has_the_cause(monkeypatch):
+    def resample(*arguments):
+        warnings.warn("file system plugins are not loaded", stacklevel=1)
+        raise NotImplementedError(
+            "in user code:\n    File audio_ops.py\n\n    caused by: ['lib.so: "
+            "undefined symbol: _ZN3tsl']\n"
+        )
+
+    fake = types.ModuleType("tensorflow_io")
+    fake.audio = types.SimpleNamespace(resample=resample)
+    monkeypatch.setitem(sys.modules, "tensorflow_io", fake)
+    with pytest.raises(ImportError, match=r"beside TensorFlow \d.*_ZN3tsl"):
+        graph_decoding.tensorflow_io.__wrapped__()
 
 
 def test_formats():

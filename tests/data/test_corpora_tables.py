@@ -176,7 +176,12 @@ def test_msp_podcast_bad_tables(msp_podcast):
         table.write_text(labels)
         with pytest.raises(CorpusError, match=message):
             load_corpus("msp_podcast", msp_podcast)
+    table.write_text(LABELS.replace("MSP-PODCAST_0002_0039", "turn"))
+    with pytest.raises(CorpusError, match="line 4: .* podcast from 'turn'"):
+        load_corpus("msp_podcast", msp_podcast)
     table.write_text(LABELS)
+    with pytest.raises(CorpusError, match="labels .'fear'.*5 utterances"):
+        load_corpus("msp_podcast", msp_podcast, labels=["fear"])
     (msp_podcast / "Audios/MSP-PODCAST_0003_0001.wav").unlink()
     with pytest.raises(CorpusError, match="1 of 5 .*no audio.*0003_0001"):
         load_corpus("msp_podcast", msp_podcast)
@@ -262,6 +267,14 @@ def test_audformat(database):
         ("wav/a:0", None, 0.25),
         ("wav/a:0.25", 0.25, 0.5),
     ]
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "[: no"])
+def test_a_database_that_is_none(tmp_path, text):
+    pytest.importorskip("audformat")
+    (tmp_path / "db.yaml").write_text(text)
+    with pytest.raises(CorpusError, match="db.yaml or .* cannot be read"):
+        load_corpus("audformat", tmp_path)
 
 
 def test_audformat_says_what_is_missing(database):

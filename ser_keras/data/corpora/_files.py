@@ -1,5 +1,6 @@
 """Finding a corpus' files, with one clear error if they are not there."""
 
+import collections
 import csv
 import io
 import pathlib
@@ -208,6 +209,10 @@ def corpus_manifest(utterances, labels, known, default):
         labels: Asked labels, `"all"`, or None for `default`.
         known: All labels of the corpus, in order.
         default: Labels that None stands for.
+
+    Raises:
+        ValueError: There is no such label.
+        CorpusError: No utterance has one of them.
     """
     if labels is None:
         labels = default
@@ -222,5 +227,11 @@ def corpus_manifest(utterances, labels, known, default):
             f"{unknown}"
         )
     chosen = [u for u in utterances if u.label in labels]
+    if not chosen:
+        counts = dict(collections.Counter(u.label for u in utterances))
+        raise CorpusError(
+            f"No utterance has one of the labels {list(labels)}. Received: "
+            f"{len(utterances)} utterances {counts}"
+        )
     chosen.sort(key=lambda utterance: utterance.id)
     return Manifest(chosen, tuple(labels))

@@ -53,7 +53,13 @@ def load(
             "An audformat database needs the extra: pip install "
             "'ser_keras[audformat]'"
         ) from error
-    database = audformat.Database.load(folder)
+    try:
+        database = audformat.Database.load(folder)
+    except Exception as error:  # Of YAML, CSV, Parquet, or of neither.
+        raise CorpusError(
+            f"{folder / 'db.yaml'} or one of its tables cannot be read: "
+            f"{error!r}. Load the database again."
+        ) from error
     tables = [tables] if isinstance(tables, str) else list(tables)
     who = _column(database, speakers, speaker, folder).dropna()
     scheme = database[speakers].columns[speaker].scheme_id

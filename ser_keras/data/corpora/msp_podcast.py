@@ -111,7 +111,13 @@ def _utterance(audio, table, line, row):
         )
     speaker, sex = row["SpkrID"], row["Gender"].lower()
     if speaker.lower() == "unknown":
-        speaker = f"unknown-{name.split('_')[1]}"
+        _, _, rest = name.partition("_")
+        if not rest:
+            raise CorpusError(
+                f"{table}, line {line}: cannot read the podcast from {name!r}. "
+                "Expected a file such as MSP-PODCAST_0001_0008.wav."
+            )
+        speaker = f"unknown-{rest.split('_')[0]}"
     return Utterance(
         id=name,
         path=str(audio / f"{name}.wav"),
