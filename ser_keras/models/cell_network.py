@@ -15,6 +15,7 @@ from ser_keras.layers.masking import zero_padding
 from ser_keras.layers.relu_conv_norm import ReLUConvNorm
 from ser_keras.layers.sequence_projection import SequenceProjection
 from ser_keras.models.cell_arguments import check_arguments
+from ser_keras.models.feature_input import as_features
 from ser_keras.search_space import SearchSpace
 
 
@@ -64,7 +65,8 @@ class CellNetwork(keras.Model):
         `(batch, frames, channels)`.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range; or inputs have another shape
+            or no frame.
 
     Example:
     >>> from ser_keras import SearchSpace
@@ -254,7 +256,7 @@ class CellNetwork(keras.Model):
             or `None`, and the auxiliary logits or `None`.
         """
         weights = mixing_weights or {}
-        x = tf.convert_to_tensor(inputs)
+        x = as_features(inputs, self.feature_shape)
         mask = frame_mask(x) if self.masking else None
         auxiliary = None
         states = [x, x]

@@ -7,6 +7,7 @@ from ser_keras._registry import serializable
 from ser_keras.layers.attention_pooling import MeanPooling
 from ser_keras.layers.conv_norm_pool import ConvNormPool
 from ser_keras.layers.masking import frame_mask
+from ser_keras.models.feature_input import as_features
 
 # Kernels of the three paths (frames, features): time, frequency, both.
 PATHS = ((11, 1), (1, 9), (3, 3))
@@ -59,7 +60,8 @@ class LightSERNet(keras.Model):
     Output shape: logits, `(batch, num_classes)`.
 
     Raises:
-        ValueError: An argument is out of range, or a clip has no frame.
+        ValueError: An argument is out of range; or inputs have another shape
+            or no frame.
 
     Example:
     >>> network = LightSERNet((None, 40, 1), num_classes=7)
@@ -160,12 +162,7 @@ class LightSERNet(keras.Model):
         return max(8, 8 * round(self.width * filters / 8))
 
     def call(self, inputs, training=None):
-        x = tf.convert_to_tensor(inputs)
-        if x.shape[1] == 0:
-            raise ValueError(
-                "A clip must have at least one frame. Received: inputs of "
-                f"shape {tuple(x.shape)}"
-            )
+        x = as_features(inputs, self.feature_shape)
         mask = frame_mask(x) if self.masking else None
         x = tf.concat(
             [path(x, mask=mask, training=training) for path in self.paths], -1

@@ -1,7 +1,6 @@
 """Two streams of features, each with its own searched structure."""
 
 import keras
-import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.genotype import STREAMS
@@ -10,6 +9,7 @@ from ser_keras.layers.fusion import Fusion
 from ser_keras.layers.information_supplement import zero_missing
 from ser_keras.layers.stream_dropout import StreamDropout
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.feature_input import as_features
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.search_space import search_space_from_config
 
@@ -67,7 +67,8 @@ class TwoStreamNet(keras.Model):
     Output shape: logits, `(batch, num_classes)`.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range; or a stream has another shape
+            or no frame.
 
     Example:
     >>> from ser_keras.search_space import SearchSpace, TwoStreamSearchSpace
@@ -198,7 +199,9 @@ class TwoStreamNet(keras.Model):
             out like a missing one.
         """
         weights = mixing_weights or {}
-        inputs = tuple(tf.convert_to_tensor(inputs[s]) for s in STREAMS)
+        inputs = tuple(
+            as_features(inputs[s], self.feature_shapes[s], s) for s in STREAMS
+        )
         present = self.streams_present(inputs, training=training)
         sequences, masks = [], []
         for i, stream in enumerate(STREAMS):
