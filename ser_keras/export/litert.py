@@ -1,5 +1,7 @@
 """LiteRT files (formerly TFLite): one network for phones and small boards."""
 
+import math
+import numbers
 import os
 import pathlib
 import tempfile
@@ -63,7 +65,8 @@ def export_litert(
         inputs: `"waveform"` or `"features"`.
         precision: `"float32"`, `"float16"` or `"int8"`.
         duration: Length of a clip in seconds; the file takes no other. None
-            means the front end's `duration`, if it has one, otherwise 3 s.
+            means the front end's `duration`, if it has one, otherwise 3 s;
+            where it has one, no other is possible.
         padding: What zeros around a short clip mean. `"features"`: those at
             the waveform's end are padding, and the features after the clip
             are zero, as in `make_dataset` and `export_serving`. `"waveform"`:
@@ -78,8 +81,9 @@ def export_litert(
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: An argument is invalid, the network reads another length
-            than `duration`, or there are no representative clips for int8.
+        ValueError: An argument is invalid, the network or the front end wants
+            another length than `duration`, or there are no representative
+            clips for int8.
 
     Example:
     >>> from ser_keras import MFCC
@@ -91,6 +95,17 @@ def export_litert(
     >>> export_litert(network, path, ("calm", "anger"), mfcc).name
     'tiny.tflite'
     """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(
+            "`path` must be the file to write, such as 'emotion.tflite'. "
+            f"Received: the folder {path}"
+        )
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "`model` must be a Keras model; `load_model` reads one. Received: "
+            f"model={model!r}"
+        )
     if isinstance(model, WaveformModel):
         if frontend is not None or normalization is not None:
             raise ValueError("`model` has a front end already.")
@@ -98,8 +113,7 @@ def export_litert(
         model = model.model
     if padding is None:
         padding = "waveform" if hasattr(frontend, "duration") else "features"
-    if duration is None:
-        duration = getattr(frontend, "duration", 3.0)
+    duration = _duration(duration, frontend)
     for name, value, allowed in (
         ("inputs", inputs, ("waveform", "features")),
         ("precision", precision, _PRECISIONS),
@@ -110,6 +124,12 @@ def export_litert(
                 f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
             )
     samples, shape = _shapes(model, frontend, inputs, duration)
+    # A word is a sequence as well, of letters.
+    if isinstance(labels, str):
+        raise ValueError(
+            "`labels` must be a sequence of class names. Received: "
+            f"labels={labels!r}"
+        )
     labels = [str(label) for label in labels]
     classes = model(tf.zeros((*shape, 1)), training=False).shape[-1]
     if classes != len(labels):
@@ -208,6 +228,25 @@ def _valid_lengths(waveform):
     return (waveform.shape[1] - after) * sounding
 
 
+def _duration(duration, frontend):
+    """Seconds of a clip, once they are known to be possible."""
+    own = getattr(frontend, "duration", None)
+    if duration is None:
+        return 3.0 if own is None else own
+    if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
+        raise ValueError(
+            "`duration` must be positive, finite seconds, or None. "
+            f"Received: duration={duration!r}"
+        )
+    if own is not None and duration != own:
+        raise ValueError(
+            f"`duration` must be None or the front end's own, {own} s, of "
+            "which it makes every clip. To change it, train with another one. "
+            f"Received: duration={duration}"
+        )
+    return duration
+
+
 def _shapes(model, frontend, inputs, duration):
     """Samples of a clip, None without a front end, and the features' shape."""
     # A subclassed model does not know; its front end does then.
@@ -251,12 +290,18 @@ def _representative_features(clips, front, shape):
         )
     features = []
     for i, clip in enumerate(clips):
-        clip = np.asarray(clip, "float32")
+        clip = np.asarray(clip)
+        if clip.dtype.kind != "f":
+            raise ValueError(
+                "`representative` must be floats, waveforms in [-1, 1]: divide "
+                f"int16 by 32768. Received: clip {i} of {clip.dtype}"
+            )
         if not np.isfinite(clip).all():
             raise ValueError(
                 f"`representative` must be finite. Received: clip {i} with "
                 "NaN or infinite values"
             )
+        clip = clip.astype("float32")
         if clip.ndim == 1 and front is not None and clip.size:
             mode = "start" if front.padded else "center"
             if len(clip) > front.samples:
@@ -311,7 +356,6 @@ def _config(layer):
 
 def _write(content, path):
     """Writes a file that appears at once, complete."""
-    path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".export-", dir=path.parent)
     try:

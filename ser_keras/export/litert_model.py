@@ -9,6 +9,19 @@ from ser_keras.export.litert_format import Interpreter
 from ser_keras.export.litert_format import is_litert
 from ser_keras.export.litert_format import read_metadata
 
+# What a prediction needs of the metadata; the rest is for the reader.
+_FIELDS = (
+    "labels",
+    "inputs",
+    "precision",
+    "padding",
+    "samples",
+    "frames",
+    "features",
+    "sample_rate",
+    "min_samples",
+)
+
 
 def load_litert(path, num_threads=1):
     """Reads what `export_litert` wrote.
@@ -22,8 +35,8 @@ def load_litert(path, num_threads=1):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no LiteRT file, it is damaged, or another program
-            made it.
+        ValueError: It is no LiteRT file, it is damaged, another program made
+            it, or its graph is not what its metadata says.
     """
     return LiteRTModel(path, num_threads)
 
@@ -42,6 +55,7 @@ class LiteRTModel:
         sample_rate: Of the waveforms, Hz; None if it was exported without a
             front end.
         samples: Length of a clip, or None likewise.
+        min_samples: Shortest clip that has a frame.
         inputs: `"waveform"` or `"features"`.
         precision: `"float32"`, `"float16"` or `"int8"`.
         metadata: Dict of all that `export_litert` wrote down.
@@ -61,24 +75,54 @@ class LiteRTModel:
                 model_content=content, num_threads=num_threads
             )
             self._interpreter.allocate_tensors()
+            self.metadata = read_metadata(content)
         except (ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{self.path} is damaged, or needs operations that this "
                 f"runtime lacks: {error}. Export it again."
             ) from error
-        self.metadata = read_metadata(content)
         if self.metadata is None:
             raise ValueError(
                 f"{self.path} was not made by `export_litert`: it has no "
                 "metadata of ser_keras. Use `ai_edge_litert` itself to run it."
             )
+        self._check_graph()
         self.labels = tuple(self.metadata["labels"])
         self.sample_rate = self.metadata["sample_rate"]
         self.samples = self.metadata["samples"]
+        self.min_samples = self.metadata["min_samples"]
         self.inputs = self.metadata["inputs"]
         self.precision = self.metadata["precision"]
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def _check_graph(self):
+        """Raises ValueError unless the graph is what the metadata says."""
+        said = self.metadata
+        missing = [name for name in _FIELDS if name not in said]
+        if missing:
+            raise ValueError(
+                f"{self.path} has metadata without {missing}. Export it again."
+            )
+        shape = {
+            "waveform": (1, said["samples"]),
+            "features": (1, said["frames"], said["features"]),
+        }.get(said["inputs"])
+        named = [("float32", shape)], [("float32", (1, len(said["labels"])))]
+        found = tuple(
+            [(x["dtype"].__name__, tuple(x["shape"].tolist())) for x in details]
+            for details in (
+                self._interpreter.get_input_details(),
+                self._interpreter.get_output_details(),
+            )
+        )
+        if found != named:
+            raise ValueError(
+                f"{self.path} is not what its metadata says: it takes "
+                f"{found[0]} and gives {found[1]}, and should take {named[0]}, "
+                f"as inputs={said['inputs']!r}, and give {named[1]}, for the "
+                f"labels {said['labels']}. Export it again."
+            )
 
     def __call__(self, waveforms, sample_rate=None):
         """Classifies clips of any lengths.
@@ -112,7 +156,7 @@ class LiteRTModel:
             )
         if isinstance(waveforms, np.ndarray) and waveforms.ndim == 1:
             waveforms = [waveforms]
-        needed = self.metadata["min_samples"]
+        needed = self.min_samples
         clips = []
         for i, clip in enumerate(waveforms):
             clip = np.asarray(clip)

@@ -9,11 +9,13 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 import ser_keras
+from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.export.litert import export_litert
 from ser_keras.export.litert_format import chain
+from ser_keras.export.litert_format import read_metadata
 from ser_keras.export.litert_model import load_litert
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.waveform_model import with_frontend
@@ -46,6 +48,13 @@ def model(recordings):
     targets = np.eye(4)[[0, 1, 2, 3, 0, 1]]
     network.fit(frontend(clips)[..., None], targets, epochs=40, verbose=0)
     return with_frontend(network, frontend)
+
+
+@pytest.fixture(scope="module")
+def waveform_file(model, tmp_path_factory):
+    """Its LiteRT file, float32, waveform in."""
+    folder = tmp_path_factory.mktemp("files")
+    return export_litert(model, folder / "model.tflite", LABELS)
 
 
 def fitted(clip, center=False):
@@ -335,6 +344,12 @@ def test_invalid_arguments(model, recordings, tmp_path):
            representative=[recordings[0], np.zeros((9, 3))])  # fmt: skip
     export("clip 0 with NaN", precision="int8",
            representative=[recordings[0] * np.nan])  # fmt: skip
+    export("divide int16 by 32768.*clip 0 of int16", precision="int8",
+           representative=[np.zeros(20000, "int16")])  # fmt: skip
+    export("`labels` must be a sequence", labels="abcd")
+    export("`model` must be a Keras model.*'net'", network="net")
+    for duration in (-1.0, 0.0, float("nan"), float("inf"), "3"):
+        export("`duration` must be positive, finite", duration=duration)
     export("`precision` must be one of", precision="int4")
     export("`inputs` must be one of", inputs="audio")
     export("`padding` must be one of", padding="zeros")
@@ -342,7 +357,43 @@ def test_invalid_arguments(model, recordings, tmp_path):
     export(r"of which the front end makes \(434, 40\)", duration=7.0)
     export("has a front end already", frontend=model.frontend)
     export("`frontend` must be given", network=model.model)
+    path = tmp_path
+    export("`path` must be the file to write.*folder")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("duration", [0.5, 2.0])
+def test_a_front_end_of_one_duration_takes_no_other(tmp_path, duration):
+    frontend = FixedDuration(MFCC.light_sernet(), 3.0)
+    with pytest.raises(ValueError, match=f"3.0 s.*duration={duration}"):
+        export_litert(
+            small_network(None), tmp_path / "m", LABELS, frontend,
+            duration=duration,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 32000}, r"\(1, 48000\).*\(1, 32000\)"),
+        ({"inputs": "features"}, r"\(1, 48000\).*\(1, 184, 40\)"),
+        ({"inputs": "audio"}, "inputs='audio'"),
+        ({"labels": LABELS[:3]}, r"\(1, 4\).*\(1, 3\)"),
+        ({"min_samples": None}, r"without \['min_samples'\]"),
+    ],
+)
+def test_a_graph_that_is_not_what_the_metadata_says(
+    waveform_file, tmp_path, changes, message
+):
+    path = tmp_path / "m.tflite"
+    content = waveform_file.read_bytes()
+    metadata = read_metadata(content) | changes
+    metadata = {k: v for k, v in metadata.items() if k != "min_samples" or v}
+    path.write_bytes(chain([content], "waveform", "probabilities", metadata))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_litert(path)
+    assert str(path) in str(caught.value)
+    assert "Export it again" in str(caught.value)
 
 
 def test_reading_errors(model, recordings, tmp_path):
