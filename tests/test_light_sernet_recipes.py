@@ -68,8 +68,10 @@ def test_recipe(tmp_path, repository, recipe, flags):
     network = ser.load_model(fold / "network.keras")
     assert network.count_params() == result["parameters"]
     for precision, entry in result["litert"].items():
-        assert ser.load_litert(fold / f"{precision}.tflite").labels
-        assert entry["bytes"] == (fold / f"{precision}.tflite").stat().st_size
+        for inputs, prefix in (("waveform", ""), ("features", "features_")):
+            file = fold / f"{prefix}{precision}.tflite"
+            assert ser.load_litert(file).inputs == inputs
+            assert entry[f"{prefix}bytes"] == file.stat().st_size
         assert 0 <= entry["uar"] <= 1
     assert len(result["litert"]) == 3
     served = ser.load_serving(tmp_path / "saved_models/run")

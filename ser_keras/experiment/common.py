@@ -1,6 +1,8 @@
 """What every run does, whatever it trains."""
 
+import contextlib
 import dataclasses
+import json
 import math
 import pathlib
 
@@ -220,7 +222,9 @@ def open_run(config) -> RunFolder:
     """The folder of a run.
 
     `jobs` changes only how long the run takes; `seeds` and an ablation's
-    `controls` only add runs to it: they may be others when the run goes on.
+    `controls` only add runs to it, and `litert` only files: they may be others
+    when the run goes on. `config.json` keeps the first `litert`, so that it
+    repeats that run.
     """
     return RunFolder(config.output_dir, run_settings(config))
 
@@ -230,6 +234,11 @@ def run_settings(config) -> dict:
     settings = dataclasses.asdict(config)
     for name in ("jobs", "seeds", "controls"):
         settings.pop(name, None)
+    if "litert" in settings:
+        file = pathlib.Path(config.output_dir) / "config.json"
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            settings["litert"] = record["config"]["litert"]
     return settings
 
 

@@ -59,7 +59,8 @@ class LightSERNetConfig(SeedsConfig):
     and keeps the last epoch. Not of `--protocol published`."""
     litert: bool = True
     """Write LiteRT files of each fold's network in float32, float16 and int8,
-    and score them on its test part. Needs the extra `litert`."""
+    waveform in and features in, and score the former on its test part. Needs
+    the extra `litert`. A finished run is given them by the same command."""
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
@@ -141,13 +142,20 @@ class LightSERNetConfig(SeedsConfig):
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_positive_integers(self, name)
-        for name in ("duration", "width"):
-            if not getattr(self, name) > 0:
+        for name in ("duration", "width", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(
-                    f"`{name}` must be positive. Received: "
-                    f"{name}={getattr(self, name)}"
+                    f"`{name}` must be positive and finite. Received: "
+                    f"{name}={value}"
                 )
         for name, low, high in (
+            ("held_out_speakers", 0, math.inf),
+            ("dropout", 0, 1),
+            ("l2", 0, math.inf),
+            ("weight_decay", 0, math.inf),
+            ("time_masks", 0, math.inf),
+            ("feature_masks", 0, math.inf),
             ("ema_momentum", 0, 1),
             ("label_smoothing", 0, 1),
             ("norm_momentum", 0, 1),
@@ -164,6 +172,13 @@ class LightSERNetConfig(SeedsConfig):
                 )
         if self.speed_range is not None:
             check_speed_range(self.speed_range)
+        optimizer = self.optimizer or SCHEDULES[self.schedule]["optimizer"]
+        if self.weight_decay and optimizer == "adam":
+            raise ValueError(
+                "`weight_decay` must be left out with Adam, which has none; "
+                "--optimizer adamw has. Received: "
+                f"weight_decay={self.weight_decay}, optimizer={optimizer!r}"
+            )
 
     def resolved(self) -> "LightSERNetConfig":
         """This configuration with `schedule` and `smoke` spelled out."""
@@ -208,8 +223,9 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
     _check_protocol(config, folds)
-    run = open_run(config)
+    # Whatever is wrong is found before the folder holds the configuration.
     frontend, normalization = front_end(config)
+    run = open_run(config)
     manifest = all_utterances(folds)
     features = read_features(config, manifest, frontend, normalization, run)
     copies = [
@@ -313,20 +329,26 @@ def augmentation(config: LightSERNetConfig, num_features):
 
 
 def _check_protocol(config, folds):
-    """The folds must be what these two names say.
+    """The folds must be what the protocol's name and settings say.
 
-    Those of another protocol, by its own name, say in the result what they
-    are; cross-validation warns of them.
+    Those of another protocol than these two say in the result what they are,
+    and cross-validation warns of them.
     """
-    if config.protocol not in ("speaker-independent", "published"):
-        return
     published = config.protocol == "published"
     must = "must" if published else "must not"
+    ours = config.protocol in ("speaker-independent", "published")
     for fold in folds:
-        if fold.overstates != published:
+        if ours and fold.overstates != published:
             raise ValueError(
                 f"Folds of protocol {config.protocol!r} {must} say of "
                 "themselves that their scores overstate. Received: fold "
                 f"{fold.name!r}, leaks_speakers={fold.leaks_speakers}, "
                 f"selects_on_test={fold.selects_on_test}"
+            )
+        speakers = len(fold.train.speakers)
+        if not fold.selects_on_test and config.held_out_speakers >= speakers:
+            raise ValueError(
+                "`held_out_speakers` must leave somebody to train on. "
+                f"Received: held_out_speakers={config.held_out_speakers} of "
+                f"the {speakers} training speakers of fold {fold.name!r}"
             )

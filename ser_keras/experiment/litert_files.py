@@ -22,12 +22,14 @@ def write_litert_files(
     normalization,
     duration: float,
 ) -> dict:
-    """Writes the files of each fold's network, waveform in, and scores them.
+    """Writes the files of each fold's network and scores them.
 
-    They are in the fold's folder, `float32.tflite` and so on. A file hears
-    `duration` seconds of an utterance, and not all of it as in the run's own
-    scores; so compare its scores with those of the other files. The ranges of
-    int8 are those of training clips.
+    They are in the fold's folder: `float32.tflite` and so on, waveform in, and
+    `features_float32.tflite` and so on, features in. A file hears `duration`
+    seconds of an utterance, and not all of it as in the run's own scores; so
+    compare its scores with those of the other files. Those with features in
+    have the same network and no scores of their own. The ranges of int8 are
+    those of training clips. What is there is not written again.
 
     Args:
         run: A finished run of `cross_validate`.
@@ -38,24 +40,30 @@ def write_litert_files(
         duration: Seconds of a clip.
 
     Returns:
-        For each precision `bytes` and `file` of the last fold's file, and
-        `uar` and `wa` over the test utterances of all folds.
+        For each precision `bytes` and `file` of the last fold's file, waveform
+        in, `features_bytes` and `features_file` of the one with features in,
+        and `uar` and `wa` over the test utterances of all folds.
     """
     parts = {precision: [] for precision in PRECISIONS}
     for fold in folds:
         folder = run.path / "folds" / fold.name
         test = features.select(fold.test).manifest
+        training = features.select(fold.train).arrays
         for precision, done in parts.items():
             table = folder / f"{precision}.csv"
-            if not table.exists():
-                file = folder / f"{precision}.tflite"
-                training = features.select(fold.train).arrays
+            for inputs in ("waveform", "features"):
+                file = _file(folder, precision, inputs)
+                if file.exists():
+                    continue
+                if inputs == "waveform":
+                    table.unlink(missing_ok=True)  # It is of another file.
                 export_litert(
                     load_model(folder / "network.keras"),
                     file,
                     test.labels,
                     frontend,
                     normalization,
+                    inputs=inputs,
                     precision=precision,
                     duration=duration,
                     # Of all speakers: a manifest is in their order.
@@ -63,15 +71,20 @@ def write_litert_files(
                         :: -(-len(training) // _REPRESENTATIVE)
                     ],
                 )
+            if not table.exists():
+                file = _file(folder, precision, "waveform")
                 _predict(load_litert(file), test).save_csv(table)
             done.append(Predictions.load_csv(table))
     files = {}
     for precision, done in parts.items():
-        file = folder / f"{precision}.tflite"
+        file = _file(folder, precision, "waveform")
+        bare = _file(folder, precision, "features")
         scores = score(Predictions.concatenate(done))
         files[precision] = {
             "file": str(file),
             "bytes": file.stat().st_size,
+            "features_file": str(bare),
+            "features_bytes": bare.stat().st_size,
             "uar": scores.uar,
             "wa": scores.wa,
         }
@@ -80,6 +93,11 @@ def write_litert_files(
             f"UAR {scores.uar:.3f} on {duration:g} s of each test utterance"
         )
     return files
+
+
+def _file(folder, precision, inputs):
+    prefix = "features_" if inputs == "features" else ""
+    return folder / f"{prefix}{precision}.tflite"
 
 
 def _predict(model, manifest):

@@ -26,6 +26,8 @@ from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import light_sernet
 from ser_keras.experiment import light_sernet_schedules as schedules
+from ser_keras.experiment import litert_files
+from ser_keras.experiment.common import open_run
 from ser_keras.optimizers.fused import FusedAdamW
 
 LABELS = ("anger", "neutral")
@@ -407,9 +409,113 @@ def test_every_field_is_explained(capsys):
         {"speed_range": 1.0},
         {"time_stretch": 0.5},
         {"label_smoothing": -0.1},
+        {"dropout": 2.0},
+        {"l2": -1.0},
+        {"held_out_speakers": -1},
+        {"learning_rate": -1.0},
+        {"learning_rate": math.nan},
+        {"duration": math.inf},
+        {"time_masks": -1},
+        {"weight_decay": 0.1},
     ],
 )
 def test_bad_configurations(changes):
     (name,) = changes
     with pytest.raises(ValueError, match=f"{name}={changes[name]}"):
         ser.LightSERNetConfig(**changes)
+
+
+def test_weight_decay_is_adamws():
+    for schedule in schedules.SCHEDULES:
+        with pytest.raises(ValueError, match="optimizer='adam'"):
+            ser.LightSERNetConfig(schedule=schedule, weight_decay=0.1)
+        ser.LightSERNetConfig(
+            schedule=schedule, weight_decay=0.1, optimizer="adamw"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_out_speakers": 99}, "held_out_speakers=99 of the 3 training"),
+        ({"duration": 0.01}, "duration=0.01"),
+        ({"num_features": 500}, "500"),
+    ],
+)
+def test_a_corrected_command_finds_an_empty_folder(tmp_path, changes, message):
+    folds = ser.leave_one_speaker_out(make_features().manifest)
+    config = ser.LightSERNetConfig(output_dir=str(tmp_path / "run"), **changes)
+    with pytest.raises(ValueError, match=message):
+        ser.run_light_sernet(config, folds)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_may_be_given_litert_files(tmp_path):
+    config = ser.LightSERNetConfig(
+        output_dir=str(tmp_path / "run"), litert=False
+    )
+    first = open_run(config)
+    again = open_run(dataclasses.replace(config, litert=True))
+    assert again.resumed
+    # So that it repeats the run that was made, folds' folders included.
+    assert again.config == first.config and not again.config["litert"]
+    with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        open_run(dataclasses.replace(config, litert=True, seed=1))
+    (tmp_path / "run/config.json").write_text("nothing")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        open_run(config)
+
+
+def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
+    features = make_features()
+    fold = ser.leave_one_speaker_out(features.manifest)[0]
+    run = RunFolder(tmp_path / "run", {})
+    written = []
+
+    def export(network, file, labels, *parts, inputs, precision, **options):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{inputs} {precision}")
+        written.append(file.name)
+
+    def predictions(file, manifest):
+        rows = np.eye(2)[manifest.label_ids]
+        return Predictions(
+            tuple(u.id for u in manifest),
+            tuple(u.speaker for u in manifest),
+            (None,) * len(manifest),
+            manifest.label_ids,
+            rows,
+            manifest.labels,
+        )
+
+    monkeypatch.setattr(litert_files, "load_model", lambda path: None)
+    monkeypatch.setattr(litert_files, "export_litert", export)
+    monkeypatch.setattr(litert_files, "load_litert", lambda path: path)
+    monkeypatch.setattr(litert_files, "_predict", predictions)
+
+    def write():
+        written.clear()
+        arguments = (run, [fold], features, None, None, 3.0)
+        return litert_files.write_litert_files(*arguments)
+
+    result = write()
+    names = [
+        f"{form}{precision}.tflite"
+        for precision in litert_files.PRECISIONS
+        for form in ("", "features_")
+    ]
+    assert written == names
+    folder = run.path / "folds" / fold.name
+    for precision, entry in result.items():
+        assert entry["file"] == str(folder / f"{precision}.tflite")
+        assert entry["bytes"] == len(f"waveform {precision}")
+        bare = folder / f"features_{precision}.tflite"
+        assert entry["features_file"] == str(bare)
+        assert entry["features_bytes"] == len(f"features {precision}")
+        assert entry["uar"] == 1
+    write()
+    assert not written
+    for name in ("float16.tflite", "features_int8.tflite"):
+        (folder / name).unlink()
+    assert write() == result
+    assert written == ["float16.tflite", "features_int8.tflite"]
