@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import math
 import pathlib
 import sys
+import typing
 
 import rich.box
 import rich.console
@@ -18,7 +20,9 @@ class PredictConfig:
     """Says which emotion recordings express.
 
     WAV, FLAC, OGG, MP3 and others at any rate; channels are averaged. A file
-    that cannot be used does not stop the others; the exit status is 1 then.
+    that cannot be used does not stop the others; the exit status is 1 then. A
+    LiteRT file hears the middle of a longer recording, and says so; with
+    `--over-time` all of it is heard, and the answer is the mean of its windows.
     """
 
     files: tuple[str, ...] = dataclasses.field(
@@ -33,11 +37,17 @@ class PredictConfig:
     model's name there, if the server has several."""
     over_time: str = dataclasses.field(default="", metadata={"path": True})
     """Folder for the emotions along each recording: `<name>.csv` with the
-    probabilities of each window, and `<name>.png` above the waveform."""
-    window: float = 3.0
-    """Seconds heard at once, with `--over-time`."""
+    probabilities after each window, smoothed (`--smoothing`), and `<name>.png`
+    above the waveform. Memory does not grow with the recording."""
+    window: float | None = None
+    """Seconds heard at once, with `--over-time`. Default: the length of a
+    LiteRT file's clip, otherwise 3."""
     hop: float = 1.0
     """Seconds from one window to the next, with `--over-time`."""
+    smoothing: typing.Literal["exponential", "median", "none"] = "exponential"
+    """How windows are smoothed over 2 s, with `--over-time`: `exponential`,
+    the newest one counts most; `median` of the last 2 s; or `none`, each
+    window by itself."""
 
     def __post_init__(self):
         if self.server and self.over_time:
@@ -45,6 +55,13 @@ class PredictConfig:
                 "`over_time` must be left out with `server`: it needs the "
                 "model here."
             )
+        for name in ("window", "hop"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(
+                    f"`{name}` must be positive seconds. Received: "
+                    f"{name}={value}"
+                )
 
 
 def predict(config):
@@ -52,7 +69,8 @@ def predict(config):
 
     Returns:
         Dict with `labels`, and `files`: for each `file` its `label` and
-        `probabilities`, or an `error`.
+        `probabilities`, or an `error`; `heard`, the seconds from and to, where
+        that is not all of it; `windows`, how many there were over time.
     """
     if config.server:
         return _ask_server(config)
@@ -60,13 +78,15 @@ def predict(config):
 
     model = load_predictor(config.model or None)
     if config.over_time:
+        recognizer = _recognizer(model, config)
         targets = _targets(config)
     rows = []
     for file in _progress(config.files):
         try:
-            row = _classify(model, file)
             if config.over_time:
-                row |= _along(model, file, targets[file], config)
+                row = _along(recognizer, file, targets[file])
+            else:
+                row = _classify(model, file)
         except (ValueError, OSError) as error:
             # Advice on corpora is out of place here.
             reason = getattr(error, "found", None) or str(error)
@@ -78,14 +98,61 @@ def predict(config):
 def _classify(model, file):
     from ser_keras.audio.io import load_audio
 
-    answer = model([load_audio(file, model.sample_rate)])
-    probabilities = answer["probabilities"][0].astype("float64")
+    waveform = load_audio(file, model.sample_rate)
+    row = _answer(model, model([waveform])["probabilities"][0])
+    samples = getattr(model, "samples", None)  # Of a LiteRT file.
+    if samples and len(waveform) > samples:
+        first = (len(waveform) - samples) // 2
+        row["heard"] = [
+            round(end / model.sample_rate, 3)
+            for end in (first, first + samples)
+        ]
+    return row
+
+
+def _answer(model, probabilities):
+    probabilities = probabilities.astype("float64")
     return {
-        "label": str(answer["label"][0]),
+        "label": model.labels[int(probabilities.argmax())],
         "probabilities": dict(
             zip(model.labels, probabilities.round(6).tolist(), strict=True)
         ),
     }
+
+
+class _Mean:
+    """A model that keeps the mean of its answers."""
+
+    def __init__(self, model):
+        self._model = model
+        self.forget()
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def __call__(self, waveforms):
+        answer = self._model(waveforms)
+        self._sum += answer["probabilities"].astype("float64").sum(axis=0)
+        self.windows += len(answer["probabilities"])
+        return answer
+
+    def forget(self):
+        self._sum, self.windows = 0.0, 0
+
+    @property
+    def mean(self):
+        return self._sum / self.windows
+
+
+def _recognizer(model, config):
+    from ser_keras.serving.streaming import StreamingRecognizer
+
+    return StreamingRecognizer(
+        _Mean(model),
+        window=config.window,
+        hop=config.hop,
+        smoothing=None if config.smoothing == "none" else config.smoothing,
+    )
 
 
 def _targets(config):
@@ -108,25 +175,40 @@ def _targets(config):
     return targets
 
 
-def _along(model, file, target, config):
+def _along(recognizer, file, target):
     from ser_keras.audio.io import stream_audio
     from ser_keras.evaluation.stream_figure import plot_stream
-    from ser_keras.serving.streaming import StreamingRecognizer
 
-    recognizer = StreamingRecognizer(
-        model, window=config.window, hop=config.hop
-    )
-    rate = model.sample_rate
-    updates = list(recognizer.stream(stream_audio(file, rate)))
+    model, rate = recognizer.predictor, recognizer.sample_rate
+    model.forget()
+    loudest = 0.0
+
+    def chunks():
+        nonlocal loudest
+        for chunk in stream_audio(file, rate):
+            loudest = max(loudest, abs(chunk).max())
+            yield chunk
+
+    updates = list(recognizer.stream(chunks()))
+    if not loudest:
+        raise ValueError("silent: all of its samples are 0")
+    smoothing = "none"
+    if recognizer.smoothing:
+        smoothing = f"{recognizer.smoothing} {recognizer.smoothing_seconds:g} s"
     with open(target, "x", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["time", "label", *model.labels])
+        writer.writerow(["time", "label", *model.labels, "smoothing"])
         for time, probabilities, label in updates:
             values = [f"{p:.6f}" for p in probabilities]
-            writer.writerow([f"{time:.3f}", label, *values])
+            writer.writerow([f"{time:.3f}", label, *values, smoothing])
     picture = target.with_suffix(".png")
     plot_stream(updates, model.labels, picture, stream_audio(file, rate), rate)
-    return {"over_time": str(target), "picture": str(picture)}
+    return {
+        **_answer(model, model.mean),
+        "windows": model.windows,
+        "over_time": str(target),
+        "picture": str(picture),
+    }
 
 
 def _ask_server(config):
@@ -182,8 +264,16 @@ def show(result):
         width = None if sys.stdout.isatty() else 1000
         rich.console.Console(width=width).print(table)
     for row in good:
+        if "heard" in row:
+            print(
+                "{}: heard from {:g} to {:g} s only; --over-time hears all "
+                "of it".format(row["file"], *row["heard"])
+            )
         if "over_time" in row:
-            print(f"over time: {row['over_time']}, {row['picture']}")
+            print(
+                f"{row['file']}: mean of {row['windows']} windows; over time: "
+                f"{row['over_time']}, {row['picture']}"
+            )
     for row in result["files"]:
         if "error" in row:
             print(f"error: {row['file']}: {row['error']}", file=sys.stderr)

@@ -120,6 +120,8 @@ def export_serving(
     }
     target = path / str(_new_version(path, version))
     rate = facts["sample_rate"]
+    if hasattr(model.frontend, "duration"):  # Of a longer clip, the middle.
+        facts["samples"] = round(model.frontend.duration * rate)
     signatures = serving_signatures(model, labels, rate, max_duration)
     path.mkdir(parents=True, exist_ok=True)
     # A hidden name beside it: no server looks there, and renaming is atomic.

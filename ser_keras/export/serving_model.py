@@ -43,6 +43,8 @@ class ServingModel:
     Attributes:
         labels: Class names in the order of the probabilities.
         sample_rate: Of the waveforms, Hz.
+        samples: Length of a clip, of a longer one the middle is heard; None
+            if all of any clip is.
         path: The folder.
         signatures: The SavedModel's functions by name.
     """
@@ -57,6 +59,7 @@ class ServingModel:
         facts = json.loads(card.read_text())
         self.labels = tuple(facts["labels"])
         self.sample_rate = facts["sample_rate"]
+        self.samples = facts.get("samples")
         # Signatures do not keep the object alive that they belong to.
         self._module = tf.saved_model.load(str(path))
         self.signatures = self._module.signatures

@@ -1,6 +1,8 @@
 """Emotions over time: a window that moves over a stream of sound."""
 
 import collections
+import math
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +38,11 @@ class StreamingRecognizer:
         predictor: `LiteRTModel`, `ServingModel`, a `WaveformModel`; or any
             object with `labels` and `sample_rate` that a list of waveforms is
             given to and that returns a dict with `probabilities`
-            `(batch, classes)`.
+            `(batch, classes)`. Its `samples` and `min_samples`, if it has
+            them, are the longest and the shortest clip that it hears whole.
         labels: Class names, for a `WaveformModel`.
         window: Seconds heard at once; the length of clips in training is best.
+            None means the predictor's own `samples`, or else 3 s.
         hop: Seconds between updates.
         smoothing: `"exponential"`: `p <- p + (1 - exp(-t / T)) (q - p)` with
             the newest window's probabilities `q`, `t` seconds after the one
@@ -47,7 +51,8 @@ class StreamingRecognizer:
         smoothing_seconds: `T`.
 
     Raises:
-        ValueError: An argument is invalid.
+        ValueError: An argument is invalid, or `window` is longer than the clip
+            that the predictor hears, or shorter than one frame of it.
 
     Example:
     >>> class Loudness:
@@ -76,21 +81,11 @@ class StreamingRecognizer:
         self,
         predictor,
         labels=None,
-        window=3.0,
+        window=None,
         hop=1.0,
         smoothing="exponential",
         smoothing_seconds=2.0,
     ):
-        for name, value in (
-            ("window", window),
-            ("hop", hop),
-            ("smoothing_seconds", smoothing_seconds),
-        ):
-            if not 0 < value < float("inf"):
-                raise ValueError(
-                    f"`{name}` must be positive seconds. "
-                    f"Received: {name}={value}"
-                )
         if smoothing not in ("exponential", "median", None):
             raise ValueError(
                 "`smoothing` must be 'exponential', 'median' or None. "
@@ -117,10 +112,46 @@ class StreamingRecognizer:
         self.predictor = predictor
         self.labels = tuple(predictor.labels)
         self.sample_rate = predictor.sample_rate
+        longest = getattr(predictor, "samples", None)
+        if window is None:
+            window = longest / self.sample_rate if longest else 3.0
+        for name, value in (
+            ("window", window),
+            ("hop", hop),
+            ("smoothing_seconds", smoothing_seconds),
+        ):
+            if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+                raise ValueError(
+                    f"`{name}` must be positive seconds. "
+                    f"Received: {name}={value!r}"
+                )
+        samples = round(window * self.sample_rate)
+        if longest and samples > longest:
+            raise ValueError(
+                "`window` must not be longer than the clip that the predictor "
+                f"hears, {longest / self.sample_rate:g} s: it would leave the "
+                f"rest out. Received: window={window}"
+            )
+        if samples < self._least:
+            raise ValueError(
+                "`window` must be at least one frame of the predictor, "
+                f"{self._least / self.sample_rate:g} s. Received: "
+                f"window={window}"
+            )
+        if hop * self.sample_rate < 1:
+            raise ValueError(
+                "`hop` must be at least one sample, "
+                f"{1 / self.sample_rate:g} s. Received: hop={hop}"
+            )
         self.window = window
         self.hop = hop
         self.smoothing = smoothing
         self.smoothing_seconds = smoothing_seconds
+
+    @property
+    def _least(self):
+        """Samples that the predictor must be given."""
+        return max(getattr(self.predictor, "min_samples", None) or 1, 1)
 
     def stream(self, chunks):
         """Hears a stream, chunk by chunk.
@@ -135,7 +166,8 @@ class StreamingRecognizer:
 
         Raises:
             ValueError: A chunk is not a one-dimensional float array or has NaN
-                or infinite samples; or the whole stream has no samples.
+                or infinite samples; or the whole stream has no samples, or
+                less than one frame of the predictor.
         """
         size = round(self.window * self.sample_rate)
         smooth = _Smoother(self)
@@ -155,6 +187,12 @@ class StreamingRecognizer:
         if not ring.total:
             raise ValueError(
                 "`chunks` must have samples. Received: an empty stream"
+            )
+        if ring.total < self._least:
+            raise ValueError(
+                "`chunks` must have at least one frame of the predictor, "
+                f"{self._least} samples. Received: a stream of {ring.total} "
+                "samples"
             )
         if ring.total != smooth.heard:
             yield smooth(ring.total, ring.last())
@@ -249,7 +287,12 @@ class _KerasPredictor:
                 f"Received: labels={labels}"
             )
         self.labels = tuple(labels)
-        self.sample_rate = model.frontend.sample_rate
+        frontend = model.frontend
+        self.sample_rate = frontend.sample_rate
+        self.samples = None
+        if hasattr(frontend, "duration"):  # Of a longer clip, the middle.
+            self.samples = round(frontend.duration * self.sample_rate)
+        self.min_samples = getattr(frontend, "min_samples", 1)
         self._model = tf.function(
             lambda x: model(x, training=False)["probabilities"]
         )

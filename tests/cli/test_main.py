@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import ser_keras as ser
+from ser_keras.audio import io
 from ser_keras.cli.command import Command
 from ser_keras.cli.config import make_parser
 from ser_keras.cli.main import COMMANDS
@@ -178,10 +179,72 @@ def test_predict_over_time(models, speech, tmp_path, capfd):
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert row["label"] == max(probabilities, key=probabilities.get)
     assert table.with_suffix(".png").stat().st_size > 5000
+    assert {row["smoothing"] for row in rows} == {"exponential 2 s"}
+    # The answer is the mean of the windows, unsmoothed.
+    status, out, _ = run(
+        capfd, *argv[:5], folder / "raw", *argv[6:], "--json",
+        "--smoothing", "none",
+    )  # fmt: skip
+    assert status == 0
+    (row,) = json.loads(out)["files"]
+    (raw,) = (folder / "raw").glob("*.csv")
+    windows = list(csv.DictReader(raw.read_text().splitlines()))
+    assert row["windows"] == len(windows) == len(rows)
+    assert {window["smoothing"] for window in windows} == {"none"}
+    for label in LABELS:
+        mean = np.mean([float(window[label]) for window in windows])
+        assert row["probabilities"][label] == pytest.approx(mean, abs=2e-6)
+    assert windows != rows
     before = table.read_bytes()
     status, _, err = run(capfd, *argv)  # Nothing is overwritten.
     assert status == 1 and "exists" in err
     assert table.read_bytes() == before
+
+
+def test_predict_says_what_it_heard(models, tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    long = tmp_path / "long.wav"
+    soundfile.write(long, rng.normal(0, 0.1, 16000 * 5), 16000)
+    argv = ["predict", long, "--model", models / "model.tflite"]
+    status, out, _ = run(capfd, *argv)
+    assert status == 0 and "heard from 1 to 4 s only" in out
+    status, out, _ = run(capfd, *argv, "--json")
+    assert json.loads(out)["files"][0]["heard"] == [1, 4]
+
+
+def test_over_time_never_loads_a_whole_file(
+    models, speech, tmp_path, monkeypatch, capfd
+):
+    def load(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(io, "load_audio", load)
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(16000), 16000)
+    argv = ["predict", speech[0], silent, "--model", models / "model.tflite"]
+    status, out, err = run(capfd, *argv, "--over-time", tmp_path / "curves")
+    assert status == 1 and "mean of" in out
+    assert f"error: {silent}: silent" in err and "1 of 2 files" in err
+    assert not (tmp_path / "curves/silent.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (["--window", "-1"], 2, "window=-1.0"),
+        (["--hop", "0"], 2, "hop=0.0"),
+        (["--window", "3.5"], 1, "`window` must not be longer"),
+    ],
+)
+def test_windows_are_no_matter_of_the_file(
+    models, speech, tmp_path, capfd, flags, status, message
+):
+    argv = ["predict", speech[0], "--model", models / "model.tflite"]
+    argv += ["--over-time", tmp_path / "curves", *flags]
+    found, _, err = run(capfd, *argv)
+    assert found == status
+    assert message in err and speech[0] not in err
+    assert not (tmp_path / "curves").exists()
 
 
 def test_predict_without_a_model(monkeypatch, models, speech, tmp_path, capfd):

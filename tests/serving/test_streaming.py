@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.io import stream_audio
 from ser_keras.export.litert import export_litert
 from ser_keras.export.litert_model import load_litert
 from ser_keras.export.serving import export_serving
 from ser_keras.export.serving_model import load_serving
+from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.streaming import StreamingRecognizer
 
 RATE = 100
@@ -170,9 +172,14 @@ def test_bad_streams():
 
 def test_invalid_arguments(waveform_model):
     for name in ("window", "hop", "smoothing_seconds"):
-        for value in (0, -1.0, float("inf"), float("nan")):
+        for value in (0, -1.0, float("inf"), float("nan"), "3"):
             with pytest.raises(ValueError, match=f"`{name}` must be positive"):
                 StreamingRecognizer(Means(), **{name: value})
+    for window in (1e-6, 0.001):
+        with pytest.raises(ValueError, match=f"one frame.*window={window}"):
+            StreamingRecognizer(Means(), window=window)
+    with pytest.raises(ValueError, match="one sample, 0.01 s.*hop=0.009"):
+        StreamingRecognizer(Means(), hop=0.009)
     with pytest.raises(ValueError, match="`smoothing` must be"):
         StreamingRecognizer(Means(), smoothing="mean")
     with pytest.raises(ValueError, match="`predictor` must take waveforms"):
@@ -182,6 +189,32 @@ def test_invalid_arguments(waveform_model):
     for labels in (None, LABELS):
         with pytest.raises(ValueError, match="as many as the model's 4"):
             StreamingRecognizer(waveform_model, labels)
+
+
+class Clips(Means):
+    """Hears the middle 2 s, and wants 0.5 s."""
+
+    samples, min_samples = 200, 50
+
+
+def test_a_window_is_heard_whole():
+    assert StreamingRecognizer(Clips()).window == 2
+    assert StreamingRecognizer(Means()).window == 3
+    StreamingRecognizer(Clips(), window=0.5)
+    with pytest.raises(ValueError, match="longer .* 2 s: .*window=2.01"):
+        StreamingRecognizer(Clips(), window=2.01)
+    with pytest.raises(ValueError, match="one frame .* 0.5 s.*window=0.49"):
+        StreamingRecognizer(Clips(), window=0.49)
+    with pytest.raises(ValueError, match="50 samples.*stream of 49 samples"):
+        list(StreamingRecognizer(Clips()).stream([np.zeros(49)]))
+
+
+def test_a_keras_front_end_of_one_duration_is_known(waveform_model):
+    frontend = FixedDuration(waveform_model.frontend, 1.5)
+    model = with_frontend(waveform_model.model, frontend)
+    assert StreamingRecognizer(model, "abcd").window == 1.5
+    with pytest.raises(ValueError, match="`window` must not be longer"):
+        StreamingRecognizer(model, "abcd", window=1.6)
 
 
 def test_same_answers_from_keras_savedmodel_and_litert(
