@@ -1,5 +1,8 @@
 """Light-SERNet: a small convolutional network for speech emotion."""
 
+import math
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -90,7 +93,7 @@ class LightSERNet(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.feature_shape = tuple(input_shape)
+        self.feature_shape = input_shape
         self.num_classes = num_classes
         self.width = width
         self.separable = separable
@@ -190,29 +193,41 @@ class LightSERNet(keras.Model):
 
     def _check_arguments(self):
         shape = self.feature_shape
-        sizes = [size for size in shape if size is not None]
-        if len(shape) != 3 or None in shape[1:] or min(sizes) < 1:
+        listed = isinstance(shape, (tuple, list, tf.TensorShape))
+        if listed:
+            shape = self.feature_shape = tuple(shape)
+        if (
+            not listed
+            or len(shape) != 3
+            or not (shape[0] is None or _is_size(shape[0]))
+            or not all(_is_size(size) for size in shape[1:])
+        ):
             raise ValueError(
                 "`input_shape` must be (time, features, 1), time a positive "
-                f"integer or None. Received: input_shape={shape}"
+                f"integer or None. Received: input_shape={shape!r}"
             )
-        if not isinstance(self.num_classes, int) or self.num_classes < 1:
+        if not _is_size(self.num_classes):
             raise ValueError(
                 "`num_classes` must be a positive integer. Received: "
                 f"num_classes={self.num_classes}"
             )
-        if not self.width > 0:
-            raise ValueError(
-                f"`width` must be positive. Received: width={self.width}"
-            )
-        for name in ("dropout", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
+        for name, high, zero, wanted in (
+            ("dropout", 1, True, "a rate in [0, 1)"),
+            ("momentum", 1, True, "a rate in [0, 1)"),
+            ("l2", math.inf, True, "0 or more"),
+            ("width", math.inf, False, "positive and finite"),
+            ("epsilon", math.inf, False, "positive and finite"),
+        ):
+            value = getattr(self, name)
+            real = isinstance(value, numbers.Real)
+            if not real or not 0 <= value < high or not (value or zero):
                 raise ValueError(
-                    f"`{name}` must be a rate in [0, 1). Received: "
-                    f"{name}={getattr(self, name)}"
+                    f"`{name}` must be {wanted}. Received: {name}={value!r}"
                 )
-        if not self.l2 >= 0:
-            raise ValueError(f"`l2` must be 0 or more. Received: l2={self.l2}")
+
+
+def _is_size(value):
+    return isinstance(value, numbers.Integral) and value >= 1
 
 
 def _every(mask, step):

@@ -1,6 +1,7 @@
 """Light-SERNet against a plain Keras build of the paper's figure."""
 
 import importlib.util
+import math
 
 import keras
 import numpy as np
@@ -195,10 +196,17 @@ def test_every_weight_learns():
         ({"input_shape": (184, None, 1)}, "input_shape"),
         ({"input_shape": (0, 40, 1)}, "input_shape"),
         ({"input_shape": (184, 40)}, "input_shape"),
+        ({"input_shape": (184.5, 40, 1)}, "input_shape"),
+        ({"input_shape": 5}, "input_shape=5"),
+        ({"input_shape": "abc"}, "input_shape='abc'"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"num_classes": 2.5}, "num_classes=2.5"),
         ({"width": 0}, "width=0"),
         ({"width": -1.0}, "width=-1.0"),
+        ({"width": math.inf}, "width=inf"),
+        ({"width": "1"}, "width='1'"),
+        ({"dropout": None}, "dropout=None"),
+        ({"epsilon": -1.0}, "epsilon=-1.0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"momentum": 1.5}, "momentum=1.5"),
         ({"l2": -1e-6}, "l2=-1e-06"),
