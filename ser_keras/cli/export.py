@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 import typing
@@ -11,7 +12,7 @@ from ser_keras.cli.command import Command
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Turns a run into a SavedModel or a LiteRT file, waveform in.
+    """Turns a run into a SavedModel or a LiteRT file.
 
     A SavedModel is what TensorFlow Serving and `ser_keras serve` read; a
     LiteRT file is for phones and small boards. Nothing is overwritten.
@@ -22,14 +23,19 @@ class ExportConfig:
     output: str = dataclasses.field(default="", metadata={"path": True})
     """Folder of the SavedModel, which gets the next version in it, default
     `saved_models/<name of source>`; or LiteRT file, default `<name of
-    source>_<precision>.tflite`."""
+    source>_<precision>.tflite`, or `<name of
+    source>_features_<precision>.tflite`."""
     format: typing.Literal["savedmodel", "litert"] = "savedmodel"
     """What to write. LiteRT needs the extra `litert`."""
     precision: typing.Literal["float32", "float16", "int8"] = "float32"
     """Of a LiteRT file. int8 must have been written by the run itself, whose
     training clips give its ranges."""
+    inputs: typing.Literal["waveform", "features"] = "waveform"
+    """What a LiteRT file takes: sound, or the features of a front end that
+    runs elsewhere. A SavedModel takes both."""
     duration: float = 0.0
-    """Seconds of a clip in a LiteRT file; 0 takes the training's."""
+    """Seconds of a clip in a LiteRT file; 0 takes the training's, which is the
+    only one where the front end makes every clip of it (`--clips fixed`)."""
     fold: str = ""
     """Whose network: the name of a folder in the run's `folds`. Default: the
     last one, as the run itself exports; the best one would have been chosen
@@ -41,6 +47,18 @@ class ExportConfig:
     It can run code of whoever made it: only for files that you or people you
     trust made."""
 
+    def __post_init__(self):
+        if not 0 <= self.duration < math.inf:
+            raise ValueError(
+                "`duration` must be positive, finite seconds, or 0 for the "
+                f"training's. Received: duration={self.duration}"
+            )
+        if self.format == "savedmodel" and self.inputs == "features":
+            raise ValueError(
+                "`inputs` is for --format litert: a SavedModel takes waveforms "
+                "and features. Received: inputs='features'"
+            )
+
 
 def export(config):
     """Writes the SavedModel or the file."""
@@ -50,9 +68,7 @@ def export(config):
     name = source.resolve().stem
     output = pathlib.Path(config.output or pathlib.Path("saved_models") / name)
     if config.format == "litert":
-        output = pathlib.Path(
-            config.output or f"{name}_{config.precision}.tflite"
-        )
+        output = pathlib.Path(config.output or f"{name}_{_litert_name(config)}")
         if output.exists():
             raise FileExistsError(
                 f"{output} exists and is not overwritten. Choose another "
@@ -86,7 +102,8 @@ def export(config):
     if config.precision == "int8":
         raise ValueError(
             f"{source} must have its own int8 file: its ranges come from "
-            "training clips. Light-SERNet's runs write one (--litert)."
+            "training clips. A finished run of Light-SERNet is given one by "
+            "the command that made it, with --litert for --no-litert."
         )
     file = export_litert(
         model,
@@ -94,6 +111,7 @@ def export(config):
         labels,
         frontend,
         normalization,
+        inputs=config.inputs,
         precision=config.precision,
         duration=config.duration or duration,
     )
@@ -131,8 +149,9 @@ def _from_run(run, config):
     if fold not in folds:
         raise ValueError(f"`fold` must be one of {folds}. Received: {fold!r}")
     folder = run / "folds" / fold
-    if config.format == "litert" and not config.duration:
-        scored = folder / f"{config.precision}.tflite"
+    same = config.duration in (0, settings["config"].get("duration"))
+    if config.format == "litert" and same:
+        scored = folder / _litert_name(config)
         if scored.exists():
             return scored
     from ser_keras._registry import load_model
@@ -149,6 +168,12 @@ def _from_run(run, config):
         normalization,
         run_config.duration,
     )
+
+
+def _litert_name(config):
+    """How a run names such a file."""
+    prefix = "features_" if config.inputs == "features" else ""
+    return f"{prefix}{config.precision}.tflite"
 
 
 def _read(run, name):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -137,6 +138,32 @@ def test_export_litert(folder, capfd):
     status, _, _ = run(capfd, *argv, "--output", "small.tflite")
     assert status == 0
     assert (folder / "small.tflite").read_bytes().startswith(b"what the run")
+
+
+def test_export_litert_of_features(folder, capfd):
+    argv = ["export", "results/run", "--inputs", "features", "--json"]
+    status, out, _ = run(capfd, *argv, "--format", "litert")
+    assert status == 0
+    assert json.loads(out)["exported"] == "run_features_float32.tflite"
+    read = ser.load_litert("run_features_float32.tflite")
+    assert read.inputs == "features" and read.metadata["frames"] > 1
+    status, _, err = run(capfd, *argv)
+    assert status == 2 and "--format litert" in err
+
+
+@pytest.mark.parametrize(
+    ("duration", "status", "message"),
+    [
+        ("2", 1, "own, 1.0 s.*duration=2.0"),
+        ("-1", 2, "duration=-1.0"),
+        (".nan", 2, "duration=nan"),
+    ],
+)
+def test_export_of_another_duration(folder, capfd, duration, status, message):
+    argv = ["export", "results/run", "--format", "litert", "--output", "no"]
+    found, _, err = run(capfd, *argv, "--duration", duration)
+    assert found == status and re.search(message, err)
+    assert not (folder / "no").exists()
 
 
 def test_a_keras_file_of_foreign_classes_must_be_trusted(
