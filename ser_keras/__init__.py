@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ser_keras.data.streams import FeatureStreams
     from ser_keras.data.synthetic import built_in_corpus
     from ser_keras.data.transformers_extractor import TransformersExtractor
+    from ser_keras.determinism import be_deterministic
     from ser_keras.distribution import strategy
     from ser_keras.evaluation.comparison import compare_predictions
     from ser_keras.evaluation.cross_validation import cross_validate
@@ -133,6 +134,7 @@ _MODULE_OF = {
     "UnweightedAverageRecall": "ser_keras.metrics.recall",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "audit_corpus": "ser_keras.data.audit",
+    "be_deterministic": "ser_keras.determinism",
     "bilevel": "ser_keras.data.pipeline",
     "built_in_corpus": "ser_keras.data.synthetic",
     "combine_corpora": "ser_keras.data.label_maps",

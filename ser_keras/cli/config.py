@@ -10,6 +10,7 @@ import typing
 import docstring_parser
 import jsonargparse
 
+from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
 
 # What shtab completes to file names, written out: it is no dependency.
@@ -182,6 +183,8 @@ def run(main, config_class, argv=None):
     """
     config = parse(config_class, argv)
     keep_memory()
+    if getattr(config, "deterministic", False):
+        be_deterministic()
     try:
         main(config)
     except (ValueError, OSError) as error:

@@ -12,6 +12,7 @@ import ser_keras
 from ser_keras.cli.config import arguments
 from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
+from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
 
 _DESCRIPTION = """Speech emotion recognition: search, train, score and export
@@ -183,6 +184,8 @@ def _add_common(parser):
 
 def _run(command, config, as_json, traceback):
     try:
+        if getattr(config, "deterministic", False):
+            be_deterministic()
         with _stdout_to_stderr() if as_json else contextlib.nullcontext():
             result = command.run(config)
         if as_json:

@@ -221,10 +221,10 @@ def _export(config, run, outcome, frontend, normalization) -> str:
 def open_run(config) -> RunFolder:
     """The folder of a run.
 
-    `jobs` changes only how long the run takes; `seeds` and an ablation's
-    `controls` only add runs to it, and `litert` only files: they may be others
-    when the run goes on. `config.json` keeps the first `litert`, so that it
-    repeats that run.
+    `jobs` and `deterministic` change only how the run computes; `seeds` and an
+    ablation's `controls` only add runs to it, and `litert` only files: they may
+    be others when the run goes on. `config.json` keeps the first `litert`, so
+    that it repeats that run.
     """
     return RunFolder(config.output_dir, run_settings(config))
 
@@ -232,7 +232,7 @@ def open_run(config) -> RunFolder:
 def run_settings(config) -> dict:
     """The fields of a configuration that a run must be resumed with."""
     settings = dataclasses.asdict(config)
-    for name in ("jobs", "seeds", "controls"):
+    for name in ("jobs", "seeds", "controls", "deterministic"):
         settings.pop(name, None)
     if "litert" in settings:
         file = pathlib.Path(config.output_dir) / "config.json"
@@ -277,6 +277,9 @@ class RunConfig:
     skip_bad_audio: bool = False
     """Leave out files that cannot be used, and count them, instead of
     stopping."""
+    deterministic: bool = False
+    """Compute in one order: the same run gives the same weights, bit for bit,
+    on the same machine. Takes longer."""
 
 
 @dataclasses.dataclass(frozen=True)

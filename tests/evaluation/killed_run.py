@@ -6,7 +6,6 @@ import sys
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.audio.augment import SpecAugment
@@ -49,7 +48,7 @@ def make_features(speakers, seed, utterances=12):
 
 def main(stage, folder, kill_at=None):
     keras.utils.set_random_seed(0)
-    tf.config.experimental.enable_op_determinism()
+    ser.be_deterministic()
     run = RunFolder(folder, {"seed": 0})
     callbacks = [Kill(int(kill_at))] if kill_at else []
     halves = make_features("ab", 1), make_features("cd", 2)
