@@ -105,7 +105,8 @@ def read_features(manifest, folder):
     """Reads features that `extract_features` stored, without the extractor.
 
     For instance after they were extracted on a machine with an accelerator.
-    The audio must be here as well: utterances are known by its content.
+    The audio must be here as well: utterances are known by its content. The
+    folder may be read-only.
 
     Args:
         manifest: `Manifest`.
@@ -126,20 +127,28 @@ def read_features(manifest, folder):
             "extractor.json. Name the folder that has one"
         )
     keys = audio_keys(manifest)
-    found = FeatureStore(folder).read(keys.values())
+    store = FeatureStore(folder)
+    if not store.shards():
+        raise ValueError(
+            f"{folder} has no features yet: its extraction was interrupted "
+            "before its first shard. Run `extract_features` again"
+        )
+    found = store.read(keys.values(), set_aside=False)
     missing = [u.id for u in manifest if keys[u.id] not in found]
     if len(missing) == len(manifest):
         raise ValueError(
             f"{folder} is of another corpus: it has features of none of the "
             f"{len(manifest)} utterances of {manifest}, nor of the same files "
-            "with other content"
+            "with other content; or its shards are damaged (there is a warning "
+            "then)"
         )
     if missing:
         raise ValueError(
             f"{folder} is not complete: it lacks {len(missing)} of "
             f"{len(manifest)} utterances, {_some(missing)}. Its extraction was "
-            "interrupted; run `extract_features` again, which goes on from "
-            "there, or leave them out"
+            "interrupted, or a shard is damaged (there is a warning then); run "
+            "`extract_features` again, which goes on from there, or leave them "
+            "out"
         )
     _check_features(manifest, keys, found, facts["num_features"], folder)
     return collect(manifest, keys, found, {}, False, facts["frame_rate"])

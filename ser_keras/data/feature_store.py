@@ -1,10 +1,12 @@
 """Features on disk: written once, never half, never for other settings."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import pathlib
+import re
 import zipfile
 
 import keras
@@ -13,7 +15,9 @@ import numpy as np
 import ser_keras
 
 _LOG = logging.getLogger(__name__)
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_NAME = re.compile(r"[0-9a-f]{32}\.npz")
+# Not OSError: too many open files say nothing about this one.
+_DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class FeatureStore:
@@ -21,8 +25,9 @@ class FeatureStore:
 
     A shard is a `.npz` with the utterances' keys, lengths and, one after the
     other, frames. The zip format keeps a checksum of every array, so a damaged
-    shard is noticed, dropped and computed again. Shards are written beside and
-    renamed; a run that is killed loses the shard in the making only.
+    shard is noticed and not used. Shards are written beside and renamed; a run
+    that is killed loses the shard in the making only. Nothing is deleted, and
+    files of other names are left alone.
 
     Args:
         folder: Folder of one setting, see `settings_key`.
@@ -31,17 +36,36 @@ class FeatureStore:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
-    def read(self, keys):
-        """Dict from key to float32 array `(time, features)`, where present."""
+    def shards(self):
+        """List of the shards' files, sorted."""
+        paths = sorted(self.folder.glob("*.npz"))
+        return [path for path in paths if _NAME.fullmatch(path.name)]
+
+    def read(self, keys, set_aside=True):
+        """Reads what there is of some keys.
+
+        Args:
+            keys: Iterable of keys.
+            set_aside: Whether a damaged shard is renamed to `*.damaged`, for
+                a caller who computes its features again.
+
+        Returns:
+            Dict from key to float32 array `(time, features)`, where present.
+
+        Raises:
+            OSError: A shard cannot be opened or read.
+        """
         wanted, found = set(keys), {}
-        for path in sorted(self.folder.glob("*.npz")):
+        for path in self.shards():
             try:
                 found.update(_read_shard(path, wanted))
-            except _UNREADABLE as error:
-                _LOG.warning(
-                    "Dropped damaged feature cache %s: %s", path, error
-                )
-                path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue  # Another process has set it aside.
+            except _DAMAGED as error:
+                _LOG.warning("Damaged features, not used: %s: %s", path, error)
+                if set_aside:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.replace(path.with_suffix(".damaged"))
         return found
 
     def write(self, features):

@@ -305,6 +305,51 @@ def test_damaged_shard_is_extracted_again(tmp_path):
     equal(extract_features(manifest, Peaks(), tmp_path / "c"), samples)
 
 
+def test_damaged_shard_is_set_aside_where_it_is_extracted_again(tmp_path):
+    manifest, _ = corpus(tmp_path / "audio", 2)
+    extract_features(manifest, Peaks(), tmp_path / "c")
+    (shard,) = (tmp_path / "c").glob("*/*.npz")
+    content = shard.read_bytes()[:-50]
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="its shards are damaged"):
+        read_features(manifest, shard.parent)
+    assert shard.read_bytes() == content
+    extract_features(manifest, Peaks(), tmp_path / "c")
+    assert shard.with_suffix(".damaged").read_bytes() == content
+
+
+def test_what_is_not_damage_costs_no_features(tmp_path, monkeypatch):
+    manifest, samples = corpus(tmp_path / "audio", 3)
+    extract_features(manifest, Peaks(), tmp_path / "c")
+    (folder,) = (tmp_path / "c").iterdir()
+    np.savez(folder / "notes.npz", mine=np.ones(3))
+    before = sorted(path.name for path in folder.iterdir())
+
+    def too_many(*args, **kwargs):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", too_many)
+        for read in (
+            lambda: read_features(manifest, folder),
+            lambda: extract_features(manifest, Peaks(), tmp_path / "c"),
+        ):
+            with pytest.raises(OSError, match="Too many open files"):
+                read()
+    equal(extract_features(manifest, Forbidden(), tmp_path / "c"), samples)
+    equal(read_features(manifest, folder), samples)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_store_without_any_shard_is_of_no_other_corpus(tmp_path):
+    manifest, _ = corpus(tmp_path / "audio", 2)
+    extract_features(manifest, Peaks(), tmp_path / "c")
+    (shard,) = (tmp_path / "c").glob("*/*.npz")
+    shard.unlink()
+    with pytest.raises(ValueError, match="interrupted before its first shard"):
+        read_features(manifest, shard.parent)
+
+
 def test_foreign_features_in_a_store_are_refused(tmp_path):
     manifest, _ = corpus(tmp_path / "audio", 3)
     extract_features(manifest, Peaks(), tmp_path / "c")
