@@ -25,8 +25,8 @@ class KerasExtractor(WaveformNetwork):
         model: `keras.Model` from `(batch, samples)` to `(batch, time,
             features)`, or, window by window, to any shape with features last;
             or a `.keras` file of one.
-        sample_rate: Of the model, Hz. It is compared with that of a
-            `frontend` that the model has.
+        sample_rate: Of the model, Hz. It is compared with that of its front
+            end: of every layer that has a `sample_rate`.
         hop: Seconds from frame to frame.
         layer: Name of the layer whose output becomes the features. The model
             must then be a functional one. None means the model's output.
@@ -55,9 +55,9 @@ class KerasExtractor(WaveformNetwork):
             model = load_model(name, trust, compile=False)
         self.model = model
         self.layer = layer
-        frontend = getattr(model, "frontend", None)
-        found = getattr(frontend, "sample_rate", None)
-        check_sample_rate(name, found, sample_rate)
+        for layer_inside in _layers(model):
+            found = getattr(layer_inside, "sample_rate", None)
+            check_sample_rate(name, found, sample_rate)
         try:
             shape = model.input_shape
         except AttributeError:  # A class of its own: whole clips.
@@ -98,3 +98,12 @@ class KerasExtractor(WaveformNetwork):
             "hop": self.hop,
             "layer": self.layer,
         }
+
+
+def _layers(model):
+    """Layers of a model, and of the models in it."""
+    for layer in model.layers:
+        yield layer
+        # What another layer holds, such as `AtSpeed`, has a rate of its own.
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)

@@ -1,6 +1,7 @@
 """Deep features from a LiteRT file."""
 
 import json
+import struct
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from ser_keras.data.deep_extractors import check_file
 from ser_keras.data.deep_extractors import check_sample_rate
 from ser_keras.data.deep_extractors import content_hash
 from ser_keras.data.litert_graph import Interpreter
+from ser_keras.data.litert_graph import audio_sample_rate
 from ser_keras.data.litert_graph import cut_at
 from ser_keras.data.litert_graph import pack
 from ser_keras.data.litert_graph import read_model
@@ -25,7 +27,8 @@ class LiteRTExtractor(WaveformNetwork):
     Args:
         path: The `.tflite` file. Its one input is float32 `(samples,)` or
             `(1, samples)`.
-        sample_rate: Of the file, Hz.
+        sample_rate: Of the file, Hz. It is compared with what the file's
+            metadata say.
         hop: Seconds from frame to frame.
         output: Name of the tensor that becomes the features, an inner one
             likewise. None means the file's first output.
@@ -50,7 +53,7 @@ class LiteRTExtractor(WaveformNetwork):
         self._file = content_hash(path)  # Of what is read now, not later.
         self.output = output
         model = read_model(self.path)
-        check_sample_rate(self.path, _rate_in(model), sample_rate)
+        check_sample_rate(self.path, _rate_in(self.path, model), sample_rate)
         if output is not None:
             cut_at(model, output)
         self._content = pack(model)
@@ -113,10 +116,22 @@ class LiteRTExtractor(WaveformNetwork):
         return mine.interpreter
 
 
-def _rate_in(model):
-    """Sample rate that `export_litert` wrote into the file, or None."""
-    for entry in model.metadata or []:
-        if entry.name == b"ser_keras":
-            data = bytes(model.buffers[entry.buffer].data)
-            return json.loads(data).get("sample_rate")
-    return None
+def _rate_in(path, model):
+    """Sample rate that the file says it takes, Hz, or None.
+
+    In `export_litert`'s metadata, or in the standard ones (TFLITE_METADATA).
+    """
+    contents = {
+        entry.name: bytes(model.buffers[entry.buffer].data)
+        for entry in model.metadata or []
+        if model.buffers[entry.buffer].data is not None
+    }
+    try:
+        if b"ser_keras" in contents:
+            return json.loads(contents[b"ser_keras"]).get("sample_rate")
+        return audio_sample_rate(contents.get(b"TFLITE_METADATA"))
+    except (ValueError, IndexError, struct.error) as error:
+        raise ValueError(
+            f"{path} has damaged metadata, in which its sample rate may be "
+            f"({error})"
+        ) from error

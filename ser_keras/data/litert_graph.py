@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 _IDENTIFIER = b"TFL3"
+_AUDIO_PROPERTIES = 4  # Among the kinds of ContentProperties.
 
 
 def read_model(path):
@@ -71,6 +72,54 @@ def cut_at(model, name):
             kept.append(operator)
     graph.operators, graph.outputs = kept[::-1], [wanted]
     model.signatureDefs = []  # They name the outputs of before.
+
+
+def audio_sample_rate(metadata):
+    """Sample rate of a file's first input, as its standard metadata say.
+
+    Read by the places of the fields in LiteRT's metadata_schema.fbs, whose
+    generated code is in no package that we need.
+
+    Args:
+        metadata: Bytes of the buffer TFLITE_METADATA, or None.
+
+    Returns:
+        Hz, or None if the metadata say nothing of it.
+    """
+    if metadata is None:
+        return None
+    start = flatbuffers.encode.Get(flatbuffers.packer.uoffset, metadata, 0)
+    found = flatbuffers.table.Table(metadata, start)
+    for place, in_list in (
+        (3, True),  # ModelMetadata.subgraph_metadata
+        (2, True),  # SubGraphMetadata.input_tensor_metadata
+        (3, False),  # TensorMetadata.content
+    ):
+        found = _field(found, place, in_list)
+        if found is None:
+            return None
+    kind = found.Offset(4)
+    uint8 = flatbuffers.number_types.Uint8Flags
+    if not kind or found.Get(uint8, kind + found.Pos) != _AUDIO_PROPERTIES:
+        return None
+    properties = _field(found, 1, False)
+    offset = properties and properties.Offset(4)
+    uint32 = flatbuffers.number_types.Uint32Flags
+    return properties.Get(uint32, offset + properties.Pos) if offset else None
+
+
+def _field(table, place, in_list):
+    """The table in a field, or the first one of the list there, or None."""
+    offset = table.Offset(4 + 2 * place)
+    if not offset:
+        return None
+    if in_list:
+        if not table.VectorLen(offset):
+            return None
+        start = table.Indirect(table.Vector(offset))
+    else:
+        start = table.Indirect(offset + table.Pos)
+    return flatbuffers.table.Table(table.Bytes, start)
 
 
 def pack(model):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import ser_keras as ser
 from ser_keras.data.deep_extractors import content_hash
 from ser_keras.data.deep_extractors import windows
 from ser_keras.data.keras_extractor import KerasExtractor
@@ -290,6 +291,33 @@ def test_other_sample_rates_are_refused(waveform_model, tmp_path):
     path.write_bytes(pack(model))
     with pytest.raises(ValueError, match="x.tflite takes waveforms at 8000"):
         LiteRTExtractor(path)
+    assert LiteRTExtractor(path, sample_rate=8000).sample_rate == 8000
+
+
+def test_sample_rate_of_any_layer_is_checked():
+    frontend = ser.MFCC(sample_rate=8000)
+    model = keras.Sequential([keras.Input((None,)), frontend])
+    outer = keras.Sequential([keras.Input((None,)), model])
+    for network in (model, outer):
+        with pytest.raises(ValueError, match="8000 Hz.*sample_rate=16000"):
+            KerasExtractor(network)
+    assert KerasExtractor(outer, 8000, hop=160 / 8000).sample_rate == 8000
+
+
+def test_sample_rate_in_standard_litert_metadata(yamnet, tmp_path):
+    """AudioProperties of TFLITE_METADATA; YAMNet has them."""
+    with pytest.raises(ValueError, match="takes waveforms at 16000 Hz.*=8000"):
+        LiteRTExtractor(yamnet, sample_rate=8000)
+    # Damaged, they are named; without them there is nothing to compare.
+    model = read_model(yamnet)
+    (entry,) = [x for x in model.metadata if x.name == b"TFLITE_METADATA"]
+    content = model.buffers[entry.buffer].data
+    model.buffers[entry.buffer].data = content[:30]
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(pack(model))
+    with pytest.raises(ValueError, match="damaged.tflite has damaged metadata"):
+        LiteRTExtractor(damaged)
+    path = litert_file(tmp_path / "x.tflite", 1600)
     assert LiteRTExtractor(path, sample_rate=8000).sample_rate == 8000
 
 
