@@ -1,5 +1,7 @@
 """What makes deep features: the one interface, and what extractors share."""
 
+import bisect
+import functools
 import hashlib
 import pathlib
 
@@ -16,6 +18,8 @@ class Extractor:
         sample_rate: Of the waveforms it takes, Hz.
         num_features: Size of a frame.
         frame_rate: Frames in a second; None if a clip has one frame only.
+        shortest: Samples of the shortest clip that has a frame. Of shorter
+            ones `extract_features` says that their audio is bad.
 
     >>> class Peaks(Extractor):
     ...     sample_rate, num_features, frame_rate = 16000, 1, 10.0
@@ -32,6 +36,7 @@ class Extractor:
     sample_rate: int
     num_features: int
     frame_rate: float | None
+    shortest: int = 1
 
     def __repr__(self):
         return (
@@ -43,7 +48,8 @@ class Extractor:
         """Features of one utterance. Several threads may call it at a time.
 
         Args:
-            waveform: Float32 array `(samples,)`, of any length from 1.
+            waveform: Float32 array `(samples,)`, of any length from
+                `shortest`.
 
         Returns:
             Float32 array `(time, num_features)`, time at least 1.
@@ -119,6 +125,21 @@ class WaveformNetwork(Extractor):
             for part in windows(waveform, self.window, self._step)
         ]
         return np.stack([x.reshape(-1, x.shape[-1]).mean(0) for x in frames])
+
+    @functools.cached_property
+    def shortest(self):
+        """Samples of the shortest clip that has a frame: at most a second."""
+        if self.window is not None:
+            return 1
+
+        def has_frames(samples):
+            try:
+                return len(self.extract(_noise(samples))) > 0
+            except Exception:  # Each runtime has errors of its own.
+                return False
+
+        lengths = range(1, self.sample_rate)
+        return 1 + bisect.bisect_left(lengths, True, key=has_frames)
 
     def _check_hop(self):
         """Frames of 2 s more must be as many more as `hop` says."""

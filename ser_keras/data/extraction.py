@@ -173,7 +173,16 @@ class _Work:
         if self.duration is not None:
             longest = min(len(waveform), round(self.duration * rate))
             waveform = fit_length(waveform, longest)
-        return check_frames(self.extractor, waveform, utterance)
+        # Asked of clips below a second only, as it may have to be found out.
+        if len(waveform) < rate and len(waveform) < self.extractor.shortest:
+            return AudioError(
+                utterance.path,
+                f"{len(waveform)} samples at {rate} Hz, shorter than what "
+                f"{self.extractor} makes a frame of, {self.extractor.shortest}",
+                "Leave it out (recipes: --skip-bad-audio)",
+            )
+        source = f"{utterance.id} ({utterance.path})"
+        return check_frames(self.extractor, waveform, source)
 
 
 def check_frames(extractor, waveform, source):

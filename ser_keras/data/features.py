@@ -122,6 +122,30 @@ class FeatureSet:
         )
 
 
+def check_finite(features, name="The feature set"):
+    """Raises if a feature is NaN or infinite.
+
+    Args:
+        features: `FeatureSet`.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: It is; the message names the utterances.
+    """
+    bad = [
+        u.id
+        for u, array in zip(features.manifest, features.arrays, strict=True)
+        if not np.isfinite(array).all()
+    ]
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ValueError(
+            f"Features must be finite. {name} has NaN or infinity in "
+            f"{len(bad)} of {len(features)} utterances: {bad[:5]}{more}. "
+            "Compute them again, or leave these utterances out"
+        )
+
+
 def join(feature_sets):
     """One feature set of several with the same labels.
 

@@ -106,6 +106,7 @@ class LiteRTExtractor(WaveformNetwork):
             )
             mine.samples = None
         if mine.samples != samples:
+            mine.samples = None  # A size that it refuses leaves it without one.
             number = mine.interpreter.get_input_details()[0]["index"]
             if self.window is None:
                 mine.interpreter.resize_tensor_input(

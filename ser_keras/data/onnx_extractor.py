@@ -44,6 +44,7 @@ class ONNXExtractor(WaveformNetwork):
         options = onnxruntime.SessionOptions()
         # Utterances run in parallel, not what is inside of one.
         options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # What is raised need not be printed.
         try:
             self._session = onnxruntime.InferenceSession(
                 str(self.path), options, providers=["CPUExecutionProvider"]

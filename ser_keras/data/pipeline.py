@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.features import check_finite
 from ser_keras.data.features import features_for
 from ser_keras.data.gather import Gather
 from ser_keras.data.gather import GatherStreams
@@ -73,6 +75,9 @@ def make_dataset(
         to such batches, each with its own time axis; they are crops of the
         same seconds, to within half a frame of the coarser stream.
 
+    Raises:
+        ValueError: An argument is invalid, or a feature is NaN or infinite.
+
     >>> from ser_keras.data.features import FeatureSet
     >>> from ser_keras.data.manifest import Manifest, Utterance
     >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
@@ -90,6 +95,8 @@ def make_dataset(
         )
     elif isinstance(features, dict):
         features = FeatureStreams(features)
+    if isinstance(features, FeatureSet):  # `FeatureStreams` did it itself.
+        check_finite(features)
     crop = crop or ("random" if shuffle else "center")
     size = len(features)
     passes = -(-size // batch_size) if batch_size > 0 else 0

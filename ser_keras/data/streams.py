@@ -2,9 +2,8 @@
 
 import math
 
-import numpy as np
-
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.features import check_finite
 
 _SHOWN = 5  # Utterances an error message names.
 
@@ -43,7 +42,7 @@ class FeatureStreams:
                     "`streams` must be a dict from a name to a `FeatureSet`. "
                     f"Received: {name!r}: {features}"
                 )
-            _check_finite(name, features)
+            check_finite(features, f"Stream {name!r}")
         first, *others = self.streams
         for other in others:
             _check_same(first, other, self.streams)
@@ -134,20 +133,6 @@ class FeatureStreams:
 
     def _items(self):
         return self.streams.items()
-
-
-def _check_finite(name, features):
-    bad = [
-        u.id
-        for u, array in zip(features.manifest, features.arrays, strict=True)
-        if not np.isfinite(array).all()
-    ]
-    if bad:
-        raise ValueError(
-            f"Features must be finite. Stream {name!r} has NaN or infinity in "
-            f"{len(bad)} of {len(features)} utterances: {_some(bad)}. Compute "
-            "them again, or leave these utterances out"
-        )
 
 
 def _check_same(first, other, streams):

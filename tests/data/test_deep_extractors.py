@@ -269,6 +269,28 @@ def test_damaged_litert_file_is_named(tmp_path):
         LiteRTExtractor(path)
 
 
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "keras"])
+def test_shortest_clip_of_a_network_on_whole_clips(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    if kind == "tflite":
+        litert_file(path)
+    elif kind == "onnx":
+        onnx_file(path, [1, "samples"])
+    else:
+        keras_model().save(path)
+    extractor = make(kind, path, hop=HOP)
+    frames = extractor.extract(noise(8000))
+    assert extractor.shortest == 400
+    # A clip that it refuses leaves no trace.
+    with pytest.raises(Exception, match=r"(?s)."):
+        extractor.extract(noise(399))
+    np.testing.assert_array_equal(extractor.extract(noise(8000)), frames)
+
+
+def test_windows_take_any_clip():
+    assert KerasExtractor(keras_model(1600), hop=0.05).shortest == 1
+
+
 @pytest.mark.parametrize("hop", [0.02, 0.48])
 def test_frame_rate_that_is_not_the_networks_is_refused(tmp_path, hop):
     with pytest.raises(ValueError, match="`hop` must be the seconds between"):

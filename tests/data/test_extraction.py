@@ -224,6 +224,26 @@ def test_bad_audio_is_reported_at_once_or_skipped(tmp_path):
     equal(features, samples)
 
 
+def test_clips_too_short_for_a_frame_are_bad_audio(tmp_path):
+    manifest, samples = corpus(tmp_path / "audio", 4)
+
+    class Whole(Peaks):
+        shortest = 8000  # Of 7200, 8800, 10400 and 12000.
+
+        def extract(self, waveform):
+            assert len(waveform) >= self.shortest
+            return super().extract(waveform)
+
+    short = "0.wav: 7200 samples at 16000 Hz, shorter than .*Whole.* 8000"
+    with pytest.raises(AudioError, match=f"1 of 4 (.|\n)*{short}"):
+        extract_features(manifest, Whole(), tmp_path / "c")
+    features = extract_features(
+        manifest, Whole(), tmp_path / "c", skip_bad_audio=True
+    )
+    assert [skip.id for skip in features.skipped] == ["0"]
+    equal(features, samples)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_features_are_refused_by_name_and_not_stored(tmp_path, value):
     manifest, samples = corpus(tmp_path / "audio")

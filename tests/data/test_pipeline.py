@@ -296,3 +296,10 @@ def test_fit_takes_it():
 def test_arguments_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         make_dataset(clips(), **options)
+
+
+def test_features_that_are_not_finite_are_refused_by_name():
+    features = clips()
+    features.arrays[4][2, 1] = np.nan
+    with pytest.raises(ValueError, match="has NaN .*1 of 23 .*'a4'"):
+        make_dataset(features, 4)
