@@ -119,7 +119,9 @@ class _Encoder(Extractor):
         self.num_features = len(layers) * (
             config.d_model if self._whisper else config.hidden_size
         )
-        self._network = network.to(device).eval().requires_grad_(False)
+        # Some are published in float16, which features are not.
+        network = network.float().to(device)
+        self._network = network.eval().requires_grad_(False)
 
     def extract(self, waveform):
         if not self._whisper:
