@@ -3,6 +3,25 @@
 from ser_keras.genotype import Genotype
 from ser_keras.search_space import SearchSpace
 
+#: Arguments of a CellNetwork after its architecture and shape.
+OPTIONS = (
+    "num_classes",
+    "filters",
+    "num_cells",
+    "num_recurrent_cells",
+    "recurrent_filters",
+    "stem_strides",
+    "frequency_pooling",
+    "pooling",
+    "dropout",
+    "cell_dropout",
+    "drop_path_rate",
+    "auxiliary_weight",
+    "shared_stacks",
+    "masking",
+    "layer_mixture",
+)
+
 
 def check_arguments(network) -> None:
     """Raises ValueError if an argument of a CellNetwork is out of range."""
@@ -16,7 +35,8 @@ def check_arguments(network) -> None:
             "`input_shape` must be (time, features, 1) with a known "
             f"number of features. Received: {network.feature_shape}"
         )
-    for name in ("num_classes", "filters", "recurrent_filters"):
+    positive = ("num_classes", "filters", "recurrent_filters", "layer_mixture")
+    for name in positive:
         value = getattr(network, name)
         if value is None and name == "num_classes":
             continue  # An encoder.

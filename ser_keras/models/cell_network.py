@@ -10,10 +10,12 @@ from ser_keras.layers.attention_pooling import MeanPooling
 from ser_keras.layers.batch_norm import BatchNorm
 from ser_keras.layers.cell import Cell
 from ser_keras.layers.factorized_reduce import FactorizedReduce
+from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
 from ser_keras.layers.masking import zero_padding
 from ser_keras.layers.relu_conv_norm import ReLUConvNorm
 from ser_keras.layers.sequence_projection import SequenceProjection
+from ser_keras.models.cell_arguments import OPTIONS
 from ser_keras.models.cell_arguments import check_arguments
 from ser_keras.models.feature_input import as_features
 from ser_keras.search_space import SearchSpace
@@ -55,6 +57,8 @@ class CellNetwork(keras.Model):
             share their first layers: four LSTM layers in place of ten.
         masking: Whether to mask padding. Without it every clip is taken to
             fill its tensor.
+        layer_mixture: Layers of a frozen encoder whose features stand one
+            after the other; a `LayerMixture` makes one of more than 1.
 
     Call arguments:
         inputs: `(batch, time, features, 1)`.
@@ -99,6 +103,7 @@ class CellNetwork(keras.Model):
         auxiliary_weight=0.0,
         shared_stacks=False,
         masking=True,
+        layer_mixture=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -120,6 +125,7 @@ class CellNetwork(keras.Model):
         self.auxiliary_weight = auxiliary_weight
         self.shared_stacks = shared_stacks
         self.masking = masking
+        self.layer_mixture = layer_mixture
         check_arguments(self)
         self.build((None, *self.feature_shape))
 
@@ -129,7 +135,11 @@ class CellNetwork(keras.Model):
         self.preprocess, self.cells, self.recurrent_cells = [], [], []
         self.sequence_preprocess = []
         self.auxiliary = None
-        self.stem = self.stem_norm = None
+        self.stem = self.stem_norm = self.mixture = None
+        if self.layer_mixture > 1:
+            self.mixture = LayerMixture(self.layer_mixture, name="mixture")
+            self.mixture.build((None, time, features, channels))
+            features //= self.layer_mixture
         outputs = [(channels, features)] * 2  # channels and frequency of c_k
         if self.num_cells:
             outputs = self._build_cnn(channels, features, not searching)
@@ -258,6 +268,8 @@ class CellNetwork(keras.Model):
         weights = mixing_weights or {}
         x = as_features(inputs, self.feature_shape)
         mask = frame_mask(x) if self.masking else None
+        if self.mixture is not None:
+            x = self.mixture(x)
         auxiliary = None
         states = [x, x]
         masks = [mask, mask]
@@ -373,20 +385,7 @@ class CellNetwork(keras.Model):
             "name": self.name,
             "architecture": {"type": kind, "config": config},
             "input_shape": list(self.feature_shape),
-            "num_classes": self.num_classes,
-            "filters": self.filters,
-            "num_cells": self.num_cells,
-            "num_recurrent_cells": self.num_recurrent_cells,
-            "recurrent_filters": self.recurrent_filters,
-            "stem_strides": self.stem_strides,
-            "frequency_pooling": self.frequency_pooling,
-            "pooling": self.pooling,
-            "dropout": self.dropout,
-            "cell_dropout": self.cell_dropout,
-            "drop_path_rate": self.drop_path_rate,
-            "auxiliary_weight": self.auxiliary_weight,
-            "shared_stacks": self.shared_stacks,
-            "masking": self.masking,
+            **{name: getattr(self, name) for name in OPTIONS},
         }
 
 

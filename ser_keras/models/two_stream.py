@@ -1,6 +1,7 @@
 """Two streams of features, each with its own searched structure."""
 
 import keras
+import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.genotype import STREAMS
@@ -23,6 +24,7 @@ _ENCODER_OPTIONS = (
     "frequency_pooling",
     "cell_dropout",
     "shared_stacks",
+    "layer_mixture",
 )
 
 
@@ -50,7 +52,7 @@ class TwoStreamNet(keras.Model):
         handcrafted: Dict of arguments of `CellNetwork` for this stream's
             encoder: `filters`, `num_cells`, `num_recurrent_cells`,
             `recurrent_filters`, `stem_strides`, `frequency_pooling`,
-            `cell_dropout` and `shared_stacks`.
+            `cell_dropout`, `shared_stacks` and `layer_mixture`.
         deep: The same for the deep stream; `num_cells` is 0 by default.
         fusion_units: Width of gates and queries in the fusion.
         stream_dropout: Probability that a training clip loses a stream.
@@ -60,15 +62,16 @@ class TwoStreamNet(keras.Model):
 
     Call arguments:
         inputs: Dict of `"handcrafted"`, `(batch, time, features, 1)`, and
-            `"deep"`, `(batch, frames, channels, 1)`.
+            `"deep"`, `(batch, frames, channels, 1)`. One of them is enough:
+            the other is then missing from every clip.
         mixing_weights: `{kind: (edges, candidates)}` in a search.
         training: Whether to train.
 
     Output shape: logits, `(batch, num_classes)`.
 
     Raises:
-        ValueError: An argument is out of range; or a stream has another shape
-            or no frame.
+        ValueError: An argument is out of range; inputs have no stream, or one
+            of another shape or without a frame.
 
     Example:
     >>> from ser_keras.search_space import SearchSpace, TwoStreamSearchSpace
@@ -199,9 +202,7 @@ class TwoStreamNet(keras.Model):
             out like a missing one.
         """
         weights = mixing_weights or {}
-        inputs = tuple(
-            as_features(inputs[s], self.feature_shapes[s], s) for s in STREAMS
-        )
+        inputs = self._both(inputs)
         present = self.streams_present(inputs, training=training)
         sequences, masks = [], []
         for i, stream in enumerate(STREAMS):
@@ -216,6 +217,28 @@ class TwoStreamNet(keras.Model):
             sequences.append(zero_missing(sequence, present[i]))
             masks.append(mask)
         return tuple(sequences), tuple(masks), present
+
+    def _both(self, inputs):
+        """Both streams' tensors; one that is not given is zero, so missing."""
+        names = list(inputs) if isinstance(inputs, dict) else []
+        found = {
+            s: as_features(inputs[s], self.feature_shapes[s], s)
+            for s in STREAMS
+            if s in names
+        }
+        if not found:
+            received = names if isinstance(inputs, dict) else inputs
+            raise ValueError(
+                f"`inputs` must be a dict of {STREAMS}, or of one of them. "
+                f"Received: {received}"
+            )
+        given = next(iter(found.values()))
+        for stream in STREAMS:
+            time, *rest = self.feature_shapes[stream]
+            shape = (tf.shape(given)[0], time or 1, *rest)
+            if stream not in found:
+                found[stream] = tf.zeros(shape, given.dtype)
+        return tuple(found[s] for s in STREAMS)
 
     def call(self, inputs, mixing_weights=None, training=None):
         sequences, masks, present = self.encode(

@@ -78,6 +78,7 @@ def inherit_weights(
 
 def _inherit_cells(source: CellNetwork, network: CellNetwork):
     pairs = [
+        (source.mixture, network.mixture),
         (source.stem, network.stem),
         (source.stem_norm, network.stem_norm),
         (source.pool, network.pool),

@@ -129,6 +129,21 @@ def test_a_missing_stream_has_no_part_in_the_answer(fusion):
     np.testing.assert_allclose(answer[1:], answer[:1].repeat(2, 0), atol=1e-6)
 
 
+def test_a_stream_that_is_not_given_is_missing():
+    network, x = make(), clips()
+    for stream in SHAPES:
+        other = next(s for s in SHAPES if s != stream)
+        zeros = {other: np.zeros_like(x[other])}
+        expected = network({**x, **zeros})
+        only = {stream: x[stream]}
+        np.testing.assert_allclose(network(only), expected, atol=1e-6)
+        got = network.predict(only, verbose=0)
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    for nothing in ({}, {"mel": x["deep"]}, x["deep"]):
+        with pytest.raises(ValueError, match="must be a dict of .'handcrafted"):
+            network(nothing)
+
+
 @pytest.mark.parametrize("fusion", ["supplement", "late"])
 def test_no_gradient_passes_from_a_missing_stream(fusion):
     network, x = make(fusion), clips()
