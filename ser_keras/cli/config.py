@@ -169,9 +169,9 @@ def spelling(argument):
 def run(main, config_class, argv=None):
     """A program: parses the command line and calls `main` with the result.
 
-    What a user can mend (bad input, files that are not there) is one message
-    on stderr and exit status 1, without a traceback; `python -X dev` shows
-    that, too.
+    What a user can mend (bad input, files that are not there, an extra that is
+    not installed, an extractor that fails) is one message on stderr and exit
+    status 1, without a traceback; `python -X dev` shows that, too.
 
     Args:
         main: Function of a configuration.
@@ -187,10 +187,16 @@ def run(main, config_class, argv=None):
         be_deterministic()
     try:
         main(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if sys.flags.dev_mode:
             raise
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except RuntimeError as error:  # An extractor's, which names the file.
+        if sys.flags.dev_mode:
+            raise
+        hint = "python -X dev shows where"
+        print(f"error: RuntimeError: {error} ({hint})", file=sys.stderr)
         raise SystemExit(1) from None
 
 

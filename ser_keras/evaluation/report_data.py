@@ -356,6 +356,11 @@ def _read_json(file):
 
 
 def _unfinished(path):
+    if (path / "ablation.json").exists():
+        return (
+            f"{path} is an ablation, whose table is in ablation.md. Name its "
+            f"runs: {path / 'variants'}/<name>"
+        )
     folds = path / "folds"
     begun = sorted(folds.iterdir()) if folds.is_dir() else []
     done = [x.name for x in begun if (x / "predictions.csv").exists()]

@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from ser_keras.cli import parse
+from ser_keras.cli import run
 from ser_keras.cli import save
 from ser_keras.evaluation.run_folder import RunFolder
 
@@ -160,3 +161,15 @@ def test_printed_configuration_is_read_back(tmp_path, capsys, flag):
     path.write_text(capsys.readouterr().out)
     config = parse(Config, ["--config", str(path)])
     assert config == Config(data_dir="x", folds=(2, 5))
+
+
+@pytest.mark.parametrize("kind", [ModuleNotFoundError, RuntimeError])
+def test_what_a_user_can_mend_is_one_line(kind, capsys):
+    def main(config):
+        raise kind("pip install 'ser_keras[litert]'")
+
+    with pytest.raises(SystemExit) as stop:
+        run(main, Config, [])
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert "ser_keras[litert]" in error and error.count("\n") == 1
