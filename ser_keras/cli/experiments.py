@@ -20,8 +20,9 @@ from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.emodarts import search
 from ser_keras.experiment.emotionnas import EmotionNASConfig
 from ser_keras.experiment.emotionnas import find_genotype
-from ser_keras.experiment.emotionnas import read_streams
+from ser_keras.experiment.emotionnas import open_with_streams
 from ser_keras.experiment.emotionnas import run_emotionnas
+from ser_keras.export.serving_model import takes_waveforms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _check_one_seed(config):
 
 def search_emodarts(config):
     """Searches, and says where the genotype is."""
-    config, corpus, run = _begin(config)
+    config, corpus = _begin(config)
+    run = open_run(config)
     features = read_features(config, corpus, *front_end(config), run)
     return _searched(run, features, search(config, features, run))
 
@@ -117,19 +119,19 @@ def search_emotionnas(config):
     extractor = None
     if config.streams != "handcrafted":
         extractor = deep_extractor(config)
-    config, corpus, run = _begin(config)
-    features = read_streams(config, corpus, extractor, run)
+    config, corpus = _begin(config)
+    run, features = open_with_streams(config, corpus, extractor)
     return _searched(run, features, find_genotype(config, features, run))
 
 
 def _begin(config):
-    """The configuration in full, whom to search on, and the run's folder."""
+    """The configuration in full, and whom to search on."""
     corpus = read_corpus(config)
     config = config.resolved()
     if config.fold:
         (fold,) = chosen_folds(make_folds(config, corpus), config.fold)
         corpus = fold.train
-    return config, corpus, open_run(config)
+    return config, corpus
 
 
 def _searched(run, features, genotype):
@@ -188,7 +190,9 @@ def show_training(result):
         f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
         f"{len(result['scores']['per_speaker'])} test speakers"
     )
-    print(f"try it: ser_keras predict --model {result['saved_model']} FILE")
+    if takes_waveforms(result["saved_model"]):
+        model = result["saved_model"]
+        print(f"try it: ser_keras predict --model {model} FILE")
 
 
 SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)

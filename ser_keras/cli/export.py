@@ -82,7 +82,9 @@ def export(config):
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(parts, output)
         return {"exported": str(output), "bytes": output.stat().st_size}
-    model, labels, frontend, normalization, duration = parts
+    model, labels, frontend, normalization, duration, run_config = parts
+    if getattr(run_config, "streams", "handcrafted") != "handcrafted":
+        return _export_streams(config, run_config, parts, output)
     if config.format == "savedmodel":
         from ser_keras.export.model_card import ModelCard
         from ser_keras.export.serving import export_serving
@@ -118,6 +120,33 @@ def export(config):
     return {"exported": str(file), "bytes": file.stat().st_size}
 
 
+def _export_streams(config, run_config, parts, output):
+    """Of a run with a deep stream, whose extractor its configuration names."""
+    if config.format != "savedmodel":
+        raise ValueError(
+            f"{config.source} has a deep stream, whose extractor a LiteRT file "
+            "cannot hold. Received: format='litert'"
+        )
+    from ser_keras.experiment.deep_stream import deep_extractor
+    from ser_keras.export.model_card import ModelCard
+    from ser_keras.export.two_stream_serving import export_streams
+
+    model, labels, frontend, normalization, *_ = parts
+    if run_config.streams == "deep":
+        frontend = normalization = None
+    folder = export_streams(
+        model,
+        output,
+        labels,
+        frontend,
+        normalization,
+        deep_extractor(run_config),
+        card=ModelCard.from_run(config.source),
+    )
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    return {"exported": str(folder), "bytes": size}
+
+
 def _from_file(file, config):
     if file.suffix != ".keras":
         raise ValueError(
@@ -136,11 +165,14 @@ def _from_file(file, config):
         )
     if not config.labels:
         raise ValueError(f"{file} has no class names: give --labels.")
-    return model, config.labels, None, None, None
+    return model, config.labels, None, None, None, None
 
 
 def _from_run(run, config):
-    """Model, labels, front end, normalisation and duration; or a file."""
+    """Model, labels, front end, normalisation, duration and configuration.
+
+    Or the file, if the run wrote it itself.
+    """
     if config.labels:
         raise ValueError("--labels are a run's own; leave them out.")
     settings, result = (_read(run, f) for f in ("config.json", "result.json"))
@@ -167,6 +199,7 @@ def _from_run(run, config):
         frontend,
         normalization,
         run_config.duration,
+        run_config,
     )
 
 
@@ -189,11 +222,9 @@ def _read(run, name):
 def _kind(run, settings):
     """Configuration and front end of whatever the run trained."""
     if "streams" in settings:
-        raise ValueError(
-            f"{run} has a network of two streams, whose export needs its "
-            "extractor: the run wrote a SavedModel itself."
-        )
-    if "schedule" in settings:
+        from ser_keras.experiment.cells import front_end
+        from ser_keras.experiment.emotionnas import EmotionNASConfig as Run
+    elif "schedule" in settings:
         from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
         from ser_keras.experiment.light_sernet import front_end
     elif "search_filters" in settings:
@@ -201,8 +232,8 @@ def _kind(run, settings):
         from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
     else:
         raise ValueError(
-            f"{run} must be a run of emoDARTS or Light-SERNet. Received "
-            f"fields: {sorted(settings)}"
+            f"{run} must be a run of emoDARTS, EmotionNAS or Light-SERNet. "
+            f"Received fields: {sorted(settings)}"
         )
     # Recipes and commands add fields of their own.
     known = {field.name for field in dataclasses.fields(Run)}

@@ -14,6 +14,7 @@ import tensorflow as tf
 import ser_keras
 from ser_keras.audio.io import fit_length
 from ser_keras.export.litert_format import chain
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
 from ser_keras.models.waveform_model import with_frontend
 
@@ -111,6 +112,12 @@ def export_litert(
             raise ValueError("`model` has a front end already.")
         frontend, normalization = model.frontend, model.normalization
         model = model.model
+    if isinstance(model, TwoStreamNet):
+        raise ValueError(
+            "`model` must be of one stream: a LiteRT file has no extractor in "
+            "it. `export_streams` writes SavedModels of two. Received: "
+            f"model={model.name!r}, a TwoStreamNet"
+        )
     if padding is None:
         padding = "waveform" if hasattr(frontend, "duration") else "features"
     duration = _duration(duration, frontend)

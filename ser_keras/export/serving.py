@@ -1,5 +1,6 @@
 """SavedModels in TensorFlow Serving's layout, and reading them back."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ from ser_keras.export.serving_model import CARD
 from ser_keras.export.serving_model import load_serving as load_serving
 from ser_keras.export.serving_model import versions_in
 from ser_keras.export.serving_signatures import serving_signatures
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
 from ser_keras.models.waveform_model import with_frontend
 
@@ -84,7 +86,8 @@ def export_serving(
     Raises:
         FileExistsError: This version exists; nothing is overwritten.
         ValueError: `labels` are not as many as the classes, there is no front
-            end, or `version` or `max_duration` is not positive.
+            end, `version` or `max_duration` is not positive, or the model is
+            of two streams (see `export_streams`).
 
     Example:
     >>> from ser_keras import MFCC
@@ -97,6 +100,12 @@ def export_serving(
     '1'
     """
     path = pathlib.Path(path)
+    network = getattr(model, "model", model)  # In a `WaveformModel`.
+    if isinstance(network, TwoStreamNet):
+        raise ValueError(
+            "`model` must be of one stream; `export_streams` writes those of "
+            f"two. Received: model={model.name!r}, a TwoStreamNet"
+        )
     if not isinstance(model, WaveformModel):
         if frontend is None:
             raise ValueError(
@@ -118,36 +127,61 @@ def export_serving(
         "max_duration": max_duration,
         "versions": package_versions(),
     }
-    target = path / str(_new_version(path, version))
+    target = path / str(new_version(path, version))
     rate = facts["sample_rate"]
     if hasattr(model.frontend, "duration"):  # Of a longer clip, the middle.
         facts["samples"] = round(model.frontend.duration * rate)
     signatures = serving_signatures(model, labels, rate, max_duration)
+    parameters = model.count_params()
+    with new_folder(target, facts, card, parameters) as folder:
+        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+        features = model.features(tf.zeros((1, rate))).numpy()
+        write_warm_up(folder, path.name, rate, features)
+    return target
+
+
+@contextlib.contextmanager
+def new_folder(target, facts, card, parameters):
+    """A version's folder, which appears when all has been written into it.
+
+    Args:
+        target: `<the model's folder>/<version>`.
+        facts: Dict for `labels.json` and the card.
+        card: `ModelCard`, or None.
+        parameters: Weights of the model.
+
+    Yields:
+        `pathlib.Path` for the SavedModel.
+    """
+    path = target.parent
     path.mkdir(parents=True, exist_ok=True)
     # A hidden name beside it: no server looks there, and renaming is atomic.
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path))
     try:
         folder = temporary / "model"
-        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+        yield folder
         (folder / CARD).write_text(json.dumps(facts, indent=2) + "\n")
         page = (card or ModelCard()).markdown(
             f"{path.name}, version {target.name}",
-            weights=f"{model.count_params():,}",
+            weights=f"{parameters:,}",
             **facts,
         )
         (folder / "card.md").write_text(page)
-        features = model.features(tf.zeros((1, rate))).numpy()
-        write_warm_up(folder, path.name, rate, features)
         if target.exists():  # Another process was quicker.
             raise _exists(target)
         folder.rename(target)
     finally:
         shutil.rmtree(temporary)
     write_model_config(path, versions_in(path))
-    return target
 
 
-def _new_version(path, version):
+def new_version(path, version):
+    """Number of the version to write: the next one, or a given one.
+
+    Raises:
+        FileExistsError: It exists.
+        ValueError: It is no positive integer.
+    """
     if version is None:
         return (versions_in(path) or [0])[-1] + 1
     if not isinstance(version, int) or version < 1:

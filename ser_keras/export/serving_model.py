@@ -64,6 +64,17 @@ class ServingModel:
         self._module = tf.saved_model.load(str(path))
         self.signatures = self._module.signatures
 
+    def check_waveforms(self):
+        """Raises `ValueError` if the model takes features, not waveforms."""
+        if "serving_lengths" in self.signatures:
+            return
+        names = sorted(set(self.signatures) - {"serving_default"})
+        raise ValueError(
+            f"{self.path} takes features, not waveforms: not all that makes "
+            f"them could be in the graph. Its `signatures` are {names}; {CARD} "
+            "says which features"
+        )
+
     def __call__(self, waveforms):
         """Classifies clips of any lengths.
 
@@ -77,8 +88,9 @@ class ServingModel:
 
         Raises:
             ValueError: A clip is empty, not one-dimensional, not finite, or
-                longer than the model takes.
+                longer than the model takes; or the model takes features.
         """
+        self.check_waveforms()
         if isinstance(waveforms, np.ndarray) and waveforms.ndim == 1:
             waveforms = [waveforms]
         clips = [np.asarray(clip, "float32") for clip in waveforms]
@@ -102,6 +114,17 @@ class ServingModel:
             "probabilities": outputs["probabilities"].numpy(),
             "label": outputs["label"].numpy().astype(str),
         }
+
+
+def takes_waveforms(path):
+    """Whether a version's folder has a model that takes waveforms.
+
+    Without loading it: `labels.json` names the signatures where they are not
+    those of `export_serving`.
+    """
+    facts = json.loads((pathlib.Path(path) / CARD).read_text())
+    names = facts.get("signatures", ["serving_lengths"])
+    return "serving_lengths" in names
 
 
 def versions_in(path):

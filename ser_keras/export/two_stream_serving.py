@@ -1,19 +1,15 @@
 """SavedModels of networks that read deep features, alone or beside others."""
 
-import json
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import tensorflow as tf
 
 from ser_keras._registry import package_versions
 from ser_keras.data.keras_extractor import KerasExtractor
-from ser_keras.export.serving import _exists
-from ser_keras.export.serving import _new_version
 from ser_keras.export.serving import export_serving
-from ser_keras.export.serving_model import CARD
+from ser_keras.export.serving import new_folder
+from ser_keras.export.serving import new_version
 from ser_keras.export.wav_graph import too_long
 from ser_keras.export.wav_graph import verdict
 from ser_keras.models.two_stream import TwoStreamNet
@@ -29,6 +25,7 @@ def export_streams(
     extractor=None,
     version=None,
     max_duration=60.0,
+    card=None,
 ):
     """Writes a SavedModel of a network of one or two streams.
 
@@ -46,25 +43,29 @@ def export_streams(
     | `deep_features`                 | `deep`, for a network of that alone  |
     | `serving_default`               | `waveform` `(batch, samples)` in     |
     |                                 | [-1, 1]: the deep extractor is in the|
-    |                                 | graph, if it is a `KerasExtractor`.  |
-    |                                 | Otherwise the same as the above      |
+    |                                 | graph, if it is a `KerasExtractor`,  |
+    |                                 | and so is the front end. Otherwise   |
+    |                                 | the same as the above                |
     | `serving_lengths`               | with a waveform only: the same, and  |
     |                                 | `lengths` `(batch,)` in samples      |
 
     Every signature returns `probabilities`, `label`, `labels` and `error`, as
     those of `export_serving` do: what is wrong with a clip is its own error.
-    `labels.json` says what the deep features are.
+    A waveform too short for a deep frame has an error as well. Beside the graph
+    are `labels.json`, which also says what the features of each stream are,
+    and `card.md`; `model.config` is in the model's folder.
 
     Args:
         model: A `TwoStreamNet`, or a network from features to logits.
         path: The model's folder.
         labels: Class names in the order of the logits.
-        frontend: Layer from waveforms to hand-crafted features; `None` for a
-            network of the deep stream alone.
+        frontend: Layer from waveforms to hand-crafted features; `None` if none
+            makes them (openSMILE, say), or there is the deep stream alone.
         normalization: Of the hand-crafted features, or `None`.
         extractor: Of the deep stream; `None` if it is not known.
         version: A positive integer, 1 more than the highest by default.
         max_duration: Longest waveform that the model takes, in seconds.
+        card: `ModelCard` with corpus, protocol, scores, licence and limits.
 
     Returns:
         `pathlib.Path` of the version's folder.
@@ -83,6 +84,7 @@ def export_streams(
             frontend,
             normalization,
             version,
+            card=card,
             max_duration=max_duration,
         )
     labels = tuple(str(label) for label in labels)
@@ -97,34 +99,34 @@ def export_streams(
             f"The network reads {width} deep features. Received an extractor "
             f"of {extractor.num_features}"
         )
+    path = pathlib.Path(path)
+    target = path / str(new_version(path, version))
     served = _Served(
         model, labels, frontend, normalization, extractor, max_duration
     )
-    card = {
+    signatures = served.signatures(width)
+    facts = {
         "labels": labels,
+        "signatures": sorted(signatures),
         "sample_rate": served.sample_rate,
         "max_duration": max_duration,
         "deep_features": None if extractor is None else extractor.settings(),
         "versions": package_versions(),
     }
-    path = pathlib.Path(path)
-    target = path / str(_new_version(path, version))
-    signatures = served.signatures(width)
-    path.mkdir(parents=True, exist_ok=True)
-    # A hidden name beside it: no server looks there, and renaming is atomic.
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path))
-    try:
-        folder = temporary / "model"
+    if two:
+        facts["handcrafted_features"] = {
+            "frontend": _serialized(frontend),
+            "normalization": _serialized(normalization),
+        }
+    with new_folder(target, facts, card, model.count_params()) as folder:
         module = tf.Module()
         module.variables_of_model = served.variables
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
-        if target.exists():  # Another process was quicker.
-            raise _exists(target)
-        folder.rename(target)
-    finally:
-        shutil.rmtree(temporary)
     return target
+
+
+def _serialized(layer):
+    return None if layer is None else keras.saving.serialize_keras_object(layer)
 
 
 class _Served:
@@ -143,6 +145,7 @@ class _Served:
         # Only this one's network can be part of the graph.
         if isinstance(extractor, KerasExtractor):
             self.extractor = extractor
+            self.shortest = extractor.shortest  # Not while a graph is traced.
             self.variables += [v.value for v in extractor.model.variables]
         rates = [x.sample_rate for x in (frontend, extractor) if x is not None]
         self.sample_rate = rates[0] if rates else None
@@ -155,7 +158,8 @@ class _Served:
     def signatures(self, width):
         """Concrete functions by name."""
         deep = tf.TensorSpec((None, None, width), tf.float32, "deep")
-        if self.mel is None:
+        two = isinstance(self.model, TwoStreamNet)
+        if not two:
             features, specs = self.deep_features, [deep]
         else:
             bands = self.model.handcrafted_encoder.feature_shape[1]
@@ -164,7 +168,7 @@ class _Served:
             features = self.handcrafted_and_deep_features
         functions = {features.__name__: (features, specs)}
         functions["serving_default"] = functions[features.__name__]
-        if self.extractor is not None:
+        if self.extractor is not None and (self.mel is not None or not two):
             waveform = tf.TensorSpec((None, None), tf.float32, "waveform")
             lengths = tf.TensorSpec((None,), tf.int32, "lengths")
             functions["serving_default"] = self.waveform, [waveform]
@@ -189,6 +193,7 @@ class _Served:
     def lengths(self, waveform, lengths):
         samples = tf.shape(waveform)[1]
         longest = round(self.max_duration * self.sample_rate)
+        shortest = self.shortest
         real = tf.sequence_mask(lengths, samples)
         waveform = tf.where(real, waveform, 0.0)
         finite = tf.reduce_all(tf.math.is_finite(waveform), axis=1)
@@ -196,20 +201,28 @@ class _Served:
             (
                 (lengths < 1, "a clip must have samples"),
                 (lengths > samples, "`lengths` must be at most the samples"),
+                (
+                    lengths < shortest,
+                    f"shorter than {shortest} samples: no deep frame",
+                ),
                 (lengths > longest, too_long(longest, self.sample_rate)),
                 (~finite, "NaN or infinite samples"),
             )
         )
         waveform = tf.where(fine[:, None], waveform, 0.0)
-        # What is wrong is run as silence, as long as the longest: an extractor
-        # may not take less than a frame.
-        lengths = tf.where(fine, lengths, samples)
+        # What is wrong is run as silence, as long as the longest, and a frame
+        # at least: an extractor may not take less.
+        more = tf.maximum(shortest - samples, 0)
+        waveform = tf.pad(waveform, [[0, 0], [0, more]])
+        lengths = tf.where(fine, lengths, samples + more)
         features = {"deep": self._deep(waveform, lengths)}
         if self.mel is not None:
             features["handcrafted"] = self.mel.features(waveform, lengths)
         return self._named(features, fine, error)
 
     def _answer(self, **features):
+        # Without any frame, a stream is missing from all clips.
+        features = {name: _one_frame(x) for name, x in features.items()}
         finite = [
             tf.reduce_all(tf.math.is_finite(x), axis=[1, 2])
             for x in features.values()
@@ -250,6 +263,12 @@ class _Served:
             "labels": tf.tile(self.labels[None], [tf.shape(logits)[0], 1]),
             "error": error,
         }
+
+
+def _one_frame(x):
+    """Adds a frame of zeros to features that have none."""
+    missing = tf.maximum(1 - tf.shape(x)[1], 0)
+    return tf.pad(x, [[0, 0], [0, missing], [0, 0]])
 
 
 def _frames(extractor, samples):

@@ -32,7 +32,7 @@ def load_predictor(path=None):
     Raises:
         FileNotFoundError: There is nothing at `path`; or without one, no model
             comes with the package. The message says how to get one.
-        ValueError: `path` is no such model.
+        ValueError: `path` is no such model, or one that takes features.
     """
     path = _bundled() if path is None else pathlib.Path(path)
     if not path.exists():
@@ -53,7 +53,9 @@ def load_predictor(path=None):
 
     result = path / "result.json"
     if not result.exists():
-        return load_serving(path)
+        model = load_serving(path)
+        model.check_waveforms()
+        return model
     exported = json.loads(result.read_text(encoding="utf-8"))["saved_model"]
     if not pathlib.Path(exported).exists():
         raise FileNotFoundError(
@@ -61,7 +63,9 @@ def load_predictor(path=None):
             f"more (from this working folder). Export it again: ser_keras "
             f"export {path}"
         )
-    return load_serving(exported)
+    model = load_serving(exported)
+    model.check_waveforms()
+    return model
 
 
 def _bundled():

@@ -10,6 +10,7 @@ import tensorflow as tf
 import ser_keras as ser
 from ser_keras.data.deep_extractors import Extractor
 from ser_keras.data.keras_extractor import KerasExtractor
+from ser_keras.export.serving_model import takes_waveforms
 from ser_keras.search_space import SearchSpace
 
 LABELS = ("calm", "anger", "fear")
@@ -86,7 +87,7 @@ def test_waveform_in_where_the_extractor_is_in_the_graph(
     assert np.ptp(answers, 0).max() > 1e-5
     # As `load_serving` calls it: several lengths in one batch.
     served = ser.load_serving(folder)
-    assert served.sample_rate == 8000
+    assert served.sample_rate == 8000 and takes_waveforms(folder)
     longest, shorter = clips()
     batch = np.full((2, 6000), np.nan, "float32")
     batch[0], batch[1, :4100] = longest, shorter
@@ -138,8 +139,67 @@ def test_features_in_where_it_is_not(network, frontend, tmp_path):
     for name in module.signatures:
         outputs = module.signatures[name](**x)
         np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
+    with pytest.raises(ValueError, match="takes features, not .*'handcr"):
+        ser.load_serving(folder)(clips())
+    assert not takes_waveforms(folder)
     card = json.loads((folder / "labels.json").read_text())
     assert card["deep_features"] == {"extractor": "outside"}
+    own = card["handcrafted_features"]
+    assert own["normalization"] is None
+    again = keras.saving.deserialize_keras_object(own["frontend"])
+    assert again.get_config() == frontend.get_config()
+    assert "handcrafted features" in (folder / "card.md").read_text()
+    assert "versions: 1" in (folder.parent / "model.config").read_text()
+
+
+def test_features_of_both_streams_in_where_no_layer_makes_them(
+    network, tmp_path
+):
+    """Of openSMILE, for instance."""
+    for extractor in (None, keras_extractor()):
+        folder = ser.export_streams(
+            network, tmp_path / "two", LABELS, extractor=extractor
+        )
+        signatures = tf.saved_model.load(str(folder)).signatures
+        names = {"serving_default", "handcrafted_and_deep_features"}
+        assert set(signatures) == names
+    x = np.random.default_rng(0).normal(size=(1, 20, 6)).astype("float32")
+    call = signatures["serving_default"]
+    outputs = call(handcrafted=x, deep=np.zeros((1, 0, 5), "float32"))
+    answer = tf.nn.softmax(network({"handcrafted": x[..., None]}))
+    np.testing.assert_allclose(outputs["probabilities"], answer, atol=1e-6)
+
+
+def test_a_clip_without_a_deep_frame_has_its_own_error(
+    network, frontend, tmp_path
+):
+    folder = ser.export_streams(
+        network,
+        tmp_path / "two",
+        LABELS,
+        frontend,
+        NORMALIZATION,
+        keras_extractor(),
+    )
+    call = ser.load_serving(folder).signatures["serving_lengths"]
+    clip = clips()[0]
+    for lengths in ([300], [799, 300], [6000, 300, 799]):
+        batch = np.zeros((len(lengths), max(lengths)), "float32")
+        for row, length in zip(batch, lengths, strict=True):
+            row[:length] = clip[:length]
+        outputs = call(
+            waveform=tf.constant(batch), lengths=tf.constant(lengths)
+        )
+        for length, error, probabilities in zip(
+            lengths,
+            outputs["error"].numpy(),
+            outputs["probabilities"].numpy(),
+            strict=True,
+        ):
+            short = length < 800
+            wanted = b"shorter than 800 samples: no deep frame" * short
+            assert error == wanted
+            assert np.isnan(probabilities).all() == short
 
 
 def test_a_deep_stream_alone(tmp_path):
@@ -156,6 +216,18 @@ def test_a_deep_stream_alone(tmp_path):
     outputs = module.signatures["deep_features"](deep=x)
     answers = tf.nn.softmax(network(x[..., None]))
     np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
+
+
+def test_other_exports_point_here(network, frontend, tmp_path):
+    path = tmp_path / "two"
+    for export in (ser.export_serving, ser.export_litert):
+        for model, own in (
+            (network, frontend),
+            (ser.with_frontend(network, frontend), None),
+        ):
+            with pytest.raises(ValueError, match="`export_streams` writes"):
+                export(model, path, LABELS, own)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_does_not_fit_is_refused(network, frontend, tmp_path):

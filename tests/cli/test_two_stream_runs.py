@@ -1,0 +1,131 @@
+"""What commands make of finished runs with a deep stream."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+import ser_keras as ser
+from ser_keras.cli.experiments import show_training
+from ser_keras.cli.main import main
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.manifest import Utterance
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiment.cells import front_end
+from ser_keras.experiment.emotionnas import EmotionNASConfig
+from ser_keras.experiment.emotionnas_network import build_network
+from ser_keras.experiment.emotionnas_network import search_space
+
+LABELS = ("calm", "anger")
+CLIP = np.random.default_rng(0).normal(0, 0.1, 16000).astype("float32")
+
+
+def embedding():
+    return keras.Sequential(
+        [
+            keras.Input((None,)),
+            keras.layers.Reshape((-1, 1)),
+            keras.layers.Conv1D(5, 1600, strides=1600, activation="tanh"),
+        ]
+    )
+
+
+def finished_run(path, streams, **changes):
+    """The folder of a run, as if trained; and its network."""
+    config = EmotionNASConfig(
+        smoke=True, streams=streams, deep_hop=0.1, output_dir=str(path)
+    ).resolved()
+    config = dataclasses.replace(config, **changes)
+    manifest = Manifest(
+        [Utterance(x, f"{x}.wav", x, "s") for x in LABELS], LABELS
+    )
+    sets = {
+        name: FeatureSet(manifest, [np.ones((n, width))] * 2, frame_rate=rate)
+        for name, n, width, rate in (
+            ("handcrafted", 59, 16, 62.5),
+            ("deep", 10, 5, 10.0),
+        )
+    }
+    features = ser.FeatureStreams(sets) if streams == "both" else sets[streams]
+    network = build_network(config, search_space(config).sample(0), features)
+    run = ser.RunFolder(path, dataclasses.asdict(config))
+    run.write_json(
+        "result.json",
+        {"folds": {"Ses01": {}}, "scores": {"uar": 0.5, "wa": 0.5, "n": 2}},
+    )
+    fold = path / "folds/Ses01"
+    fold.mkdir(parents=True)
+    network.save(fold / "network.keras")
+    Predictions(
+        ids=LABELS,
+        speakers=("s", "s"),
+        sexes=(None, None),
+        labels=[0, 1],
+        probabilities=np.eye(2),
+        label_names=LABELS,
+    ).save_csv(fold / "predictions.csv")
+    return config, network
+
+
+@pytest.mark.parametrize("streams", ["both", "deep", "handcrafted"])
+def test_export(streams, tmp_path, capsys):
+    model = embedding()
+    model.save(tmp_path / "embedding.keras")
+    config, network = finished_run(
+        tmp_path / "run",
+        streams,
+        deep_extractor=str(tmp_path / "embedding.keras"),
+    )
+    argv = ["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]
+    assert main(argv) == 0, capsys.readouterr().err
+    frontend, normalization = front_end(config)
+    features = {
+        "handcrafted": normalization(frontend(CLIP[None]))[..., None],
+        "deep": model(CLIP[None])[..., None],
+    }
+    logits = network(features if streams == "both" else features[streams])
+    served = ser.load_serving(tmp_path / "out")
+    np.testing.assert_allclose(
+        served([CLIP])["probabilities"], tf.nn.softmax(logits), atol=1e-5
+    )
+    assert served.labels == LABELS
+    argv[-1] = str(tmp_path / "out.tflite")
+    assert main([*argv, "--format", "litert"]) == (streams != "handcrafted")
+    if streams != "handcrafted":
+        assert "has a deep stream" in capsys.readouterr().err
+
+
+def test_a_model_that_takes_features_is_not_offered(tmp_path, capsys):
+    """Its deep extractor is in another process, or nobody knows it."""
+    _, network = finished_run(tmp_path / "run", "deep")
+    folder = ser.export_streams(network, tmp_path / "deep", LABELS)
+    result = {
+        "run": "run",
+        "scores": {"uar": 0.5, "wa": 0.5, "n": 2, "per_speaker": {"s": {}}},
+        "uar_interval_95": None,
+        "saved_model": str(folder),
+    }
+    show_training(result)
+    assert "try it" not in capsys.readouterr().out
+    path = tmp_path / "run/result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | result))
+    wav = tmp_path / "a.wav"
+    soundfile.write(wav, CLIP, 16000)
+    assert main(["predict", str(wav), "--model", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "takes features, not waveforms" in error
+    assert "deep_features" in error
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_an_ablation_is_named_with_its_runs(command, tmp_path, capsys):
+    run = ser.RunFolder(tmp_path / "run", {"ablate": True})
+    run.write_json("ablation.json", {})
+    assert main([command, str(run.path)]) == 1
+    error = capsys.readouterr().err
+    assert "is an ablation" in error and "run/variants/<name>" in error
