@@ -73,6 +73,9 @@ def front_end(config: CellsConfig):
     if config.features == "mfcc":
         # Coefficients differ too much in size for one mean of all.
         return layer, UtteranceNormalization(scale="all")
+    if config.features == "mfcc_deltas":
+        # Derivatives are smaller than what they are of: each by its own.
+        return layer, UtteranceNormalization()
     # The loudness goes, which is the microphone's; the spectrum's tilt stays,
     # which is the voice's.
     return layer, UtteranceNormalization(over="all")

@@ -66,8 +66,9 @@ def speech_features(kind, num_features):
     """Front end of a run at 16 kHz: 64 ms frames, 16 ms apart.
 
     Args:
-        kind: `"log_mel"`, `"mfcc"` of 128 bands, or `"spectrogram"`, whose
-            frames are 16 ms long: 129 features, 62.5 Hz apart.
+        kind: `"log_mel"`, `"mfcc"` of 128 bands, `"mfcc_deltas"`, the same
+            with first and second derivatives, or `"spectrogram"`, whose frames
+            are 16 ms long: 129 features, 62.5 Hz apart.
         num_features: Bands or coefficients; not of a spectrogram.
 
     Returns:
@@ -78,8 +79,13 @@ def speech_features(kind, num_features):
             **(_FRAMES | {"frame_length": 256, "fft_length": 256})
         )
     options = _FRAMES | {"low_frequency": 50.0}
-    if kind == "mfcc":
-        return MFCC(num_mel_bins=128, num_coefficients=num_features, **options)
+    if kind in ("mfcc", "mfcc_deltas"):
+        return MFCC(
+            num_mel_bins=128,
+            num_coefficients=num_features,
+            delta_order=2 if kind == "mfcc_deltas" else 0,
+            **options,
+        )
     return LogMelSpectrogram(num_mel_bins=num_features, **options)
 
 

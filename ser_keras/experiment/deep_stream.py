@@ -68,16 +68,25 @@ def deep_features(
     """The deep stream of a manifest, computed once or read.
 
     Raises:
-        ValueError: The store is of another corpus, or not complete.
+        ValueError: The store is of another corpus, or not complete, or holds
+            no `deep_layers` layers.
     """
     if extractor is None:
-        return read_features(manifest, pathlib.Path(config.deep_extractor))
-    return extract_features(
-        manifest,
-        extractor,
-        config.cache_dir,
-        skip_bad_audio=config.skip_bad_audio,
-    )
+        deep = read_features(manifest, pathlib.Path(config.deep_extractor))
+    else:
+        deep = extract_features(
+            manifest,
+            extractor,
+            config.cache_dir,
+            skip_bad_audio=config.skip_bad_audio,
+        )
+    if deep.num_features % config.deep_layers:
+        raise ValueError(
+            "`deep_layers` must be the layers whose features are there, which "
+            f"are {deep.num_features} in all. Received: "
+            f"deep_layers={config.deep_layers}"
+        )
+    return deep
 
 
 def untrained_network(filters=32) -> keras.Model:

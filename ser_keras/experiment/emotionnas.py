@@ -20,6 +20,7 @@ from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.leak_guard import heard_by_search
+from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
@@ -28,6 +29,7 @@ from ser_keras.experiment.cells import CellsConfig
 from ser_keras.experiment.cells import front_end
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
@@ -40,6 +42,7 @@ from ser_keras.experiment.emotionnas_network import network_sizes
 from ser_keras.experiment.emotionnas_network import search_space
 from ser_keras.experiment.missing_streams import score_without_streams
 from ser_keras.experiment.seeds import run_seeds
+from ser_keras.export.model_card import ModelCard
 from ser_keras.export.two_stream_serving import export_streams
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
@@ -81,12 +84,17 @@ class EmotionNASConfig(CellsConfig):
     """Seconds from one deep frame to the next."""
     deep_sample_rate: int = 16000
     """Sample rate of the extractor, Hz."""
+    deep_layers: int = 1
+    """Layers of a frozen encoder whose features the store has one after the
+    other (`TransformersExtractor(layers=[...])`); the network learns how to
+    mix them."""
     architecture: typing.Literal["search", "random", "hand_made"] = "search"
     """Search each fold's architecture on its training speakers; or draw one
     at random, or take one made by hand of about the same size: the controls
     of every search."""
-    features: typing.Literal["log_mel", "mfcc"] = "log_mel"
-    """Hand-crafted stream: log-mel bands, or cepstral coefficients."""
+    features: typing.Literal["log_mel", "mfcc", "mfcc_deltas"] = "log_mel"
+    """Hand-crafted stream: log-mel bands, or cepstral coefficients, alone or
+    with as many first and second derivatives over time."""
     sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
         "lstm_att"
     )
@@ -117,6 +125,7 @@ class EmotionNASConfig(CellsConfig):
                 "An ablation has one seed: give `seed`, and run it again in "
                 f"another folder. Received: ablate=True, seeds={self.seeds}"
             )
+        check_positive_integers(self, "deep_layers")
         if self.controls and not self.ablate:
             raise ValueError(
                 "`controls` are runs of an ablation: give `ablate` as well, or "
@@ -184,8 +193,7 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
     extractor = None
     if config.streams != "handcrafted":
         extractor = deep_extractor(config)
-    run = open_run(config)
-    features = read_streams(config, all_utterances(folds), extractor, run)
+    run, features = open_with_streams(config, all_utterances(folds), extractor)
     outcome = cross_validate(
         functools.partial(_network_of_fold, config, genotype, features),
         features,
@@ -204,8 +212,26 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
     return _finish(config, run, outcome, folds, features, extractor)
 
 
+def open_with_streams(
+    config: EmotionNASConfig, manifest, extractor
+) -> tuple[RunFolder, FeatureSet | FeatureStreams]:
+    """The run's folder, and its features; see `read_streams`.
+
+    Features that do not fit leave no folder behind, which would refuse the
+    corrected configuration. A folder that is there already is looked at first:
+    extraction may take hours.
+    """
+    if (pathlib.Path(config.output_dir) / "config.json").exists():
+        open_run(config)
+    features = read_streams(config, manifest, extractor)
+    run = open_run(config)
+    skipped = [dataclasses.asdict(entry) for entry in features.skipped]
+    run.write_json("skipped.json", skipped)
+    return run, features
+
+
 def read_streams(
-    config: EmotionNASConfig, manifest, extractor, run: RunFolder | None = None
+    config: EmotionNASConfig, manifest, extractor
 ) -> FeatureSet | FeatureStreams:
     """The features of the streams that a configuration asks for.
 
@@ -213,17 +239,24 @@ def read_streams(
         config: The configuration.
         manifest: `Manifest` of all utterances.
         extractor: What `deep_extractor` returned; None without a deep stream.
-        run: The run's folder, for `skipped.json`.
+
+    Returns:
+        Features whose `skipped` has what any of the streams had to skip.
     """
     if config.streams == "deep":
         return deep_features(config, manifest, extractor)
-    mel = read_features(config, manifest, *front_end(config), run)
+    mel = read_features(config, manifest, *front_end(config))
     if config.streams == "handcrafted":
         return mel
     deep = deep_features(config, mel.manifest, extractor)
     # What either of them had to skip, both do.
+    skipped = (*mel.skipped, *deep.skipped)
+    streams = {"handcrafted": mel.select(deep.manifest), "deep": deep}
     return FeatureStreams(
-        {"handcrafted": mel.select(deep.manifest), "deep": deep}
+        {
+            name: dataclasses.replace(stream, skipped=skipped)
+            for name, stream in streams.items()
+        }
     )
 
 
@@ -281,7 +314,7 @@ def augmentation(config: EmotionNASConfig):
     """
     if config.streams == "deep":
         return None
-    if config.features == "mfcc":  # Their axis is none of frequencies.
+    if config.features != "log_mel":  # Their axis is none of frequencies.
         return OneAfterAnother(TimeStretch(), SpecAugment())
     return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
 
@@ -332,6 +365,9 @@ def _finish(
                 outcome.predictions.label_names,
                 *layers,
                 extractor,
+                card=ModelCard.from_result(
+                    dataclasses.asdict(config), summary(outcome)
+                ),
             )
         )
     costs = {"parameters": [], "seconds": 0.0}

@@ -85,6 +85,7 @@ def network_sizes(config, features, filters, shared_stacks=False) -> dict:
             "num_cells": 0,
             "recurrent_filters": config.deep_filters,
             "shared_stacks": shared_stacks,
+            "layer_mixture": config.deep_layers,
         },
     }
     labels = {"num_classes": len(features.manifest.labels)}

@@ -7,10 +7,15 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 
 import ser_keras as ser
+from ser_keras.data.extraction import extract_features
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.keras_extractor import KerasExtractor
+from ser_keras.data.manifest import Manifest
+from ser_keras.data.manifest import Utterance
 from ser_keras.data.streams import FeatureStreams
 from ser_keras.data.synthetic import built_in_corpus
 from ser_keras.evaluation.predictions import Predictions
@@ -19,9 +24,12 @@ from ser_keras.experiment.ablation import VARIANTS
 from ser_keras.experiment.ablation import markdown
 from ser_keras.experiment.ablation import run_ablation
 from ser_keras.experiment.deep_stream import deep_extractor
+from ser_keras.experiment.deep_stream import deep_features
 from ser_keras.experiment.deep_stream import untrained_network
 from ser_keras.experiment.emotionnas import EmotionNASConfig
 from ser_keras.experiment.emotionnas import find_genotype
+from ser_keras.experiment.emotionnas import open_with_streams
+from ser_keras.experiment.emotionnas import read_streams
 from ser_keras.experiment.emotionnas import run_emotionnas
 from ser_keras.experiment.emotionnas_network import build_network
 from ser_keras.experiment.emotionnas_network import hand_made
@@ -124,6 +132,83 @@ def test_a_whole_run(corpus, tmp_path):
     with pytest.raises(ValueError, match="stream_dropout"):
         other = dataclasses.replace(config, stream_dropout=0.5)
         run_emotionnas(other, folds)
+
+
+def test_derivatives_are_features_of_their_own_size(corpus, tmp_path):
+    config = smoke(
+        streams="handcrafted",
+        features="mfcc_deltas",
+        cache_dir=str(tmp_path / "c"),
+    )
+    features = read_streams(config, corpus[:3], None)
+    assert features.num_features == 3 * 16
+    for array in features.arrays:
+        np.testing.assert_allclose(array.std(0), 1, atol=1e-3)
+    network = build_network(config, search_space(config).sample(0), features)
+    assert network.feature_shape == (None, 48, 1)
+
+
+def test_layers_of_an_encoder_are_mixed(corpus, tmp_path):
+    for streams in ("both", "deep"):
+        data = features(corpus, streams)
+        config = smoke(streams=streams, deep_layers=5)  # Of 5 features.
+        network = build_network(config, search_space(config).sample(0), data)
+        encoder = network.deep_encoder if streams == "both" else network
+        assert encoder.mixture.num_layers == 5
+    with pytest.raises(ValueError, match="`deep_layers` must be a positive"):
+        smoke(deep_layers=0)
+    with pytest.raises(ValueError, match="are 32 in all.*deep_layers=5"):
+        own = KerasExtractor(untrained_network(), hop=0.128)
+        config = dataclasses.replace(config, cache_dir=str(tmp_path))
+        deep_features(config, corpus[:1], own)
+
+
+def test_features_that_do_not_fit_leave_no_folder(corpus, tmp_path):
+    """A corrected command would be refused in it."""
+    own = KerasExtractor(untrained_network(), hop=0.128)
+    extract_features(corpus[:4], own, tmp_path / "c", verbose=False)
+    (store,) = (tmp_path / "c").iterdir()
+    config = smoke(
+        streams="deep",
+        deep_extractor=str(store),
+        output_dir=str(tmp_path / "run"),
+    )
+    with pytest.raises(ValueError, match="of another corpus"):
+        open_with_streams(config, corpus[4:8], None)
+    assert not (tmp_path / "run").exists()
+    run, streams = open_with_streams(config, corpus[:4], None)
+    assert len(streams) == 4 and run.read_json("skipped.json") == []
+    # What would be refused at once is not read before.
+    other = dataclasses.replace(config, seed=1)
+    with pytest.raises(ValueError, match="another configuration"):
+        open_with_streams(other, corpus[4:8], None)
+
+
+def test_what_one_stream_skips_both_know(corpus, tmp_path):
+    """A clip of noise, one that is too short for log-mel frames, bad audio."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
+    soundfile.write(folder / "good.wav", noise, 16000)
+    soundfile.write(folder / "short.wav", noise[:500], 16000)
+    (folder / "bad.wav").write_text("this is not audio")
+    manifest = Manifest(
+        [
+            Utterance(name, str(folder / f"{name}.wav"), "anger", "s")
+            for name in ("good", "short", "bad")
+        ]
+    )
+    config = smoke(
+        skip_bad_audio=True,
+        output_dir=str(tmp_path / "run"),
+        cache_dir=str(tmp_path / "c"),
+    )
+    own = KerasExtractor(untrained_network(), hop=0.128)
+    run, streams = open_with_streams(config, manifest, own)
+    skipped = [entry["id"] for entry in run.read_json("skipped.json")]
+    assert skipped == ["short", "bad"]
+    # Folds have these utterances all the same.
+    assert len(streams.select(manifest)) == 1
 
 
 def fake_run(probabilities):
