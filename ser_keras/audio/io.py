@@ -131,7 +131,8 @@ def load_audio(path, sample_rate, start=None, end=None):
     waveform = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
     # One pass for all three: a NaN or an infinity makes the sum one, and
     # squares of what is not zero add up to more than zero.
-    energy = np.dot(waveform, waveform)
+    with np.errstate(over="ignore"):
+        energy = np.dot(waveform, waveform)
     if not np.isfinite(energy) and not np.isfinite(waveform).all():
         bad = int(np.sum(~np.isfinite(waveform)))
         raise AudioError(

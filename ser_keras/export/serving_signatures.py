@@ -7,6 +7,8 @@ from ser_keras.export.wav_graph import decode_wav
 from ser_keras.export.wav_graph import too_long
 from ser_keras.export.wav_graph import verdict
 
+_TOO_LARGE = "values too large for the model, whose answer is not finite"
+
 
 def serving_signatures(model, labels, sample_rate, max_duration):
     """Traces what `export_serving` writes; see there.
@@ -44,6 +46,10 @@ def serving_signatures(model, labels, sample_rate, max_duration):
 
     def answer(features, fine, error):
         probabilities = network(features)
+        # Finite samples may be so large that what is made of them is not.
+        finite = tf.reduce_all(tf.math.is_finite(probabilities), -1)
+        error = tf.where(fine & ~finite, _TOO_LARGE, error)
+        fine &= finite
         best = tf.gather(labels_row[0], tf.argmax(probabilities, -1))
         return {
             "probabilities": _where(fine, probabilities, float("nan")),

@@ -185,3 +185,17 @@ def test_reading_errors(exported, tmp_path):
     for clip in (np.zeros(0), np.full(100, np.nan), np.zeros((2, 3, 4))):
         with pytest.raises(ValueError, match="`waveforms` must be"):
             served([clip])
+
+
+def test_an_answer_that_is_not_finite_is_an_error(exported, recordings):
+    signatures = load_serving(exported[1]).signatures
+    clip = recordings[0][:8000]
+    loud = np.stack([clip, np.full(8000, 3e38, "float32")])
+    outputs = signatures["serving_default"](waveform=tf.constant(loud))
+    assert outputs["error"].numpy()[0] == b""
+    assert b"too large" in outputs["error"].numpy()[1]
+    assert outputs["label"].numpy()[1] == b""
+    assert np.isfinite(outputs["probabilities"].numpy()[0]).all()
+    assert np.isnan(outputs["probabilities"].numpy()[1]).all()
+    with pytest.raises(ValueError, match="Clip 1: values too large"):
+        load_serving(exported[1])(loud)
