@@ -26,7 +26,7 @@ class ExportConfig:
     source>_<precision>.tflite`, or `<name of
     source>_features_<precision>.tflite`."""
     format: typing.Literal["savedmodel", "litert"] = "savedmodel"
-    """What to write. LiteRT needs the extra `litert`."""
+    """What to write."""
     precision: typing.Literal["float32", "float16", "int8"] = "float32"
     """Of a LiteRT file. int8 must have been written by the run itself, whose
     training clips give its ranges."""

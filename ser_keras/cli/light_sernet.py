@@ -1,4 +1,4 @@
-"""`ser_keras train light_sernet`; apart, as it needs the extra `litert`."""
+"""`ser_keras train light_sernet`; apart, as LiteRT takes long to import."""
 
 import dataclasses
 

@@ -8,7 +8,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "LiteRT files need the package ai-edge-litert: "
-        "pip install 'ser_keras[litert]'",
+        "pip install ai-edge-litert",
         name=error.name,
     ) from error
 

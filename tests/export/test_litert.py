@@ -458,4 +458,4 @@ def test_hint_without_the_package():
         capture_output=True,
         text=True,
     ).stdout
-    assert "pip install 'ser_keras[litert]'" in printed
+    assert "pip install ai-edge-litert" in printed
