@@ -51,8 +51,6 @@ def main(config: Config):
     predictions = Predictions.concatenate(
         Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
     )
-    interval = ser.confidence_interval(predictions) or ()
-    scores = ser.score(predictions)
     card = ser.ModelCard.from_run(
         run,
         description="Light-SERNet as a LiteRT file, waveform in, with the "
@@ -60,10 +58,8 @@ def main(config: Config):
         corpus=config.corpus,
         licence=config.licence,
         scores={
-            "UAR of these files": (scores.uar, *interval)
-            if interval
-            else scores.uar,
-            "WA": scores.wa,
+            "UAR of these files": _with_interval(predictions, "uar"),
+            "WA": _with_interval(predictions, "wa"),
         },
     )
     folder = BUNDLED / name
@@ -83,6 +79,12 @@ def main(config: Config):
         Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
     ).save_csv(folder / "predictions.csv")
     print(f"{folder}: {len(content)} bytes")
+
+
+def _with_interval(predictions, metric):
+    value = getattr(ser.score(predictions), metric)
+    interval = ser.confidence_interval(predictions, metric)
+    return (value, *interval) if interval else value
 
 
 if __name__ == "__main__":

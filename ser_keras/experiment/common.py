@@ -218,7 +218,9 @@ def _export(config, run, outcome, frontend, normalization) -> str:
             frontend=frontend,
             normalization=normalization,
             card=ModelCard.from_result(
-                dataclasses.asdict(config), summary(outcome)
+                dataclasses.asdict(config),
+                summary(outcome),
+                outcome.predictions,
             ),
         )
     )

@@ -4,7 +4,12 @@ import dataclasses
 import json
 import pathlib
 
+from ser_keras.data.download import SOURCES
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import confidence_interval
+
 _UNKNOWN = "Not stated."
+_BABBLE = "No corpus' licence applies: it has learned from generated babble."
 _INTENDED = (
     "Research on speech emotion, on recordings like those of the corpus that "
     "it was trained on. It recognises what a voice sounds like, not what a "
@@ -67,21 +72,30 @@ class ModelCard:
             )
         config = json.loads((path / "config.json").read_text())
         result = json.loads((path / "result.json").read_text())
-        return cls.from_result(config.get("config", config), result, **fields)
+        table = path / "predictions.csv"
+        predictions = Predictions.load_csv(table) if table.exists() else None
+        return cls.from_result(
+            config.get("config", config), result, predictions, **fields
+        )
 
     @classmethod
-    def from_result(cls, config, result, **fields):
+    def from_result(cls, config, result, predictions=None, **fields):
         """The card of a run's configuration and of what its `result.json` has.
 
         Args:
             config: Dict of the configuration.
             result: Dict of the result.
+            predictions: `Predictions` of its test, for the interval of WA.
             **fields: Arguments of `ModelCard` that replace the run's.
 
         >>> result = {"scores": {"uar": 0.7, "wa": 0.75, "n": 535},
         ...           "uar_interval_95": [0.65, 0.75], "folds": {"03": {}}}
-        >>> ModelCard.from_result({"data_dir": "/emodb"}, result).scores
+        >>> config = {"corpus": "emodb", "data_dir": "/corpora/emodb"}
+        >>> card = ModelCard.from_result(config, result)
+        >>> card.scores
         {'UAR': (0.7, 0.65, 0.75), 'WA': 0.75}
+        >>> card.licence
+        "The corpus' licence: CC0 1.0, https://creativecommons.org/..."
         """
         scores = result["scores"]
         interval = result.get("uar_interval_95") or ()
@@ -105,14 +119,20 @@ class ModelCard:
             protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
         if result.get("selects_on_test"):
             protocol.append("THE EPOCH WAS CHOSEN ON THE TEST UTTERANCES")
+        wa = scores["wa"]
+        if predictions is not None:
+            low_high = confidence_interval(predictions, "wa")
+            wa = (wa, *low_high) if low_high else wa
+        corpus, licence = _corpus_and_licence(config)
         ece = result.get("calibration", {}).get("ece")  # Not in older runs.
         known = {
-            "corpus": str(config.get("data_dir") or "built-in corpus (babble)"),
+            "corpus": corpus,
+            "licence": licence,
             "protocol": "; ".join(protocol) + ".",
             "scores": {
                 "UAR": (scores["uar"], *interval) if interval
                 else scores["uar"],
-                "WA": scores["wa"],
+                "WA": wa,
                 **({"Calibration error (ECE)": ece} if ece is not None else {}),
             },
         }  # fmt: skip
@@ -150,6 +170,17 @@ class ModelCard:
         return f"# Model card: {name}\n\n{self.description}\n" + "".join(
             f"\n## {title}\n\n{text}\n" for title, text in sections.items()
         )
+
+
+def _corpus_and_licence(config):
+    """What a run's configuration tells of them."""
+    if not config.get("data_dir"):
+        return "built-in corpus (babble)", _BABBLE
+    name = config.get("corpus")
+    if name not in SOURCES:
+        return str(name or config["data_dir"]), _UNKNOWN
+    source = SOURCES[name]
+    return f"{name}, {source.page}", f"The corpus' licence: {source.licence}."
 
 
 def _row(name, value):

@@ -1,7 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.export.model_card import ModelCard
 from ser_keras.export.serving_files import BATCHING
 from ser_keras.export.serving_files import model_config
@@ -50,7 +53,8 @@ def test_a_users_own_files_stay(tmp_path):
 
 
 def test_card_of_a_run(tmp_path):
-    config = {"config": {"data_dir": "/corpora/emodb", "protocol": "loso"}}
+    settings = {"data_dir": "/my/emodb", "protocol": "loso"}
+    config = {"config": {"corpus": "emodb", **settings}}
     result = {
         "scores": {"uar": 0.715, "wa": 0.723, "n": 535},
         "uar_interval_95": [0.663, 0.765],
@@ -67,7 +71,7 @@ def test_card_of_a_run(tmp_path):
     page = card.markdown("emodb, version 1", labels="anger, joy")
     for words in (
         "# Model card: emodb, version 1",
-        "/corpora/emodb",
+        "emodb, https://audeering.github.io",
         "| UAR | 0.715 | 0.663 to 0.765 |",
         "| WA | 0.723 | not stated |",
         "| Calibration error (ECE) | 0.071 | not stated |",
@@ -79,7 +83,26 @@ def test_card_of_a_run(tmp_path):
         "- labels: anger, joy",
     ):
         assert words in page
-    assert "CHOSEN ON THE TEST" not in page
+    assert "CHOSEN ON THE TEST" not in page and "/my/emodb" not in page
+    # Unless told otherwise, the licence is the corpus'.
+    assert "CC0 1.0, https://" in ModelCard.from_run(tmp_path).licence
+    for corpus, licence in (("mine", "Not stated."), ("tess", "CC BY-NC-ND")):
+        settings["corpus"] = corpus
+        card = ModelCard.from_result(settings, result)
+        assert corpus in card.corpus and licence in card.licence
+    # WA has an interval from the predictions beside it.
+    predictions = Predictions(
+        ids=tuple("abcdefgh"),
+        speakers=tuple("ppqqrrss"),
+        sexes=(None,) * 8,
+        labels=np.arange(8) % 2,
+        probabilities=np.eye(2)[[0, 0, 0, 1, 1, 1, 0, 1]],
+        label_names=("anger", "joy"),
+    )
+    predictions.save_csv(tmp_path / "predictions.csv")
+    low, high = confidence_interval(predictions, "wa")
+    assert ModelCard.from_run(tmp_path).scores["WA"] == (0.723, low, high)
+    (tmp_path / "predictions.csv").unlink()
     # An older run has no calibration; a newer one names its protocol.
     del result["calibration"]
     result["protocol"] = {"name": "leave-one-speaker-out", "hash": "12ab"}
