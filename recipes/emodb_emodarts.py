@@ -12,42 +12,35 @@ every speaker.
 """
 
 import dataclasses
-import typing
 
 import ser_keras as ser
+from ser_keras.cli.corpus_options import on_corpus
+from ser_keras.cli.experiments import TrainEmoDARTSConfig
+from ser_keras.cli.experiments import train_emodarts
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.EmoDARTSConfig):
+class Config(TrainEmoDARTSConfig):
     """emoDARTS on EMO-DB."""
 
     output_dir: str = "results/emodb_emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
-    protocol: typing.Literal["speaker-groups", "leave-one-speaker-out"] = (
-        "speaker-groups"
-    )
-    """Folds: five groups of two speakers, or ten speakers."""
+    protocol: str = "speaker-groups-5"
+    """Name of the protocol: five groups of two speakers, or ten speakers with
+    `leave-one-speaker-out`; `ser_keras corpora list` has all."""
     search_dir: str = ""
-    """Folder of RAVDESS, to search on it instead of on each fold's training
-    speakers."""
+    """Folder of `--search-corpus`, by default of RAVDESS, to search on it
+    instead of on each fold's training speakers."""
+
+    def __post_init__(self):
+        if self.search_dir and not self.search_corpus:
+            object.__setattr__(self, "search_corpus", "ravdess")
+        super().__post_init__()
 
 
 def main(config: Config):
     """Runs the recipe."""
-    if config.data_dir:
-        corpus = ser.load_corpus("emodb", config.data_dir)
-    else:
-        root = ser.built_in_corpus(smoke=config.smoke)
-        corpus = ser.load_corpus("iemocap", root)
-    print(corpus.describe())
-    if config.protocol == "speaker-groups":
-        folds = ser.get_protocol("speaker-groups-5").folds(corpus)
-    else:
-        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    search_corpus = None
-    if config.search_dir:
-        search_corpus = ser.load_corpus("ravdess", config.search_dir)
-    ser.run_emodarts(config, folds, search_corpus)
+    train_emodarts(on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

@@ -9,37 +9,28 @@ five groups of two speakers, and writes one table.
 """
 
 import dataclasses
-import typing
 
 import ser_keras as ser
+from ser_keras.cli.corpus_options import on_corpus
+from ser_keras.cli.experiments import TrainEmotionNASConfig
+from ser_keras.cli.experiments import train_emotionnas
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.EmotionNASConfig):
+class Config(TrainEmotionNASConfig):
     """Two streams on EMO-DB, in the manner of EmotionNAS."""
 
     output_dir: str = "results/emodb_emotionnas"
     """Folder of this run. A run that was stopped goes on where it was."""
-    protocol: typing.Literal["two-speaker-groups", "leave-one-speaker-out"] = (
-        "two-speaker-groups"
-    )
-    """Folds: the five groups {03 08} {09 10} {11 13} {12 14} {15 16}, or ten
-    speakers."""
+    protocol: str = "speaker-groups-5"
+    """Name of the protocol: the groups {03 08} {09 10} {11 13} {12 14} {15 16},
+    or ten speakers with `leave-one-speaker-out`; `ser_keras corpora list` has
+    all."""
 
 
 def main(config: Config):
     """Runs the recipe."""
-    if config.data_dir:
-        corpus = ser.load_corpus("emodb", config.data_dir)
-    else:
-        root = ser.built_in_corpus(smoke=config.smoke)
-        corpus = ser.load_corpus("iemocap", root)
-    print(corpus.describe())
-    if config.protocol == "two-speaker-groups":
-        folds = ser.get_protocol("speaker-groups-5").folds(corpus)
-    else:
-        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    ser.run_emotionnas(config, folds)
+    train_emotionnas(on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ repeats the published protocol, whose scores are far too high.
 import dataclasses
 
 import ser_keras as ser
+from ser_keras.cli.corpus_options import on_corpus
+from ser_keras.cli.light_sernet import TrainLightSERNetConfig
+from ser_keras.cli.light_sernet import train_light_sernet
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.LightSERNetConfig):
+class Config(TrainLightSERNetConfig):
     """Light-SERNet on EMO-DB, leave one speaker out."""
 
     output_dir: str = "results/emodb_light_sernet"
@@ -25,19 +28,7 @@ class Config(ser.LightSERNetConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    if config.data_dir:
-        corpus = ser.load_corpus("emodb", config.data_dir)
-    else:
-        root = ser.built_in_corpus(smoke=config.smoke)
-        corpus = ser.load_corpus("iemocap", root)
-    print(corpus.describe())
-    if config.protocol == "published":
-        folds = ser.get_protocol(
-            "random-folds", number=config.random_folds, seed=config.seed
-        ).folds(corpus)
-    else:
-        folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    ser.run_light_sernet(config, folds)
+    train_light_sernet(on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

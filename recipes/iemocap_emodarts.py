@@ -6,13 +6,15 @@ Without `--data-dir` it runs on the built-in synthetic corpus.
 """
 
 import dataclasses
-import typing
 
 import ser_keras as ser
+from ser_keras.cli.corpus_options import on_corpus
+from ser_keras.cli.experiments import TrainEmoDARTSConfig
+from ser_keras.cli.experiments import train_emodarts
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.EmoDARTSConfig):
+class Config(TrainEmoDARTSConfig):
     """emoDARTS on IEMOCAP, leave one session out."""
 
     output_dir: str = "results/iemocap_emodarts"
@@ -23,23 +25,11 @@ class Config(ser.EmoDARTSConfig):
     """Epochs of the search in which the architecture stands still."""
     train_epochs: int = 30
     """Epochs of the derived network's training."""
-    scripts: typing.Literal["all", "improvised", "scripted"] = "all"
-    """Which dialogues to use."""
-    merge_excited: bool = True
-    """Count excited as happy: 5 531 utterances of all dialogues."""
 
 
 def main(config: Config):
     """Runs the recipe."""
-    corpus = ser.load_corpus(
-        "iemocap",
-        config.data_dir or ser.built_in_corpus(smoke=config.smoke),
-        scripts=config.scripts,
-        merge_excited=config.merge_excited,
-    )
-    print(corpus.describe())
-    folds = ser.get_protocol("leave-one-session-out").folds(corpus)
-    ser.run_emodarts(config, folds)
+    train_emodarts(on_corpus(config, "iemocap"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ser_keras.genotype import load_genotype
 @pytest.mark.parametrize(
     ("recipe", "flags"),
     [
-        ("emodb_emotionnas.py", ["--protocol", "two-speaker-groups"]),
+        ("emodb_emotionnas.py", ["--protocol", "speaker-groups-5"]),
         ("iemocap_emotionnas.py", ["--streams", "deep"]),
     ],
 )

@@ -52,6 +52,26 @@ def read_corpus(config) -> Manifest:
     return corpus
 
 
+def on_corpus(config, name):
+    """A recipe's configuration, on its corpus or the built-in one.
+
+    A recipe is a command with a corpus: each reads what the other has written.
+
+    Args:
+        config: With `CorpusOptions`.
+        name: Name of the corpus, if there is a folder of it.
+
+    Raises:
+        ValueError: `config` names another one.
+    """
+    if config.corpus not in ("", name):
+        raise ValueError(
+            f"This recipe is for --corpus {name}; `ser_keras train` takes any. "
+            f"Received: corpus={config.corpus!r}"
+        )
+    return dataclasses.replace(config, corpus=name if config.data_dir else "")
+
+
 def make_folds(config, corpus) -> list[Fold]:
     """The folds that `--protocol` asks for."""
     return _protocol(config, corpus).folds(corpus)
