@@ -12,6 +12,7 @@ import soundfile
 
 from ser_keras.audio.io import load_audio
 
+_ANSWERED = {"label", "error"}
 _EXTRA = "`Client` needs the extra `serve`: pip install 'ser_keras[serve]'"
 
 
@@ -57,9 +58,14 @@ class Client:
         retries=4,
         back_off=0.25,
     ):
-        parts = urllib.parse.urlsplit(url)
         transports = {"http": _REST, "https": _REST, "grpc": _GRPC}
-        if parts.scheme not in transports or not parts.netloc:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            known = parts.scheme in transports and parts.hostname
+            known = known and parts.port != 0  # Or it raises, of no number.
+        except ValueError:
+            known = False
+        if not known:
             raise ValueError(
                 "`url` must be http://, https:// or grpc://host:port. "
                 f"Received: {url!r}"
@@ -85,10 +91,12 @@ class Client:
             List of a dict for each: `file` (of paths), `label`, and
             `probabilities`, a dict from label to number; or `file` and
             `error`, of a file that cannot be read or that the server refuses.
+            If the server fails after its first answer, that is the `error` of
+            all files without one, which are not asked for any more.
 
         Raises:
-            ServerError: The server cannot be reached, took too long, or has
-                no such model.
+            ServerError: The server cannot be reached, took too long, has no
+                such model, or answers something else; and nothing before.
         """
         files = list(files)
         if self.model is None:
@@ -103,8 +111,15 @@ class Client:
                 ready.append((row, self._wav(file)))
             except (ValueError, OSError) as error:
                 row["error"] = getattr(error, "found", None) or str(error)
-        for i in range(0, len(ready), self.batch_size):
-            self._ask(ready[i : i + self.batch_size])
+        try:
+            for i in range(0, len(ready), self.batch_size):
+                self._ask(ready[i : i + self.batch_size])
+        except ServerError as error:
+            left = [row for row, _ in ready if not row.keys() & _ANSWERED]
+            if len(left) == len(ready):
+                raise
+            for row in left:
+                row["error"] = str(error)
         return rows
 
     def _ask(self, batch):
@@ -120,6 +135,13 @@ class Client:
             for pair in batch:
                 self._ask([pair])
             return
+        missing = {"label", "labels", "probabilities"}.difference(*answers[:1])
+        if missing or len(answers) != len(batch):
+            raise ServerError(
+                f"{self.url}: {self.model!r} is no model of `export_serving`: "
+                f"it gave {len(answers)} answers to {len(batch)} files, "
+                f"without {sorted(missing)}"
+            )
         for (row, _), answer in zip(batch, answers, strict=True):
             if answer.get("error"):
                 row["error"] = answer["error"]
@@ -187,7 +209,10 @@ class _REST:
         except ImportError as error:
             raise ImportError(_EXTRA) from error
         self._httpx = httpx
-        self._client = httpx.Client(base_url=url, timeout=timeout)
+        try:
+            self._client = httpx.Client(base_url=url, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"`url`: {error}. Received: {url!r}") from error
         self.close = self._client.close
 
     def _send(self, method, path, **arguments):
@@ -199,7 +224,14 @@ class _REST:
         except self._httpx.TransportError as error:
             raise _TryAgainError(str(error) or repr(error)) from error
         if response.status_code == 200:
-            return response.json()
+            try:
+                return response.json()
+            except ValueError as error:
+                raise ServerError(
+                    f"{self._client.base_url}: no JSON in the answer to "
+                    f"{path}; is it a server of models? Received: "
+                    f"{response.text[:80]!r}"
+                ) from error
         try:
             reason = str(response.json()["error"])
         except (ValueError, KeyError, TypeError):
@@ -215,6 +247,8 @@ class _REST:
     def only_model(self):
         try:
             models = self._send("GET", "/v1/models")["models"]
+        except (KeyError, TypeError):  # JSON of something else.
+            models = []
         except ServerError:
             models = []
         if len(models) != 1:
@@ -228,11 +262,17 @@ class _REST:
         audio = [{"b64": base64.b64encode(wav).decode()} for wav in wavs]
         body = {"signature_name": "serving_bytes", "inputs": {"audio": audio}}
         path = f"/v1/models/{urllib.parse.quote(model, safe='')}:predict"
-        columns = self._send("POST", path, content=json.dumps(body))["outputs"]
-        return [
-            dict(zip(columns, row, strict=True))
-            for row in zip(*columns.values(), strict=True)
-        ]
+        answer = self._send("POST", path, content=json.dumps(body))
+        try:
+            columns = answer["outputs"]
+            # All names of all clips; of another model's lone output, a list.
+            rows = zip(*columns.values(), strict=True)
+            return [dict(zip(columns, row, strict=True)) for row in rows]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ServerError(
+                f"{self._client.base_url}: {model!r} is no model of "
+                f"`export_serving`. Received: {str(answer)[:80]}"
+            ) from error
 
 
 class _GRPC:
@@ -288,12 +328,18 @@ class _GRPC:
             key: self._tf.make_ndarray(value)
             for key, value in response.outputs.items()
         }
-        return [
-            {
-                "probabilities": columns["probabilities"][i].tolist(),
-                "label": columns["label"][i].decode(),
-                "labels": [name.decode() for name in columns["labels"][i]],
-                "error": columns["error"][i].decode(),
-            }
-            for i in range(len(wavs))
-        ]
+        try:
+            return [
+                {
+                    "probabilities": columns["probabilities"][i].tolist(),
+                    "label": columns["label"][i].decode(),
+                    "labels": [name.decode() for name in columns["labels"][i]],
+                    "error": columns["error"][i].decode(),
+                }
+                for i in range(len(wavs))
+            ]
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ServerError(
+                f"{self._url}: {model!r} is no model of `export_serving`. "
+                f"Received: outputs {sorted(columns)}"
+            ) from error

@@ -8,7 +8,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from ser_keras.audio.mfcc import MFCC
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.export.serving import export_serving
 from ser_keras.export.serving_files import WARM_UP
+from ser_keras.models.light_sernet import LightSERNet
+from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.client import Client
 from ser_keras.serving.client import ServerError
 
@@ -82,7 +87,9 @@ def moody_server():
                 "labels": [["anger", "joy"]],
                 "error": [""],
             }
-            content = json.dumps({"outputs": columns}).encode()
+            content = (
+                server.content or json.dumps({"outputs": columns}).encode()
+            )
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -93,6 +100,7 @@ def moody_server():
 
     done = threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.content = b""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -122,8 +130,45 @@ def test_gives_up_in_time(moody_server, clips):
             client.predict(clips[:1])
 
 
+def test_what_was_answered_before_an_error_is_kept(moody_server, clips):
+    moody_server.answers = [200, 500, 200]
+    broken = np.float32([np.nan])
+    url = f"http://127.0.0.1:{moody_server.server_port}/v1/models/x"
+    with Client(url, batch_size=1) as client:
+        first, *others = client.predict([clips[0], broken, *clips[1:3]])
+    assert first["label"] == "joy"
+    assert "finite" in others[0]["error"]
+    for row in others[1:]:
+        assert row.keys() == {"error"} and "(500)" in row["error"]
+    assert moody_server.answers == [200]  # Nobody was asked any more.
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>hello</html>", r"no JSON in the answer to .*<html>"),
+        (b'{"outputs": {"scores": [[1]]}}', r"'x' is no model of .*labels"),
+        (b'{"outputs": [[1]]}', r"'x' is no model of .*\[\[1\]\]"),
+        (b"[]", r"'x' is no model of "),
+    ],
+)
+def test_something_else_answers(moody_server, clips, content, message):
+    moody_server.answers, moody_server.content = [200], content
+    url = f"http://127.0.0.1:{moody_server.server_port}/v1/models/x"
+    with Client(url) as client:
+        with pytest.raises(ServerError, match=message):
+            client.predict(clips[:1])
+
+
 def test_invalid_url():
-    for url in ("127.0.0.1:8501", "ftp://host", "http://"):
+    for url in (
+        "127.0.0.1:8501",
+        "ftp://host",
+        "http://",
+        "http://127.0.0.1:notaport",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+    ):
         with pytest.raises(ValueError, match="`url` must be http://"):
             Client(url)
 
@@ -149,18 +194,39 @@ class Loaded:
 
 
 @pytest.fixture(scope="module")
-def grpc_url(served_model):
-    """A gRPC PredictionService of `served_model`."""
+def light_sernet(tmp_path_factory):
+    """A network of the library's, and the folder it was exported to."""
+    network = LightSERNet((None, 40, 1), num_classes=4, width=0.25)
+    # As training leaves them, and not 0 and 1.
+    rng = np.random.default_rng(0)
+    for variable in network.variables:
+        if "norm" in variable.path:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    model = with_frontend(
+        network, MFCC.light_sernet(), UtteranceNormalization()
+    )
+    folder = tmp_path_factory.mktemp("models") / "light"
+    export_serving(model, folder, ("anger", "happiness", "neutral", "sadness"))
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def grpc_url(served_model, light_sernet):
+    """A gRPC PredictionService of `served_model` and `light_sernet`."""
     grpc = pytest.importorskip("grpc")
     pytest.importorskip("tensorflow_serving")
     from tensorflow_serving.apis import predict_pb2
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-    loaded = Loaded(served_model[1] / "1")
+    models = {
+        folder.name: Loaded(folder / "1")
+        for _, folder in (served_model, light_sernet)
+    }
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802
-            if request.model_spec.name != "tiny":
+            loaded = models.get(request.model_spec.name)
+            if loaded is None:
                 context.abort(grpc.StatusCode.NOT_FOUND, "no such servable")
             inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
             try:
@@ -205,6 +271,20 @@ def test_grpc(serving, served_model, grpc_url, clips):
     with Client(grpc_url) as client:
         with pytest.raises(ServerError, match="name the model"):
             client.predict(clips[:1])
+
+
+def test_grpc_equals_keras_on_real_recordings(
+    serving, light_sernet, grpc_url, recordings
+):
+    model, _ = light_sernet
+    with Client(grpc_url + "/light", batch_size=4) as client:
+        rows = client.predict(recordings)
+    answers = [list(row["probabilities"].values()) for row in rows]
+    expected = [model(clip[None])["probabilities"][0] for clip in recordings]
+    assert np.ptp(expected, 0).max() > 1e-3
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    names = [serving.labels[i] for i in np.argmax(expected, 1)]
+    assert [row["label"] for row in rows] == names
 
 
 def test_warm_up_requests_replay(served_model):
