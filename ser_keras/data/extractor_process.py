@@ -3,6 +3,10 @@
 Some libraries cannot share a process with TensorFlow: openSMILE 2.6 writes over
 foreign memory, and torch's Triton ends the process, because both bring LLVM.
 `python -m ser_keras.data.extractor_process` is the other process.
+
+The two speak in pickles, over pipes and a local socket that takes nobody
+without a key that only both know. No file, and nothing from outside, is
+unpickled.
 """
 
 import multiprocessing.connection

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import json
 import pathlib
 import socket
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ser_keras.audio.io import load_audio
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.export.serving_model import CARD
 from ser_keras.serving.calibration import calibration_note
 from ser_keras.serving.calibration import overstates
 from ser_keras.serving.calibration import predictions_beside
@@ -18,6 +20,7 @@ from ser_keras.serving.predictor import load_predictor
 from ser_keras.serving.streaming import StreamingRecognizer
 
 _NONE = "none"
+_LEAST = 0.1  # Seconds of a recording: more than a frame of any front end.
 _SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
 _HOP = 0.25  # Seconds between windows, or more for at most so many points:
 _POINTS = 200
@@ -70,18 +73,26 @@ class DemoModel:
         """
         rate, labels = self.predictor.sample_rate, self.predictor.labels
         waveform = load_audio(recording, rate)
-        answer = self.predictor([waveform])["probabilities"][0]
+        if len(waveform) < _LEAST * rate:
+            raise ValueError(
+                f"too short: {len(waveform) / rate:.2f} s, and at least "
+                f"{_LEAST:g} s are needed"
+            )
+        limit = self._limit()  # Of what is heard at once; curves have none.
+        start = max(len(waveform) - limit, 0) // 2
+        middle = waveform[start : start + limit]
+        answer = self.predictor([middle])["probabilities"][0]
         probabilities = {
             label: float(p) for label, p in zip(labels, answer, strict=True)
         }
         note = calibration_note(
             max(probabilities.values()), self.predictions, self.overstates
         )
+        if len(waveform) > limit:
+            note += f" The answer is of the middle {limit / rate:g} s."
         longest = _LONGEST
         if getattr(self.predictor, "samples", None):  # Of a LiteRT file.
-            longest = self.predictor.samples / rate
-            if len(waveform) > self.predictor.samples:
-                note += f" The answer is of the middle {longest:g} s."
+            longest = limit / rate
         # A short recording as well has a beginning and an end to compare.
         window = min(max(len(waveform) / rate / 2, _SHORTEST), longest)
         note += f" Each point of the curves is of {window:.1f} s around it."
@@ -97,6 +108,14 @@ class DemoModel:
             note,
             (labels, times, np.array([u.probabilities for u in updates])),
         )
+
+    def _limit(self):
+        """Samples that the model takes at most."""
+        samples = getattr(self.predictor, "samples", None)
+        if samples:  # Of a LiteRT file.
+            return samples
+        facts = json.loads((self.predictor.path / CARD).read_text())
+        return round(facts["max_duration"] * self.predictor.sample_rate)
 
 
 def build_page(models):
@@ -135,9 +154,15 @@ def build_page(models):
             buttons=["download"],  # None to share with others.
         )
         with gradio.Row(visible=len(names) > 1):
-            first = gradio.Dropdown(names, value=names[0], label="Model")
-            second = gradio.Dropdown(
-                [_NONE, *names], value=_NONE, label="Compare with"
+            # On a phone below each other, so that names have room.
+            first, second = (
+                gradio.Dropdown(
+                    choices, value=choices[0], label=label, min_width=320
+                )
+                for choices, label in (
+                    (names, "Model"),
+                    ([_NONE, *names], "Compare with"),
+                )
             )
         answers = []
         with gradio.Row():

@@ -19,15 +19,17 @@ def split_clips(signature, inputs):
         inputs: Its inputs, from `parse_predict`.
 
     Returns:
-        `(signature, clips)`: waveforms of any signature have their lengths.
+        `(signature, clips)`: files as bytes; waveforms `(samples,)`, which
+        have their lengths whatever was asked for; or dicts of features.
 
     Raises:
         BadRequestError: A length is out of range.
     """
-    if signature == "serving_bytes":
+    if "audio" in inputs:
         return signature, inputs["audio"]
-    if signature == "features":
-        return signature, list(inputs["features"])
+    if "waveform" not in inputs:  # Features, of one stream or of two.
+        rows = zip(*inputs.values(), strict=True)
+        return signature, [dict(zip(inputs, row, strict=True)) for row in rows]
     waveform = inputs["waveform"]
     lengths = inputs.get("lengths", [waveform.shape[1]] * len(waveform))
     for i, length in enumerate(lengths):
@@ -50,25 +52,36 @@ def run_clips(model, signature, clips):
 
     Returns:
         A dict of arrays for each clip, without a batch axis.
+
+    Raises:
+        BadRequestError: The model cannot compute with these clips.
     """
-    function = model.signatures[signature]
-    if signature == "serving_bytes":
-        outputs = _run_files(function, clips, model.sample_rate)
-    elif signature == "features":
-        outputs = function(features=tf.constant(np.stack(clips)))
-    else:
-        lengths = np.array([len(clip) for clip in clips], "int32")
-        waveform = np.zeros((len(clips), lengths.max()), "float32")
-        for row, clip in zip(waveform, clips, strict=True):
-            row[: len(clip)] = clip
-        outputs = function(
-            waveform=tf.constant(waveform), lengths=tf.constant(lengths)
-        )
+    try:
+        outputs = _outputs(model, signature, clips)
+    except tf.errors.InvalidArgumentError as error:
+        reason = " ".join(error.message.split())[:500]
+        raise BadRequestError(reason) from error
     arrays = {key: value.numpy() for key, value in outputs.items()}
     return [
         {key: array[i] for key, array in arrays.items()}
         for i in range(len(clips))
     ]
+
+
+def _outputs(model, signature, clips):
+    function = model.signatures[signature]
+    if isinstance(clips[0], bytes):
+        return _run_files(function, clips, model.sample_rate)
+    if isinstance(clips[0], dict):
+        columns = {key: [clip[key] for clip in clips] for key in clips[0]}
+    else:
+        lengths = np.array([len(clip) for clip in clips], "int32")
+        waveform = np.zeros((len(clips), lengths.max()), "float32")
+        for row, clip in zip(waveform, clips, strict=True):
+            row[: len(clip)] = clip
+        columns = {"waveform": waveform, "lengths": lengths}
+    tensors = {key: tf.constant(column) for key, column in columns.items()}
+    return function(**tensors)
 
 
 def _run_files(function, files, sample_rate):

@@ -14,6 +14,20 @@ from ser_keras.export.serving_model import versions_in
 _LOG = logging.getLogger(__name__)
 
 
+def complete_versions(path):
+    """Version numbers of SavedModels in a model's folder, sorted.
+
+    Args:
+        path: `pathlib.Path`. The folder of a run has folders with numbers for
+            names as well, and its `folds` are no versions.
+    """
+    return [
+        version
+        for version in versions_in(path)
+        if (path / str(version) / "saved_model.pb").is_file()
+    ]
+
+
 class ModelVersions:
     """Serves the highest version of a model that can be loaded.
 
@@ -48,7 +62,11 @@ class ModelVersions:
             Whether another version is served now.
         """
         with self._lock:
-            for version in reversed(versions_in(self.path)):
+            versions = versions_in(self.path)
+            for version in self.failed.keys() - set(versions):
+                # Its folder is gone. Another one may come by that name.
+                del self.failed[version], self._tried[version]
+            for version in reversed(versions):
                 if self.version is not None and version <= self.version:
                     return False
                 if self._load(version):
@@ -69,8 +87,9 @@ class ModelVersions:
             self._warm_up(model)
         except Exception as error:
             # Whatever it is, the version before must go on.
-            self.failed[version] = f"{type(error).__name__}: {error}"[:500]
-            _LOG.warning("%s: not served, %s", folder, self.failed[version])
+            reason = f"{folder}: {type(error).__name__}: {error}"[:500]
+            self.failed[version] = reason
+            _LOG.warning("not served: %s", reason)
             return False
         self.failed.pop(version, None)
         self.model, self.version = model, version

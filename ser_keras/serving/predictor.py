@@ -51,21 +51,31 @@ def load_predictor(path=None):
         )
     from ser_keras.export.serving import load_serving
 
-    result = path / "result.json"
-    if not result.exists():
-        model = load_serving(path)
-        model.check_waveforms()
-        return model
-    exported = json.loads(result.read_text(encoding="utf-8"))["saved_model"]
-    if not pathlib.Path(exported).exists():
+    exported = (path / "result.json").exists()
+    model = load_serving(exported_by(path) if exported else path)
+    model.check_waveforms()
+    return model
+
+
+def exported_by(path):
+    """Folder of the SavedModel's version that a run exported.
+
+    Args:
+        path: `pathlib.Path` of the run's folder, with `result.json`.
+
+    Raises:
+        FileNotFoundError: It is no more where it was.
+    """
+    result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    exported = pathlib.Path(result["saved_model"])
+    if not exported.exists():
         raise FileNotFoundError(
             f"{path} exported its SavedModel to {exported}, where it is no "
             f"more (from this working folder). Export it again: ser_keras "
             f"export {path}"
         )
-    model = load_serving(exported)
-    model.check_waveforms()
-    return model
+    return exported
+
 
 
 def _bundled():

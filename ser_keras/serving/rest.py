@@ -126,12 +126,28 @@ def _tensor(key, value, spec):
             f"`{key}` must be numbers of shape {_shape(spec)}, all rows "
             "equally long."
         ) from None
+    allowed = {int, float} if array.dtype.kind == "f" else {int}
+    found = _types(value) - {list} - allowed
+    if found:  # NumPy makes numbers of all that looks like one.
+        kind = "numbers" if float in allowed else "integers"
+        raise BadRequestError(
+            f"`{key}` must be {kind}. Received: "
+            + ", ".join(sorted(x.__name__ for x in found))
+        )
     if not spec.shape.is_compatible_with(array.shape) or 0 in array.shape:
         raise BadRequestError(
             f"`{key}` must have shape {_shape(spec)} and not be empty. "
             f"Received: shape {array.shape}"
         )
     return array
+
+
+def _types(value):
+    """Types of all that is in nested lists."""
+    if not isinstance(value, list):
+        return {type(value)}
+    types = set(map(type, value))  # Of numbers, as fast as can be.
+    return types.union(*map(_types, value)) if list in types else types
 
 
 def _from_base64(key, element):

@@ -11,10 +11,12 @@ import signal
 
 import numpy as np
 
-from ser_keras.export.serving_model import versions_in
+from ser_keras.export.serving_model import CARD
 from ser_keras.serving.batching import Batcher
 from ser_keras.serving.batching import QueueFullError
 from ser_keras.serving.model_versions import ModelVersions
+from ser_keras.serving.model_versions import complete_versions
+from ser_keras.serving.predictor import exported_by
 from ser_keras.serving.rest import BadRequestError
 from ser_keras.serving.rest import format_outputs
 from ser_keras.serving.rest import parse_predict
@@ -30,6 +32,8 @@ try:
     from ser_keras.serving.inference import run_clips
     from ser_keras.serving.inference import split_clips
     from ser_keras.serving.inference import warm_up
+    from ser_keras.serving.listening import ListeningServer
+    from ser_keras.serving.listening import bind
     from ser_keras.serving.metrics import Metrics
 except ImportError as error:
     raise ImportError(
@@ -87,34 +91,34 @@ def serve(
     and write files. `.keras` files, which can do more, are never loaded.
 
     Args:
-        model_dir: Folder of a model of `export_serving`, or of several.
+        model_dir: Folder of a model of `export_serving`, or of several; or of
+            a run, for the folder to which the run exported its SavedModel.
         host: Address to listen on.
-        port: Port to listen on.
+        port: Port to listen on; 0 takes a free one.
         poll_seconds: Between looks for new versions.
         limits: `Limits`.
 
     Raises:
         FileNotFoundError: There is no model in `model_dir`.
+        ValueError: There is one, and no version of it can be loaded.
+        OSError: Another program listens on `port`.
     """
-    app = build_app(model_dir, poll_seconds=poll_seconds, limits=limits)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=limits.shutdown_seconds,
-    )
-    print(f"listening on http://{host}:{port}", flush=True)
-    server = uvicorn.Server(config)
-    # uvicorn raises the signal again when it has finished everything; that
-    # is the end of this function, and not of the process.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with bind(host, port) as listening:  # Loading models takes longer.
+        app = build_app(model_dir, poll_seconds=poll_seconds, limits=limits)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=limits.shutdown_seconds,
+        )
+        # uvicorn raises the signal again when it has finished everything;
+        # that is the end of this function, and not of the process.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                ListeningServer(config).run(sockets=[listening])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
@@ -127,15 +131,21 @@ def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
 
     Returns:
         A Starlette application.
+
+    Raises:
+        FileNotFoundError: As `serve`.
+        ValueError: As `serve`.
     """
     path = pathlib.Path(model_dir)
-    folders = [path] if versions_in(path) else []
+    if (path / "result.json").exists():
+        path = exported_by(path).parent
+    folders = [path] if complete_versions(path) else []
     if not folders and path.is_dir():
-        folders = [child for child in path.iterdir() if versions_in(child)]
+        folders = [x for x in sorted(path.iterdir()) if complete_versions(x)]
     if not folders:
         raise FileNotFoundError(
             f"{path} has no versions of a SavedModel, nor has a folder in it. "
-            "`export_serving` writes one."
+            "`ser_keras export` and `export_serving` write them."
         )
     return _Server(folders, poll_seconds, limits).app
 
@@ -150,6 +160,15 @@ class _Server:
         for folder in folders:
             model = ModelVersions(folder, warm_up)
             self._models[model.name] = model
+            model.refresh()
+        if not any(model.model for model in self._models.values()):
+            reasons = [
+                *(x for m in self._models.values() for x in m.failed.values())
+            ]
+            raise ValueError(
+                f"No version in {[str(folder) for folder in folders]} can be "
+                "loaded: " + ("; ".join(reasons) or f"no {CARD} beside it")
+            )
         self._batchers = {}
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "model")
         self._metrics = Metrics()
@@ -209,6 +228,8 @@ class _Server:
                 )
             except _HTTPError as error:
                 status, content = error.status, _error(error)
+            except BadRequestError as error:
+                status, content = 400, _error(error)
             except QueueFullError as error:
                 status, content = 503, _error(f"Too many requests: {error}")
             except asyncio.TimeoutError:
@@ -216,6 +237,10 @@ class _Server:
                 status, content = 504, _error(f"Not done within {seconds} s")
             except ClientDisconnect:
                 status, content = 499, b""  # Nobody will read it.
+            except Exception as error:  # Ours, or the model's.
+                _LOG.exception("%s", request.url.path)
+                reason = f"{type(error).__name__}: {error}"[:500]
+                status, content = 500, _error(reason)
         self._metrics.requests.labels(status).inc()
         headers = {
             503: {"retry-after": "1"},
@@ -233,18 +258,17 @@ class _Server:
             name: function.structured_input_signature[1]
             for name, function in served.signatures.items()
         }
-        try:
-            # Long bodies elsewhere: they would keep all others waiting.
-            read = (body, signatures)
-            name, rows, inputs = (
-                parse_predict(*read)
-                if len(body) < 1_000_000
-                else await asyncio.to_thread(parse_predict, *read)
-            )
-            name, clips = split_clips(name, inputs)
-        except BadRequestError as error:
-            raise _HTTPError(400, str(error)) from None
-        batcher = self._batcher(served, name)
+        # Long bodies elsewhere: they would keep all others waiting.
+        read = (body, signatures)
+        name, rows, inputs = (
+            parse_predict(*read)
+            if len(body) < 1_000_000
+            else await asyncio.to_thread(parse_predict, *read)
+        )
+        name, clips = split_clips(name, inputs)
+        # Features of several lengths do not share a batch.
+        features = isinstance(clips[0], dict)
+        batcher = self._batcher(served, name, alone=features)
         answers = await asyncio.gather(*map(batcher.submit, clips))
         errors = [answer["error"] for answer in answers]
         if all(errors):
@@ -259,15 +283,13 @@ class _Server:
         }
         return 200, format_outputs(outputs, rows)
 
-    def _batcher(self, served, signature):
+    def _batcher(self, served, signature, alone):
         key = (served, signature)
         if key not in self._batchers:
             self._batchers[key] = Batcher(
                 lambda clips: run_clips(served, signature, clips),
                 self._executor,
-                max_batch=1
-                if signature == "features"
-                else self._limits.batch_clips,
+                max_batch=1 if alone else self._limits.batch_clips,
                 max_delay=self._limits.batch_seconds,
                 max_queue=self._limits.waiting_clips,
                 observe=self._metrics.batch.observe,

@@ -190,6 +190,27 @@ def test_what_is_no_audio_is_said_on_the_page(browser, url, tmp_path):
     assert "Restore the file" not in text_of(browser, "note-1")
 
 
+def test_a_long_recording_is_answered_of_its_middle(models, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 70 * 16000)
+    soundfile.write(tmp_path / "long.wav", noise, 16000)
+    model = DemoModel.load(models[0])
+    answer, note, (_, times, _) = model.recognise(tmp_path / "long.wav")
+    assert "of the middle 60 s." in note and times[-1] > 65
+    heard, _ = soundfile.read(tmp_path / "long.wav", dtype="float32")
+    expected = model.predictor([heard[5 * 16000 : 65 * 16000]])
+    np.testing.assert_allclose(
+        list(answer.values()), expected["probabilities"][0], atol=1e-6
+    )
+
+
+def test_too_short_a_recording_is_said_so(models, tmp_path):
+    soundfile.write(tmp_path / "short.wav", [0.1] * 160, 16000)
+    for path in models:
+        with pytest.raises(ValueError, match=r"^too short: 0.01 s, and at le"):
+            DemoModel.load(path).recognise(tmp_path / "short.wav")
+
+
 def test_two_models_of_one_name_are_refused(models):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     model = DemoModel.load(models[0])

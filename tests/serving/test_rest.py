@@ -89,6 +89,20 @@ def test_errors(request_, message):
         parse(request_)
 
 
+@pytest.mark.parametrize("value", ["0.5", True, None])
+def test_only_numbers_are_numbers(value):
+    with pytest.raises(BadRequestError, match="`waveform` must be"):
+        parse({"instances": [[0.5, value]]})
+
+
+@pytest.mark.parametrize("value", [2.7, True, "2"])
+def test_only_integers_are_integers(value):
+    inputs = {"waveform": [[0.5, 0.5, 1]], "lengths": [value]}
+    body = {"signature_name": "serving_lengths", "inputs": inputs}
+    with pytest.raises(BadRequestError, match="must be integers. Rec"):
+        parse(body)
+
+
 def test_no_json():
     for body in (b"", b"\xff", b"{", b"[" * 100_000):
         with pytest.raises(BadRequestError, match="not JSON"):

@@ -13,8 +13,10 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ser_keras.export.serving import export_serving
+from ser_keras.export.serving_model import CARD
 from ser_keras.export.serving_model import load_serving
 
 httpx = pytest.importorskip("httpx")
@@ -321,6 +323,13 @@ def test_a_new_version_takes_over_and_a_half_written_one_does_not(
             while "3" not in version() and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert version() == {"1": "AVAILABLE", "3": "END"}
+            # Deleted, it is forgotten; the message has said which file it was.
+            rows = client.get("/v1/models/tiny").json()["model_version_status"]
+            assert str(folder / "3") in rows[1]["status"]["error_message"]
+            shutil.rmtree(folder / "3")
+            while "3" in version() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert version() == {"1": "AVAILABLE"}
             shutil.copytree(elsewhere / "3", folder / "3", dirs_exist_ok=True)
             while "1" in version() and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -338,11 +347,109 @@ def test_a_new_version_takes_over_and_a_half_written_one_does_not(
     assert set(statuses) == {200}
 
 
+@pytest.fixture(scope="module")
+def two_streams(tmp_path_factory):
+    """A SavedModel with the inputs of two streams, and next to nothing else."""
+    folder = tmp_path_factory.mktemp("models") / "two"
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, 3), tf.float32, "handcrafted"),
+            tf.TensorSpec((None, None, 2), tf.float32, "deep"),
+        ]
+    )
+    def features(handcrafted, deep):
+        tf.debugging.assert_greater(tf.shape(deep)[1], 1, "too few frames")
+        means = (tf.reduce_mean(x, [1, 2]) for x in (handcrafted, deep))
+        error = tf.fill(tf.shape(deep)[:1], "")
+        return {"probabilities": tf.stack([*means], 1), "error": error}
+
+    names = ("handcrafted_and_deep_features", "serving_default")
+    signatures = {name: features.get_concrete_function() for name in names}
+    tf.saved_model.save(tf.Module(), str(folder / "1"), signatures)
+    facts = {"labels": ["calm", "anger"], "sample_rate": None}
+    (folder / "1" / CARD).write_text(json.dumps(facts))
+    return folder
+
+
+def test_every_signature_that_a_model_has(
+    serving, two_streams, monkeypatch, caplog
+):
+    from ser_keras.serving import server
+
+    clips = [
+        {"handcrafted": [[i] * 3] * 5, "deep": [[-i, -i]] * 2} for i in (1, 2)
+    ]
+    columns = {key: [clip[key] for clip in clips] for key in clips[0]}
+    short = [{**clips[0], "deep": [[1, 1]]}]
+    call = "/v1/models/two:predict"
+    with serving.running(two_streams) as url, httpx.Client(base_url=url) as two:
+        for name in ("handcrafted_and_deep_features", "serving_default"):
+            body = {"signature_name": name, "instances": clips}
+            rows = two.post(call, json=body).json()["predictions"]
+            assert [row["probabilities"] for row in rows] == [[1, -1], [2, -2]]
+        answer = two.post(call, json={"inputs": columns}).json()["outputs"]
+        assert answer["probabilities"] == [[1, -1], [2, -2]]
+        # What the model cannot take is the request's fault.
+        response = two.post(call, json={"instances": short})
+        assert response.status_code == 400
+        assert "too few frames" in response.json()["error"]
+
+        def broken(*arguments):
+            raise KeyError("gone")
+
+        # Anything else is said in JSON as well, and counted.
+        monkeypatch.setattr(server, "run_clips", broken)
+        response = two.post(call, json={"instances": clips})
+        assert response.status_code == 500
+        assert response.json() == {"error": "KeyError: 'gone'"}
+        metrics = two.get("/metrics").text
+    for status in (200, 400, 500):
+        assert f'ser_keras_requests_total{{status="{status}"}}' in metrics
+    assert "KeyError: 'gone'" in caplog.text
+
+
 def test_no_model(serving, tmp_path):
     from ser_keras.serving.server import build_app
 
     with pytest.raises(FileNotFoundError, match="no versions of a SavedModel"):
         build_app(tmp_path)
+    # Folds of EMO-DB are called after its speakers.
+    (tmp_path / "run" / "folds" / "03").mkdir(parents=True)
+    for folder in (tmp_path / "run", tmp_path / "run" / "folds"):
+        with pytest.raises(FileNotFoundError, match="no versions of a Saved"):
+            build_app(folder)
+    result = {"saved_model": str(tmp_path / "gone" / "1")}
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    with pytest.raises(FileNotFoundError, match="where it is no more"):
+        build_app(tmp_path / "run")
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    with pytest.raises(ValueError, match="no labels.json beside it"):
+        build_app(tmp_path / "broken")
+    (tmp_path / "broken" / "1" / CARD).write_text("{}")
+    with pytest.raises(ValueError, match=r"broken/1: KeyError: 'labels'"):
+        build_app(tmp_path / "broken")
+
+
+def test_a_run_is_served_by_what_it_exported(serving, served_model, tmp_path):
+    result = {"saved_model": str(served_model[1] / "1")}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    with serving.running(tmp_path) as url:
+        assert httpx.get(url + "/v1/models").json() == {"models": ["tiny"]}
+        assert httpx.get(url + "/health").status_code == 200
+
+
+def test_a_port_in_use(served_model, capsys):
+    from ser_keras.serving.server import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=rf"{port}: Address already.*--port"):
+            serve(served_model[1], port=port)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(OSError, match="Choose another --port"):
+        serve(served_model[1], port=70000)
 
 
 SERVE = """
@@ -397,7 +504,7 @@ def test_sigterm_under_load_loses_no_request(serving, served_model, clips):
         process.wait()
     assert statuses == [200] * 16
     assert process.returncode == 0, errors[-2000:]
-    assert output.endswith("ended\n")
+    assert output == f"listening on {url}\nended\n"
 
 
 def test_limits(serving, served_model, clips):
