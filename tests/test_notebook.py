@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -29,6 +30,8 @@ def test_tutorial_runs(tmp_path, monkeypatch):
     )
     assert "SYNTHETIC" in text
     assert "SavedModel: " in text and "LiteRT: " in text
+    answers = dict(re.findall("(SavedModel|Server): +([a-z]+)", text))
+    assert answers["Server"] == answers["SavedModel"]
     assert os.listdir(NOTEBOOKS) == [TUTORIAL.name]
 
 
