@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import math
 import os
 import sys
 
@@ -18,7 +19,7 @@ from ser_keras.memory import keep_memory
 _DESCRIPTION = """Speech emotion recognition: search, train, score and export
 networks, and use them.
 
-Exit status: 0 after success, 1 after an error, which is said in one line, 2
+Exit status: 0 after success, 1 after an error, which is the last line, 2
 after a mistake on the command line."""
 
 # Help, and either the module and name of a `Command` or more commands. Only
@@ -189,7 +190,7 @@ def _run(command, config, as_json, traceback):
         with _stdout_to_stderr() if as_json else contextlib.nullcontext():
             result = command.run(config)
         if as_json:
-            print(json.dumps(result))
+            print(json.dumps(_without_nan(result), allow_nan=False))
         else:
             command.show(result)
         sys.stdout.flush()
@@ -212,6 +213,17 @@ def _run(command, config, as_json, traceback):
         )
         return 1
     return 1 if result.get("failed") else 0
+
+
+def _without_nan(value):
+    """The same with null for NaN and infinities, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {key: _without_nan(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(element) for element in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import pathlib
 import sys
 import typing
 
+import numpy as np
 import rich.box
 import rich.console
 import rich.progress
@@ -35,6 +36,10 @@ class PredictConfig:
     server: str = ""
     """Ask a server instead, such as http://127.0.0.1:8501. `--model` is the
     model's name there, if the server has several."""
+    timeout: float = 30.0
+    """Seconds that a request to `--server` may take, each time it is tried."""
+    retries: int = 4
+    """How often a request to `--server` is tried again."""
     over_time: str = dataclasses.field(default="", metadata={"path": True})
     """Folder for the emotions along each recording: `<name>.csv` with the
     probabilities after each window, smoothed (`--smoothing`), and `<name>.png`
@@ -50,6 +55,11 @@ class PredictConfig:
     window by itself."""
 
     def __post_init__(self):
+        if self.timeout <= 0 or self.retries < 0:
+            raise ValueError(
+                "`timeout` must be positive and `retries` not negative. "
+                f"Received: timeout={self.timeout}, retries={self.retries}"
+            )
         if self.server and self.over_time:
             raise ValueError(
                 "`over_time` must be left out with `server`: it needs the "
@@ -112,6 +122,8 @@ def _classify(model, file):
 
 def _answer(model, probabilities):
     probabilities = probabilities.astype("float64")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("samples too large: the model's answer is not finite")
     return {
         "label": model.labels[int(probabilities.argmax())],
         "probabilities": dict(
@@ -216,7 +228,12 @@ def _ask_server(config):
     from ser_keras.serving.client import ServerError
 
     try:
-        with Client(config.server, config.model or None) as client:
+        with Client(
+            config.server,
+            config.model or None,
+            timeout=config.timeout,
+            retries=config.retries,
+        ) as client:
             rows = client.predict(config.files)
     except ServerError as error:
         raise ConnectionError(str(error)) from error

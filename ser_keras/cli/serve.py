@@ -14,14 +14,40 @@ class ServeConfig:
 
     model: str = dataclasses.field(metadata={"positional": True, "path": True})
     """Folder of a SavedModel with its versions, such as saved_models/emodb;
-    or a folder of several such folders."""
+    or a folder of several such folders; or of a run, for the folder to which
+    the run exported."""
     host: str = "127.0.0.1"
     """Address to listen on. The default is this machine alone; there is no
     encryption and no password."""
     port: int = 8501
-    """Port to listen on."""
+    """Port to listen on; 0 takes a free one."""
     poll_seconds: float = 2.0
     """Seconds between looks for new versions, which take over as they come."""
+    request_bytes: int = 32 * 1024 * 1024
+    """Longest body of a request; a longer one is refused (413)."""
+    request_seconds: float = 30.0
+    """From the first byte of a request to its answer (otherwise 504)."""
+    waiting_clips: int = 2048
+    """Clips of each signature that may wait for the model (otherwise 503)."""
+    batch_clips: int = 32
+    """Most clips that are computed together."""
+    batch_seconds: float = 0.002
+    """Seconds that a lone clip waits for company."""
+    shutdown_seconds: float = 30.0
+    """Seconds that running requests have after a SIGTERM."""
+
+    def __post_init__(self):
+        for name, value in self.limits().items():
+            if value < 0 or (value == 0 and name != "batch_seconds"):
+                raise ValueError(
+                    f"`{name}` must be positive. Received: {name}={value}"
+                )
+
+    def limits(self):
+        """Arguments of `ser_keras.serving.server.Limits`."""
+        others = {"model", "host", "port", "poll_seconds"}
+        fields = dataclasses.asdict(self).items()
+        return {name: value for name, value in fields if name not in others}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +73,7 @@ class DemoConfig:
 
 def serve(config):
     """Serves until stopped."""
+    from ser_keras.serving.server import Limits
     from ser_keras.serving.server import serve as serve_model
 
     serve_model(
@@ -54,6 +81,7 @@ def serve(config):
         host=config.host,
         port=config.port,
         poll_seconds=config.poll_seconds,
+        limits=Limits(**config.limits()),
     )
     return {"served": config.model}
 

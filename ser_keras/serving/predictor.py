@@ -77,7 +77,6 @@ def exported_by(path):
     return exported
 
 
-
 def _bundled():
     models = sorted(BUNDLED.glob("*/model.tflite"))
     if not models:

@@ -1,5 +1,6 @@
 """The program, in this process: what each command prints, and how it ends."""
 
+import configparser
 import csv
 import dataclasses
 import importlib
@@ -18,6 +19,7 @@ from ser_keras.cli.command import Command
 from ser_keras.cli.config import make_parser
 from ser_keras.cli.main import COMMANDS
 from ser_keras.cli.main import main
+from ser_keras.cli.serve import ServeConfig
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.evaluation.predictions import Predictions
@@ -276,6 +278,26 @@ def test_errors_are_one_line_and_json(models, capfd):
         main([str(argument) for argument in [*argv, "--traceback"]])
 
 
+def test_an_error_is_the_last_line(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "ser_keras", "evaluate", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1 and process.stdout == ""
+    *others, last = process.stderr.splitlines()
+    assert last.startswith(f"error: {tmp_path}/predictions.csv: no such file")
+    assert "error: " not in "".join(others) and "Traceback" not in str(others)
+
+
+def test_the_first_commands_need_no_extra(repository):
+    """`predict` with the model that comes along, and `train light_sernet`."""
+    settings = configparser.ConfigParser()
+    settings.read(repository / "setup.cfg")
+    assert "ai-edge-litert" in settings["options"]["install_requires"]
+
+
 def test_what_a_command_prints_is_kept_from_json(monkeypatch, capfd):
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -294,6 +316,34 @@ def test_what_a_command_prints_is_kept_from_json(monkeypatch, capfd):
     status, out, err = run(capfd, "noisy", "--json")
     assert (status, out) == (0, '{"failed": 0}\n')
     assert "from Python" in err and "from a child" in err
+
+
+def test_json_has_no_nan(monkeypatch, capfd):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        """Has no answer."""
+
+    def undefined(config):
+        return {"scores": [float("nan"), 0.5, (float("inf"),)]}
+
+    module = sys.modules[__name__]
+    monkeypatch.setattr(
+        module, "UNDEFINED", Command(Config, undefined, print), raising=False
+    )
+    monkeypatch.setitem(COMMANDS, "undefined", ("-", f"{__name__}:UNDEFINED"))
+    status, out, _ = run(capfd, "undefined", "--json")
+    assert (status, out) == (0, '{"scores": [null, 0.5, [null]]}\n')
+
+
+@pytest.mark.parametrize("name", ["served", "model.tflite"])
+def test_too_loud_to_be_computed_is_an_error(models, name, tmp_path, capfd):
+    loud = tmp_path / "loud.wav"
+    noise = np.random.default_rng(0).normal(size=48000) * 1e25
+    soundfile.write(loud, noise.astype("float32"), 16000, "FLOAT")
+    argv = ["predict", loud, "--model", models / name, "--json"]
+    status, out, _ = run(capfd, *argv)
+    (row,) = json.loads(out)["files"]
+    assert status == 1 and "too large" in row["error"]
 
 
 def test_an_unexpected_error_names_its_type(monkeypatch, capfd):
@@ -433,3 +483,22 @@ def test_the_module_is_the_program():
     )
     assert process.returncode == 0, process.stderr
     assert "emodb" in json.loads(process.stdout)["corpora"]
+
+
+def test_limits_of_the_server_and_the_client(capfd):
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    from ser_keras.serving.server import Limits
+
+    assert Limits(**ServeConfig("x").limits()) == Limits()
+    for argv in (
+        ["serve", "x", "--request-seconds", "0"],
+        ["serve", "x", "--batch-clips", "-1"],
+        ["predict", "x.wav", "--timeout", "0"],
+        ["predict", "x.wav", "--retries", "-1"],
+    ):
+        status, _, err = run(capfd, *argv)
+        assert status == 2 and "must be" in err
+    # Nobody listens there, and it is not tried again.
+    argv = ["predict", "x.wav", "--server", "http://127.0.0.1:9", "--retries"]
+    status, _, err = run(capfd, *argv, "0")
+    assert status == 1 and "refused, 1 times" in err
