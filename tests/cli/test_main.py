@@ -287,7 +287,7 @@ def test_an_error_is_the_last_line(tmp_path):
     )
     assert process.returncode == 1 and process.stdout == ""
     *others, last = process.stderr.splitlines()
-    assert last.startswith(f"error: {tmp_path}/predictions.csv: no such file")
+    assert last.startswith(f"error: {tmp_path}/config.json: no such file")
     assert "error: " not in "".join(others) and "Traceback" not in str(others)
 
 
