@@ -13,8 +13,9 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.pipeline import make_dataset
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_classes
-from ser_keras.data.splits import hold_out_speakers
 from ser_keras.evaluation.calibration import calibrate
+from ser_keras.evaluation.fold_parts import check_fold_parts
+from ser_keras.evaluation.fold_parts import fold_parts
 from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.predict import predict
@@ -118,13 +119,22 @@ def cross_validate(
     Raises:
         LeakError: The audio of a test utterance was or would be heard by a
             search or a training, under whatever name.
-        ValueError: A fold lacks a class in training, an utterance is tested
-            twice, `jobs` is not positive, or the run was begun on other folds.
+        ValueError: A fold lacks a class in training or has nothing to test,
+            too few speakers or utterances are left to train on, an utterance
+            is tested twice, `jobs` is not positive, or the run was begun on
+            other folds. Bad audio that was skipped does not count.
 
     Example: see `recipes/emodb_emodarts.py`.
     """
     for fold in folds:
         check_classes(fold)
+    check_fold_parts(
+        folds,
+        features,
+        held_out_speakers,
+        seed,
+        training.get("batch_size", 32),
+    )
     facts = {
         "leaks_speakers": any(fold.leaks_speakers for fold in folds),
         "selects_on_test": any(fold.selects_on_test for fold in folds),
@@ -335,13 +345,8 @@ def _run_fold(
 ):
     keras.utils.set_random_seed(seed)
     network = build_network(fold, run)
-    train, held_out = fold.train, None
-    if fold.selects_on_test:
-        held_out = features.select(fold.test)
-    elif held_out_speakers:
-        train, held_out = hold_out_speakers(
-            fold.train, count=held_out_speakers, seed=seed
-        )
+    train, held_out, test = fold_parts(fold, features, held_out_speakers, seed)
+    if held_out is not None:
         held_out = features.select(held_out)
     epoch = train_network(
         network,
@@ -363,4 +368,4 @@ def _run_fold(
     if held_out is not None and not fold.overstates:
         answers(held_out).save_csv(run.path / _HELD_OUT)
     # Last, and in one step: its presence says that the fold is finished.
-    answers(features.select(fold.test)).save_csv(_predictions(run))
+    answers(features.select(test)).save_csv(_predictions(run))
