@@ -194,7 +194,7 @@ class SuperNet(keras.Model):
     def _build_metrics(self, spec):
         # Under a strategy `fit` builds loss and metrics by calling the model
         # on a whole element: here, on both halves. So they are built before.
-        if self.compiled and not self._compile_metrics_built():
+        if self.compiled and not self._built_to_measure():
             zeros = tf.nest.map_structure(
                 lambda part: tf.zeros(
                     [size or 1 for size in part.shape], part.dtype
@@ -204,9 +204,9 @@ class SuperNet(keras.Model):
             self.test_on_batch(*zeros)
             self.reset_metrics()
 
-    def _compile_metrics_built(self):
+    def _built_to_measure(self):
         metrics = self._compile_metrics
-        return metrics is None or metrics.built
+        return self._compile_loss.built and (metrics is None or metrics.built)
 
     def train_step(self, data):
         weight_batch, architecture_batch = data
