@@ -190,12 +190,34 @@ def test_iemocap_without_audio_counts_and_names(iemocap):
         load_corpus("iemocap", iemocap)
 
 
-def test_iemocap_with_an_unknown_label(iemocap):
-    dialogue(iemocap, 3, "Ses03F_impro01", [("F000", "joy")])
+@pytest.mark.parametrize("label", ["joy", "n-u", ""])
+def test_iemocap_with_an_unknown_label(iemocap, label):
+    dialogue(iemocap, 3, "Ses03F_impro01", [("F000", label)])
     with pytest.raises(
-        CorpusError, match="impro01.txt, line 3: .*joy.*neu, hap"
+        CorpusError, match=f"impro01.txt, line 3: .*{label}.*neu, hap"
     ):
         load_corpus("iemocap", iemocap)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "message"),
+    [
+        ("emodb", "03a01Fa", "03a01Xa", "'X' in the name. Known are W .anger"),
+        (
+            "ravdess",
+            "03-01-08-01-01-01-01",
+            "03-01-09-01-01-01-01",
+            "'09' in the name. Known are 01 .neutral.*08 .surprise",
+        ),
+    ],
+)
+def test_an_unknown_emotion_in_a_name(tmp_path, name, good, bad, message):
+    touch(tmp_path / f"{good}.wav")
+    touch(tmp_path / "holiday.wav")
+    assert [u.id for u in load_corpus(name, tmp_path)] == [good]
+    touch(tmp_path / f"{bad}.wav")
+    with pytest.raises(CorpusError, match=f"{bad}.wav: .*{message}"):
+        load_corpus(name, tmp_path)
 
 
 def test_iemocap_annotated_twice(iemocap):

@@ -191,6 +191,21 @@ def check_audio(folder, utterances):
         )
 
 
+def unknown_code(path, code, known):
+    """The error for a recording of the corpus whose emotion is not known.
+
+    Args:
+        path: File.
+        code: What its name says.
+        known: Dict from code to label.
+    """
+    codes = ", ".join(f"{code} ({label})" for code, label in known.items())
+    return CorpusError(
+        f"{path}: unknown emotion {code!r} in the name. Known are {codes}. "
+        "Correct the name, or move the file away."
+    )
+
+
 def wrong_layout(folder, corpus, layout):
     """The error for a folder that holds something else."""
     names = sorted(path.name for path in visible(folder))

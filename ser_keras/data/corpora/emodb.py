@@ -4,6 +4,7 @@ import re
 
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import read_names
+from ser_keras.data.corpora._files import unknown_code
 from ser_keras.data.manifest import Utterance
 
 LABELS = (
@@ -46,7 +47,8 @@ def load(root, labels=None):
         `Manifest` with speaker, sex and the code of the sentence as text.
 
     Raises:
-        CorpusError: If the folder holds no such files.
+        CorpusError: If the folder holds no such files, or one whose emotion
+            is unknown.
 
     References:
         Burkhardt et al., "A database of German emotional speech",
@@ -58,8 +60,10 @@ def load(root, labels=None):
 
 def _utterance(name, path):
     match = _NAME.fullmatch(name)
-    if not match or match["label"] not in _LABEL_OF:
+    if not match:
         return None
+    if match["label"] not in _LABEL_OF:
+        raise unknown_code(path, match["label"], _LABEL_OF)
     speaker = match["speaker"]
     sex = "male" if speaker in _MALE else None
     return Utterance(

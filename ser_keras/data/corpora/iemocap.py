@@ -34,7 +34,8 @@ _SEX_OF = {"F": "female", "M": "male"}
 # "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]". All other
 # lines are comments and the answers of single raters.
 _LINE = re.compile(
-    r"\[[\d.]+ - [\d.]+\]\t(?P<id>Ses\d\d[FM]_\S+_[FM]\S*)\t(?P<label>\w+)\t\["
+    r"\[[\d.]+ - [\d.]+\]\t(?P<id>Ses\d\d[FM]_\S+_[FM]\S*)\t"
+    r"(?P<label>[^\t]*)\t\["
 )
 _ID = re.compile(
     r"(?P<session>Ses\d\d)[FM]_(?P<part>impro|script)\S*_(?P<sex>[FM])\w*"

@@ -4,6 +4,7 @@ import re
 
 from ser_keras.data.corpora._files import corpus_manifest
 from ser_keras.data.corpora._files import read_names
+from ser_keras.data.corpora._files import unknown_code
 from ser_keras.data.manifest import Utterance
 
 # In the order of the emotion codes 01 ... 08.
@@ -22,7 +23,8 @@ _TEXTS = {
     "02": "Dogs are sitting by the door",
 }
 # Modality 03 is audio only, vocal channel 01 is speech (02 is song).
-_NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
+_NAME = re.compile(r"03-01-(\d\d)-(0[12])-(0[12])-(0[12])-(\d\d)")
+_LABEL_OF = {f"{code:02d}": x for code, x in enumerate(LABELS, start=1)}
 _LAYOUT = (
     "speech files named 03-01-EE-II-SS-RR-AA such as "
     "Actor_01/03-01-05-01-02-01-01.wav, in `Actor_NN/` or directly in the "
@@ -44,7 +46,8 @@ def load(root, labels=None):
         `Manifest` with speaker (`"01"` ... `"24"`), sex and text.
 
     Raises:
-        CorpusError: If the folder holds no such files.
+        CorpusError: If the folder holds no such files, or one whose emotion
+            is unknown.
 
     References:
         Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional
@@ -61,10 +64,12 @@ def _utterance(name, path):
     if not match:
         return None
     emotion, _, statement, _, actor = match.groups()
+    if emotion not in _LABEL_OF:
+        raise unknown_code(path, emotion, _LABEL_OF)
     return Utterance(
         id=name,
         path=str(path),
-        label=LABELS[int(emotion) - 1],
+        label=_LABEL_OF[emotion],
         speaker=actor,
         sex="male" if int(actor) % 2 else "female",
         text=_TEXTS[statement],
