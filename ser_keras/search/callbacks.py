@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import keras
 
@@ -31,9 +32,12 @@ class ArchitectureLogger(keras.callbacks.Callback):
             kept = [
                 row for row in read_rows(self.path) if row["epoch"] <= epoch
             ]
-            self._file = open(self.path, "w", encoding="utf-8")
-            for row in kept:
-                self._write(row)
+            # In one step: a kill in between would lose them.
+            temporary = f"{os.fspath(self.path)}.tmp"
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in kept)
+            os.replace(temporary, self.path)
+            self._file = open(self.path, "a", encoding="utf-8")
 
     def on_epoch_end(self, epoch, logs=None):
         alphas = self.model.alphas()

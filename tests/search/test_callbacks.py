@@ -5,8 +5,10 @@ import math
 
 import keras
 import numpy as np
+import pytest
 
 import ser_keras as ser
+from ser_keras.search import callbacks
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.callbacks import SkipConnectionStop
@@ -60,6 +62,21 @@ def test_architecture_log_after_a_kill(tmp_path):
     # The last checkpoint was that of epoch 2.
     run_epochs(ArchitectureLogger(path), supernet, range(2, 4))
     assert [row["epoch"] for row in read_rows(path)] == [1, 2, 3, 4]
+
+
+def test_a_kill_while_the_log_is_rewritten_loses_nothing(tmp_path, monkeypatch):
+    supernet = make_supernet()
+    path = tmp_path / "architecture.jsonl"
+    run_epochs(ArchitectureLogger(path), supernet, range(3))
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_epochs(ArchitectureLogger(path), supernet, range(2, 4))
+    assert path.read_bytes() == before
 
 
 def test_stop_at_skip_connections(capsys):
