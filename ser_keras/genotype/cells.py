@@ -207,10 +207,10 @@ class Genotype(JSONFile):
             parts = {
                 kind: (
                     [
-                        Edge(int(source), int(target), str(op))
-                        for source, target, op in cell["edges"]
+                        Edge(_state(source), _state(target), str(op))
+                        for source, target, op in _list(cell["edges"])
                     ],
-                    [int(state) for state in cell["concat"]],
+                    [_state(state) for state in _list(cell["concat"])],
                 )
                 for kind, cell in config["cells"].items()
             }
@@ -218,3 +218,16 @@ class Genotype(JSONFile):
             raise ValueError(wrong) from error
         cells = {kind: CellGenotype(*part) for kind, part in parts.items()}
         return cls(**cells)
+
+
+def _state(value):
+    # `int` would take 0.9, "0" and true for states as well.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"not a state: {value!r}")
+    return value
+
+
+def _list(value):
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"not a list: {value!r}")
+    return value
