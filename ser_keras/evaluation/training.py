@@ -72,8 +72,10 @@ def search_architecture(
 
     Raises:
         SpeakerOverlapError: The halves share a speaker.
+        ValueError: A batch is larger than a half.
     """
     check_disjoint(weights_half.manifest, architecture_half.manifest)
+    check_search_batch(batch_size, weights_half, architecture_half)
     options = {
         "batch_size": batch_size,
         "duration_frames": duration_frames,
@@ -120,6 +122,23 @@ def search_architecture(
     genotype = supernet.derive()
     genotype.save(run.path / "genotype.json")
     return genotype
+
+
+def check_search_batch(batch_size, weights_half, architecture_half) -> None:
+    """Raises `ValueError` if a half of a search cannot fill a batch.
+
+    Args:
+        batch_size: Of the search.
+        weights_half: Features or manifest.
+        architecture_half: The same of the other half.
+    """
+    size = min(len(weights_half), len(architecture_half))
+    if not 1 <= batch_size <= size:
+        raise ValueError(
+            "`batch_size` of a search (recipes: --search-batch-size) must be "
+            f"from 1 to the {size} utterances of the smaller half. Received: "
+            f"batch_size={batch_size}"
+        )
 
 
 def train_network(

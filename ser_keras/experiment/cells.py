@@ -5,8 +5,11 @@ import typing
 
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.experiment.common import SeedsConfig
+from ser_keras.experiment.common import check_positive
 from ser_keras.experiment.common import check_positive_integers
+from ser_keras.experiment.common import check_rates
 from ser_keras.experiment.common import speech_features
+from ser_keras.genotype import load_genotype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,48 @@ class CellsConfig(SeedsConfig):
     def __post_init__(self):
         super().__post_init__()
         check_positive_integers(
-            self, "search_epochs", "train_epochs", "batch_size", "jobs"
+            self,
+            "search_epochs",
+            "search_batch_size",
+            "search_filters",
+            "filters",
+            "num_nodes",
+            "recurrent_filters",
+            "train_epochs",
+            "batch_size",
+            "jobs",
         )
+        check_positive(
+            self, "duration", "learning_rate", "architecture_learning_rate"
+        )
+        check_rates(self, "dropout", "drop_path_rate")
+        if self.search_order not in (1, 2):
+            raise ValueError(
+                "`search_order` must be 1 or 2. Received: "
+                f"search_order={self.search_order}"
+            )
+        if self.num_cells < 3 and not (self.genotype and self.num_cells == 0):
+            raise ValueError(
+                "`num_cells` must be at least 3, as two of them reduce; or 0 "
+                "for a genotype without CNN cells. Received: "
+                f"num_cells={self.num_cells}"
+            )
+        if self.held_out_speakers < 0:
+            raise ValueError(
+                "`held_out_speakers` must be 0 or more. Received: "
+                f"held_out_speakers={self.held_out_speakers}"
+            )
+        # `smoke` sets both, and a genotype is not searched.
+        if not (self.smoke or self.genotype) and not (
+            0 <= self.search_warm_up_epochs < self.search_epochs
+        ):
+            raise ValueError(
+                "`search_warm_up_epochs` must be 0 or more and less than "
+                "`search_epochs`, or the architecture never moves. Received: "
+                f"search_warm_up_epochs={self.search_warm_up_epochs}, "
+                f"search_epochs={self.search_epochs}. A short search needs "
+                "--search-warm-up-epochs 0"
+            )
 
 
 def front_end(config: CellsConfig):
@@ -79,3 +122,24 @@ def front_end(config: CellsConfig):
     # The loudness goes, which is the microphone's; the spectrum's tilt stays,
     # which is the voice's.
     return layer, UtteranceNormalization(over="all")
+
+
+def keep_genotype(run, genotype, path) -> None:
+    """Saves a given genotype in the run's folder: all folds must have it.
+
+    Args:
+        run: The run's folder.
+        genotype: What was read from `path`.
+        path: File that the configuration names.
+
+    Raises:
+        ValueError: The run was begun with another genotype.
+    """
+    file = run.path / "genotype.json"
+    if file.exists() and load_genotype(file) != genotype:
+        raise ValueError(
+            f"{path} must hold the genotype that the run in {run.path} was "
+            f"begun with, which is kept in {file}. Received another one, "
+            f"\n{genotype.describe()}\nChoose another output folder for it."
+        )
+    genotype.save(file)

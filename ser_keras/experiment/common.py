@@ -132,13 +132,17 @@ def read_features(
         skip_bad_audio=config.skip_bad_audio,
     )
     if run is not None:
-        skipped = [dataclasses.asdict(entry) for entry in features.skipped]
-        run.write_json("skipped.json", skipped)
+        write_skipped(run, features)
     if features.skipped:
         print(f"skipped {len(features.skipped)} files with bad audio:")
         for skipped in features.skipped:
             print(f"  {skipped.path}: {skipped.reason}")
     return features
+
+
+def write_skipped(run: RunFolder, features) -> None:
+    """Writes `skipped.json`: what was left out as bad audio, and why."""
+    run.write_json("skipped.json", features.skipped)
 
 
 class OneAfterAnother:
@@ -209,11 +213,10 @@ def _export(config, run, outcome, frontend, normalization) -> str:
     earlier = (run.read_json("result.json") or {}).get("saved_model")
     if earlier and pathlib.Path(earlier).exists():
         return earlier
-    default = pathlib.Path("saved_models") / run.path.name
     return str(
         export_serving(
             outcome.network,
-            config.export_dir or default,
+            config.export_dir or default_export_dir(config),
             labels=outcome.predictions.label_names,
             frontend=frontend,
             normalization=normalization,
@@ -230,11 +233,29 @@ def open_run(config) -> RunFolder:
     """The folder of a run.
 
     `jobs` and `deterministic` change only how the run computes; `seeds` and an
-    ablation's `controls` only add runs to it, and `litert` only files: they may
-    be others when the run goes on. `config.json` keeps the first `litert`, so
-    that it repeats that run.
+    ablation's `controls` only add runs to it, `litert` and `export_dir` only
+    files, and `cache_dir` is where features wait: they may be others when the
+    run goes on. `config.json` keeps the first of the latter three, so that it
+    repeats that run.
+
+    Raises:
+        ValueError: The folder is that of another configuration, or a file is
+            in the way of the SavedModel.
+
     """
+    exported = pathlib.Path(config.export_dir or default_export_dir(config))
+    for folder in (exported, *exported.parents):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(
+                f"`export_dir` must be a folder, but {folder} is a file. "
+                f"Received: export_dir={config.export_dir!r}"
+            )
     return RunFolder(config.output_dir, run_settings(config))
+
+
+def default_export_dir(config) -> pathlib.Path:
+    """Where the SavedModel goes unless the configuration says."""
+    return pathlib.Path("saved_models") / pathlib.Path(config.output_dir).name
 
 
 def run_settings(config) -> dict:
@@ -242,11 +263,12 @@ def run_settings(config) -> dict:
     settings = dataclasses.asdict(config)
     for name in ("jobs", "seeds", "controls", "deterministic"):
         settings.pop(name, None)
-    if "litert" in settings:
-        file = pathlib.Path(config.output_dir) / "config.json"
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            settings["litert"] = record["config"]["litert"]
+    file = pathlib.Path(config.output_dir) / "config.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        record = json.loads(file.read_text(encoding="utf-8"))["config"]
+        for name in ("litert", "export_dir", "cache_dir"):
+            if name in settings and name in record:
+                settings[name] = record[name]
     return settings
 
 
@@ -256,6 +278,26 @@ def check_positive_integers(config, *names) -> None:
         if getattr(config, name) < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. Received: "
+                f"{name}={getattr(config, name)}"
+            )
+
+
+def check_positive(config, *names) -> None:
+    """Raises `ValueError` unless these fields are positive and finite."""
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(
+                f"`{name}` must be positive and finite. Received: "
+                f"{name}={getattr(config, name)}"
+            )
+
+
+def check_rates(config, *names) -> None:
+    """Raises `ValueError` unless these fields are at least 0 and below 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(
+                f"`{name}` must be at least 0 and below 1. Received: "
                 f"{name}={getattr(config, name)}"
             )
 
@@ -271,7 +313,7 @@ class RunConfig:
     """Folder of this run. A run that was stopped goes on where it was."""
     export_dir: str = ""
     """Folder for the SavedModel; default `saved_models/<name of output_dir>`
-    beside the results. No version in it is ever overwritten."""
+    in the working directory. No version in it is ever overwritten."""
     cache_dir: str = ".cache/features"
     """Folder of the feature cache."""
     fold: int = 1

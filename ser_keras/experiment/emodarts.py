@@ -17,14 +17,17 @@ from ser_keras.data.splits import Fold
 from ser_keras.data.splits import check_disjoint
 from ser_keras.data.splits import halves
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.leak_guard import FILE
 from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import cells
 from ser_keras.experiment.cells import CellsConfig
+from ser_keras.experiment.cells import keep_genotype
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import all_utterances
+from ser_keras.experiment.common import check_positive
 from ser_keras.experiment.common import check_speed_range
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
@@ -32,12 +35,29 @@ from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import other_speeds
 from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import write_skipped
+from ser_keras.experiment.emodarts_checks import check_published
+from ser_keras.experiment.emodarts_checks import check_utterances
+from ser_keras.experiment.emodarts_checks import given_genotype
 from ser_keras.experiment.seeds import run_seeds
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.search.inherit import transfer_weights
 from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
+
+#: What `published` stands for.
+_PUBLISHED = {
+    "sequence": "all",
+    "search_epochs": 50,
+    "search_warm_up_epochs": 0,
+    "search_order": 2,
+    "search_filters": 8,
+    "filters": 8,
+    "num_recurrent_cells": 4,
+    "recurrent_filters": 128,
+    "architecture_learning_rate": 3e-4,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +70,8 @@ class EmoDARTSConfig(CellsConfig):
     """Cepstral coefficients of 128 bands, or log-mel bands."""
     num_features: int = 40
     """Coefficients or bands of a frame."""
+    duration: float = 3.0
+    """Length of a clip in seconds; see `clips`."""
     clips: typing.Literal["fixed", "whole"] = "fixed"
     """`fixed`: training and scoring see the middle of a clip, or the clip
     between silence, at one peak level. `whole`: training crops longer clips
@@ -61,7 +83,7 @@ class EmoDARTSConfig(CellsConfig):
     published: bool = False
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
-    epochs. Not meant for a CPU."""
+    epochs. Not meant for a CPU; other values of these are refused."""
     num_recurrent_cells: int = 1
     """Recurrent cells."""
     pretrain_epochs: int = 0
@@ -72,24 +94,28 @@ class EmoDARTSConfig(CellsConfig):
     """Peak learning rate of that, by AdamW."""
 
     def __post_init__(self):
+        if self.published and not self.smoke:
+            check_published(self, _PUBLISHED)
         super().__post_init__()
         check_speed_range(self.speed_range)
+        check_positive(self, "pretrain_learning_rate")
+        if self.pretrain_epochs < 0:
+            raise ValueError(
+                "`pretrain_epochs` must be 0 or more. Received: "
+                f"pretrain_epochs={self.pretrain_epochs}"
+            )
+        least = 0 if self.genotype else 1
+        if self.num_recurrent_cells < least:
+            raise ValueError(
+                f"`num_recurrent_cells` must be {least} or more. Received: "
+                f"num_recurrent_cells={self.num_recurrent_cells}"
+            )
 
     def resolved(self) -> "EmoDARTSConfig":
         """This configuration with `published` and `smoke` spelled out."""
         changes = {}
         if self.published:
-            changes |= {
-                "sequence": "all",
-                "search_epochs": 50,
-                "search_warm_up_epochs": 0,
-                "search_order": 2,
-                "search_filters": 8,
-                "filters": 8,
-                "num_recurrent_cells": 4,
-                "recurrent_filters": 128,
-                "architecture_learning_rate": 3e-4,
-            }
+            changes |= _PUBLISHED
         if self.smoke:
             changes |= {
                 "sequence": "lstm",
@@ -132,8 +158,8 @@ def run_emodarts(
     Raises:
         LeakError: A test utterance's audio was heard by the search or is in a
             training part, under whatever name.
-        ValueError: The configuration, the corpus or the output folder does
-            not fit, or an audio file is bad; before any training.
+        ValueError: The configuration, the corpus, the genotype or the output
+            folder does not fit, or an audio file is bad; before any training.
     """
     if config.pretrain_epochs and search_corpus is None:
         raise ValueError(
@@ -145,22 +171,31 @@ def run_emodarts(
         return run_seeds(config, folds, run_emodarts, search_corpus)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
-    genotype = Genotype.load(config.genotype) if config.genotype else None
-    run = open_run(config)
+    genotype = given_genotype(config)
     frontend, normalization = front_end(config)
-
     features = read_features(
-        config, all_utterances(folds), frontend, normalization, run
+        config, all_utterances(folds), frontend, normalization
     )
-    copies = read_copies(config, features.manifest)
     pretrained = others = None
     if search_corpus is not None:
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
         others = read_features(config, search_corpus, frontend, normalization)
+    check_utterances(config, folds, features, others)
+    copies = read_copies(config, features.manifest)
+
+    # Whatever is wrong is found before the folder holds the configuration.
+    run = open_run(config)
+    write_skipped(run, features)
     seen = heard_by_search(config.genotype, others and others.manifest)
-    if others is not None:
+    known = others is not None
+    if genotype is not None:
+        keep_genotype(run, genotype, config.genotype)
+        # A record without what its search has heard would look complete.
+        known = (pathlib.Path(config.genotype).parent / FILE).exists()
+    if known:
         seen.save(run.path)
+    if others is not None:
         if genotype is None:
             genotype = search(config, others, run)
         if config.pretrain_epochs:
