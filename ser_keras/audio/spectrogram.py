@@ -36,7 +36,10 @@ class Spectrogram(keras.layers.Layer):
         amin: Floor of `"db"`, in units of power.
         log_offset: Offset of `"natural"`.
         top_db: With `"db"`, values more than this below the maximum of their
-            own clip are raised to it. None leaves them.
+            own clip are raised to it. None leaves them; bands more than 90 dB
+            below a frame's loudest part, which are next to nothing, are then
+            up to 0.01 dB off librosa's: it transforms in float64, this layer
+            in float32. All else is within 0.001.
         center: If true, clips are padded by half an FFT at both ends, so that
             frame `t` is centred on sample `t * frame_step`.
         pad_mode: With `center`, `"constant"` (zeros), `"reflect"` or `"edge"`.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ser_keras as ser
+from ser_keras.cli.config import make_parser
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.features import SkippedUtterance
 from ser_keras.data.manifest import Manifest
@@ -109,6 +110,12 @@ def test_settings_that_are_set_otherwise():
     # What `config.json` of such a run holds.
     assert dataclasses.replace(published) == published
     assert ser.EmoDARTSConfig(published=True, smoke=True).resolved().smoke
+
+
+def test_help_tells_what_the_defaults_do():
+    text = " ".join(make_parser(ser.EmoDARTSConfig).format_help().split())
+    assert "Length of a clip in seconds; see `clips`." in text
+    assert "`saved_models/<name of output_dir>` in the working" in text
 
 
 def test_a_short_search_by_the_recipe_says_what_to_do(repository):
