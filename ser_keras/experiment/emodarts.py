@@ -172,6 +172,8 @@ def run_emodarts(
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
     genotype = given_genotype(config)
+    if (pathlib.Path(config.output_dir) / "config.json").exists():
+        open_run(config)  # Another's folder is told before audio is read.
     frontend, normalization = front_end(config)
     features = read_features(
         config, all_utterances(folds), frontend, normalization
