@@ -241,7 +241,6 @@ def open_run(config) -> RunFolder:
     Raises:
         ValueError: The folder is that of another configuration, or a file is
             in the way of the SavedModel.
-
     """
     exported = pathlib.Path(config.export_dir or default_export_dir(config))
     for folder in (exported, *exported.parents):
