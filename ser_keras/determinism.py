@@ -19,11 +19,11 @@ def be_deterministic() -> None:
     Raises:
         RuntimeError: TensorFlow has begun to compute with other settings.
 
-    Example:
-        >>> import subprocess, sys
-        >>> program = "import ser_keras as ser; ser.be_deterministic()"
-        >>> subprocess.run([sys.executable, "-c", program]).returncode
-        0
+    Example, the first lines of a program::
+
+        import ser_keras as ser
+
+        ser.be_deterministic()
     """
     import tensorflow as tf  # Not needed to start the command line.
 

@@ -1,39 +1,24 @@
 """The recipes of two streams, tiny, as a user runs them."""
 
 import json
-import os
-import subprocess
-import sys
-
-import pytest
 
 import ser_keras as ser
 from ser_keras.genotype import load_genotype
 
 
-@pytest.mark.parametrize(
-    ("recipe", "flags"),
-    [
-        ("emodb_emotionnas.py", ["--protocol", "speaker-groups-5"]),
-        ("iemocap_emotionnas.py", ["--streams", "deep"]),
-    ],
-)
-def test_recipe_leaves_all_it_promises(tmp_path, repository, recipe, flags):
-    process = subprocess.run(
-        [
-            sys.executable,
-            str(repository / "recipes" / recipe),
-            "--smoke",
-            *("--output-dir", "results/run"),
-            *flags,
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_recipe_of_both_streams(tmp_path, run_recipe):
+    flags = ["--protocol", "speaker-groups-5"]
+    process = run_recipe("emodb_emotionnas.py", tmp_path, *flags)
+    check_promises(tmp_path, process, streams="both")
+
+
+def test_recipe_of_one_stream(tmp_path, run_recipe):
+    flags = ["--streams", "deep"]
+    process = run_recipe("iemocap_emotionnas.py", tmp_path, *flags)
+    check_promises(tmp_path, process, streams="deep")
+
+
+def check_promises(tmp_path, process, streams):
     assert process.returncode == 0, process.stderr[-4000:]
     for word in ("SYNTHETIC", "UNTRAINED"):
         assert word in process.stdout
@@ -54,6 +39,6 @@ def test_recipe_leaves_all_it_promises(tmp_path, repository, recipe, flags):
     network = ser.load_model(fold / "network.keras")
     assert network.architecture == genotype
     result = json.loads((run / "result.json").read_text())
-    assert result["streams"] == ("deep" if "deep" in flags else "both")
+    assert result["streams"] == streams
     assert result["parameters"] == network.count_params()
     assert (tmp_path / "saved_models/run/1/saved_model.pb").exists()

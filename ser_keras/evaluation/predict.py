@@ -1,8 +1,7 @@
 """From a model and a dataset to predictions."""
 
-import warnings
-
 import numpy as np
+import tensorflow as tf
 
 from ser_keras.evaluation.predictions import Predictions
 
@@ -25,24 +24,22 @@ def predict(model, dataset, manifest, from_logits=True):
         ValueError: Dataset, manifest and model do not belong together, or
             outputs are not finite.
     """
-    labels = []
 
-    def inputs():
+    # Not `model.predict`, which traces the model anew for every length.
+    @tf.function(autograph=False, reduce_retracing=True)
+    def answer(x):
+        return model(x, training=False)
+
+    labels, outputs = [], []
+    for batch in dataset:
         # Labels are taken in passing: a second pass would compute all
         # features again, and would not notice a dataset that is shuffled.
-        for batch in dataset.as_numpy_iterator():
-            if isinstance(batch, tuple):
-                if len(batch) > 1:
-                    labels.append(np.reshape(batch[1], -1))
-                batch = batch[0]
-            yield (batch,)
-
-    with warnings.catch_warnings():
-        # Keras takes the end of a generator for a mistake. Here a mistake
-        # would show in the number of rows.
-        warnings.filterwarnings("ignore", "Your input ran out of data")
-        outputs = model.predict(inputs(), verbose=0)
-    outputs = np.asarray(outputs, np.float64)
+        if isinstance(batch, tuple):
+            if len(batch) > 1:
+                labels.append(np.reshape(batch[1], -1))
+            batch = batch[0]
+        outputs.append(np.asarray(answer(batch), np.float64))
+    outputs = np.concatenate(outputs) if outputs else np.zeros((0, 0))
     expected = (len(manifest), len(manifest.labels))
     if outputs.shape != expected:
         raise ValueError(

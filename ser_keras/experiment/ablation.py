@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 
+from ser_keras.data.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.predictions import Predictions
@@ -114,6 +115,15 @@ def run_ablation(config, folds, run_variant) -> dict:
     _write_csv(run.path / "ablation.csv", rows)
     print("\n" + markdown(table))
     return table
+
+
+def without(fold, bad):
+    """A fold without some utterances: all variants hear the same."""
+    parts = {
+        name: Manifest([u for u in part if u.id not in bad], part.labels)
+        for name, part in (("train", fold.train), ("test", fold.test))
+    }
+    return dataclasses.replace(fold, **parts)
 
 
 def markdown(table) -> str:

@@ -12,7 +12,6 @@ from ser_keras.audio.augment import FrequencyWarp
 from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.augment import TimeStretch
 from ser_keras.data.features import FeatureSet
-from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
 from ser_keras.data.splits import halves
 from ser_keras.data.streams import FeatureStreams
@@ -25,15 +24,19 @@ from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.experiment.ablation import run_ablation
+from ser_keras.experiment.ablation import without
 from ser_keras.experiment.cells import CellsConfig
 from ser_keras.experiment.cells import front_end
+from ser_keras.experiment.cells import keep_genotype
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import all_utterances
 from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import chosen_folds
+from ser_keras.experiment.common import default_export_dir
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.common import read_features
+from ser_keras.experiment.common import write_skipped
 from ser_keras.experiment.deep_stream import deep_extractor
 from ser_keras.experiment.deep_stream import deep_features
 from ser_keras.experiment.emotionnas_network import build_network
@@ -184,7 +187,7 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         utterances = all_utterances(chosen_folds(folds, both.fold))
         streams = read_streams(both, utterances, deep_extractor(both))
         bad = {u.id for u in utterances} - {u.id for u in streams.manifest}
-        folds = [_without(fold, bad) for fold in folds]
+        folds = [without(fold, bad) for fold in folds]
         return run_ablation(config, folds, run_emotionnas)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
@@ -194,6 +197,8 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
     if config.streams != "handcrafted":
         extractor = deep_extractor(config)
     run, features = open_with_streams(config, all_utterances(folds), extractor)
+    if genotype is not None:
+        keep_genotype(run, genotype, config.genotype)
     outcome = cross_validate(
         functools.partial(_network_of_fold, config, genotype, features),
         features,
@@ -225,8 +230,7 @@ def open_with_streams(
         open_run(config)
     features = read_streams(config, manifest, extractor)
     run = open_run(config)
-    skipped = [dataclasses.asdict(entry) for entry in features.skipped]
-    run.write_json("skipped.json", skipped)
+    write_skipped(run, features)
     return run, features
 
 
@@ -327,15 +331,6 @@ def frames_of(config: EmotionNASConfig, features) -> int:
     return 1 if rate is None else math.ceil(config.duration * rate)
 
 
-def _without(fold, bad):
-    """A fold without some utterances: all variants hear the same."""
-    parts = {
-        name: Manifest([u for u in part if u.id not in bad], part.labels)
-        for name, part in (("train", fold.train), ("test", fold.test))
-    }
-    return dataclasses.replace(fold, **parts)
-
-
 def _check_genotype(config, genotype):
     if genotype is None:
         return
@@ -354,14 +349,13 @@ def _finish(
     """Exports the network, writes the report, says where everything is."""
     exported = (run.read_json("result.json") or {}).get("saved_model")
     if not exported or not pathlib.Path(exported).exists():
-        default = pathlib.Path("saved_models") / run.path.name
         layers = (None, None)
         if config.streams != "deep":
             layers = front_end(config)
         exported = str(
             export_streams(
                 outcome.network,
-                config.export_dir or default,
+                config.export_dir or default_export_dir(config),
                 outcome.predictions.label_names,
                 *layers,
                 extractor,

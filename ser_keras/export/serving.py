@@ -136,7 +136,7 @@ def export_serving(
     with new_folder(target, facts, card, parameters) as folder:
         tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
         features = model.features(tf.zeros((1, rate))).numpy()
-        write_warm_up(folder, path.name, rate, features)
+        write_warm_up(folder, path.name, rate, features={"features": features})
     return target
 
 

@@ -71,27 +71,30 @@ def write_model_config(path, versions):
         (path / "batching.config").write_text(BATCHING)
 
 
-def write_warm_up(folder, name, sample_rate, features):
+def write_warm_up(folder, name, sample_rate, **features):
     """Requests that TensorFlow Serving replays before a version is ready.
 
     Args:
         folder: A version's folder.
         name: Of the model.
-        sample_rate: Hz.
-        features: Array `(batch, time, features)`.
+        sample_rate: Hz, of a model that takes waveforms; otherwise None.
+        **features: Of the signature's name, a dict from its inputs' names to
+            arrays.
     """
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0.0, 0.05, (2, 3 * sample_rate)).astype("float32")
-    wav = io.BytesIO()
-    soundfile.write(wav, noise[0], sample_rate, "PCM_16", format="WAV")
-    lengths = np.array([3 * sample_rate, 2 * sample_rate], "int32")
-    requests = [
-        _request(name, "serving_default", waveform=noise[:1]),
-        _request(name, "serving_lengths", waveform=noise, lengths=lengths),
-        _request(name, "serving_bytes", audio=[wav.getvalue()]),
-        _request(name, "serving_bytes", audio=[wav.getvalue()] * 8),
-        _request(name, "features", features=features),
-    ]
+    requests = [_request(name, key, **value) for key, value in features.items()]
+    if sample_rate is not None:
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0.0, 0.05, (2, 3 * sample_rate)).astype("float32")
+        wav = io.BytesIO()
+        soundfile.write(wav, noise[0], sample_rate, "PCM_16", format="WAV")
+        lengths = np.array([3 * sample_rate, 2 * sample_rate], "int32")
+        requests = [
+            _request(name, "serving_default", waveform=noise[:1]),
+            _request(name, "serving_lengths", waveform=noise, lengths=lengths),
+            _request(name, "serving_bytes", audio=[wav.getvalue()]),
+            _request(name, "serving_bytes", audio=[wav.getvalue()] * 8),
+            *requests,
+        ]
     target = folder / WARM_UP
     target.parent.mkdir()
     with tf.io.TFRecordWriter(str(target)) as writer:

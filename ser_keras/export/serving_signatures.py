@@ -7,7 +7,7 @@ from ser_keras.export.wav_graph import decode_wav
 from ser_keras.export.wav_graph import too_long
 from ser_keras.export.wav_graph import verdict
 
-_TOO_LARGE = "values too large for the model, whose answer is not finite"
+TOO_LARGE = "values too large for the model, whose answer is not finite"
 
 
 def serving_signatures(model, labels, sample_rate, max_duration):
@@ -48,7 +48,7 @@ def serving_signatures(model, labels, sample_rate, max_duration):
         probabilities = network(features)
         # Finite samples may be so large that what is made of them is not.
         finite = tf.reduce_all(tf.math.is_finite(probabilities), -1)
-        error = tf.where(fine & ~finite, _TOO_LARGE, error)
+        error = tf.where(fine & ~finite, TOO_LARGE, error)
         fine &= finite
         best = tf.gather(labels_row[0], tf.argmax(probabilities, -1))
         return {
@@ -78,10 +78,7 @@ def serving_signatures(model, labels, sample_rate, max_duration):
         waveform, lengths, fine, error = decode_wav(
             audio, sample_rate, max_samples
         )
-        # Alone, a bad file is an error of the call, as its caller expects.
-        # Among good ones, which may be other callers', it has its own.
-        useful = tf.reduce_any(fine) | (tf.size(audio) == 0)
-        tf.debugging.Assert(useful, ["no file can be used", error])
+        check_files(fine, error)
         lengths = tf.where(fine, lengths, tf.shape(waveform)[1])
         return answer(model.features(waveform, lengths), fine, error)
 
@@ -114,6 +111,16 @@ def serving_signatures(model, labels, sample_rate, max_duration):
             (features, table),
         )
     }  # fmt: skip
+
+
+def check_files(fine, error):
+    """Fails, in a graph, if no file of a batch can be used.
+
+    Alone, a bad file is an error of the call, as its caller expects. Among
+    good ones, which may be other callers', it has its own.
+    """
+    useful = tf.reduce_any(fine) | (tf.size(fine) == 0)
+    tf.debugging.Assert(useful, ["no file can be used", error])
 
 
 def _num_features(model, labels):

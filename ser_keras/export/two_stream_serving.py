@@ -3,6 +3,7 @@
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import package_versions
@@ -10,6 +11,10 @@ from ser_keras.data.keras_extractor import KerasExtractor
 from ser_keras.export.serving import export_serving
 from ser_keras.export.serving import new_folder
 from ser_keras.export.serving import new_version
+from ser_keras.export.serving_files import write_warm_up
+from ser_keras.export.serving_signatures import TOO_LARGE
+from ser_keras.export.serving_signatures import check_files
+from ser_keras.export.wav_graph import decode_wav
 from ser_keras.export.wav_graph import too_long
 from ser_keras.export.wav_graph import verdict
 from ser_keras.models.two_stream import TwoStreamNet
@@ -48,12 +53,15 @@ def export_streams(
     |                                 | the same as the above                |
     | `serving_lengths`               | with a waveform only: the same, and  |
     |                                 | `lengths` `(batch,)` in samples      |
+    | `serving_bytes`                 | with a waveform only: `audio`        |
+    |                                 | `(batch,)`, WAV files of 16 bits     |
 
     Every signature returns `probabilities`, `label`, `labels` and `error`, as
     those of `export_serving` do: what is wrong with a clip is its own error.
     A waveform too short for a deep frame has an error as well. Beside the graph
     are `labels.json`, which also says what the features of each stream are,
-    and `card.md`; `model.config` is in the model's folder.
+    `card.md` and warm-up requests; `model.config` and `batching.config` are in
+    the model's folder.
 
     Args:
         model: A `TwoStreamNet`, or a network from features to logits.
@@ -122,6 +130,7 @@ def export_streams(
         module = tf.Module()
         module.variables_of_model = served.variables
         tf.saved_model.save(module, str(folder), signatures=signatures)
+        served.write_warm_up(folder, path.name, signatures)
     return target
 
 
@@ -146,6 +155,9 @@ class _Served:
         if isinstance(extractor, KerasExtractor):
             self.extractor = extractor
             self.shortest = extractor.shortest  # Not while a graph is traced.
+            self.too_short = (
+                f"shorter than {self.shortest} samples: no deep frame"
+            )
             self.variables += [v.value for v in extractor.model.variables]
         rates = [x.sample_rate for x in (frontend, extractor) if x is not None]
         self.sample_rate = rates[0] if rates else None
@@ -173,12 +185,27 @@ class _Served:
             lengths = tf.TensorSpec((None,), tf.int32, "lengths")
             functions["serving_default"] = self.waveform, [waveform]
             functions["serving_lengths"] = self.lengths, [waveform, lengths]
+            audio = tf.TensorSpec((None,), tf.string, "audio")
+            functions["serving_bytes"] = self.files, [audio]
         return {
             name: tf.function(function, autograph=False).get_concrete_function(
                 *specs
             )
             for name, (function, specs) in functions.items()
         }
+
+    def write_warm_up(self, folder, name, signatures):
+        """Requests of every signature; those of features are 20 frames."""
+        rate = self.sample_rate if "serving_bytes" in signatures else None
+        requests = {}
+        for key, function in signatures.items():
+            specs, _ = function.structured_input_signature
+            if specs[-1].name == "deep":
+                requests[key] = {
+                    spec.name: np.ones((1, 20, spec.shape[2]), "float32")
+                    for spec in specs
+                }
+        write_warm_up(folder, name, rate, **requests)
 
     def deep_features(self, deep):
         return self._answer(deep=deep)
@@ -193,7 +220,6 @@ class _Served:
     def lengths(self, waveform, lengths):
         samples = tf.shape(waveform)[1]
         longest = round(self.max_duration * self.sample_rate)
-        shortest = self.shortest
         real = tf.sequence_mask(lengths, samples)
         waveform = tf.where(real, waveform, 0.0)
         finite = tf.reduce_all(tf.math.is_finite(waveform), axis=1)
@@ -201,18 +227,30 @@ class _Served:
             (
                 (lengths < 1, "a clip must have samples"),
                 (lengths > samples, "`lengths` must be at most the samples"),
-                (
-                    lengths < shortest,
-                    f"shorter than {shortest} samples: no deep frame",
-                ),
+                (lengths < self.shortest, self.too_short),
                 (lengths > longest, too_long(longest, self.sample_rate)),
                 (~finite, "NaN or infinite samples"),
             )
         )
+        return self._heard(waveform, lengths, fine, error)
+
+    def files(self, audio):
+        longest = round(self.max_duration * self.sample_rate)
+        waveform, lengths, fine, error = decode_wav(
+            audio, self.sample_rate, longest
+        )
+        short = fine & (lengths < self.shortest)
+        error = tf.where(short, self.too_short, error)
+        fine &= ~short
+        check_files(fine, error)
+        return self._heard(waveform, lengths, fine, error)
+
+    def _heard(self, waveform, lengths, fine, error):
+        samples = tf.shape(waveform)[1]
         waveform = tf.where(fine[:, None], waveform, 0.0)
         # What is wrong is run as silence, as long as the longest, and a frame
         # at least: an extractor may not take less.
-        more = tf.maximum(shortest - samples, 0)
+        more = tf.maximum(self.shortest - samples, 0)
         waveform = tf.pad(waveform, [[0, 0], [0, more]])
         lengths = tf.where(fine, lengths, samples + more)
         features = {"deep": self._deep(waveform, lengths)}
@@ -254,6 +292,9 @@ class _Served:
         if len(inputs) == 1:
             (inputs,) = inputs.values()
         logits = tf.cast(self.model(inputs, training=False), tf.float32)
+        finite = tf.reduce_all(tf.math.is_finite(logits), -1)
+        error = tf.where(fine & ~finite, TOO_LARGE, error)
+        fine &= finite
         label = tf.gather(self.labels, tf.argmax(logits, -1))
         return {
             "probabilities": tf.where(

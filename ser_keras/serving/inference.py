@@ -90,7 +90,7 @@ def _run_files(function, files, sample_rate):
     except tf.errors.InvalidArgumentError:
         # No file can be used. Beside one that can, each says why not.
         good = io.BytesIO()
-        noise = np.random.default_rng(0).integers(-99, 99, sample_rate // 10)
+        noise = np.random.default_rng(0).integers(-99, 99, sample_rate)
         soundfile.write(good, noise.astype("int16"), sample_rate, format="WAV")
         return function(audio=tf.constant([*files, good.getvalue()]))
 

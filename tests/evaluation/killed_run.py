@@ -6,6 +6,7 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.audio.augment import SpecAugment
@@ -49,6 +50,10 @@ def make_features(speakers, seed, utterances=12):
 def main(stage, folder, kill_at=None):
     keras.utils.set_random_seed(0)
     ser.be_deterministic()
+    # As in tests/conftest.py: it takes longer than these few steps.
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
     run = RunFolder(folder, {"seed": 0})
     callbacks = [Kill(int(kill_at))] if kill_at else []
     halves = make_features("ab", 1), make_features("cd", 2)

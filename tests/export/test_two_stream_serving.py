@@ -1,15 +1,18 @@
 """SavedModels of two streams give what the Keras model gives."""
 
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.data.deep_extractors import Extractor
 from ser_keras.data.keras_extractor import KerasExtractor
+from ser_keras.export.serving_files import WARM_UP
 from ser_keras.export.serving_model import takes_waveforms
 from ser_keras.search_space import SearchSpace
 
@@ -60,6 +63,12 @@ class OutsideExtractor(Extractor):
 def clips():
     rng = np.random.default_rng(0)
     return [rng.normal(0, 0.1, n).astype("float32") for n in (6000, 4100)]
+
+
+def wav(clip):
+    file = io.BytesIO()
+    soundfile.write(file, clip, 8000, "PCM_16", format="WAV")
+    return file.getvalue()
 
 
 def expected(network, frontend, extractor):
@@ -116,8 +125,60 @@ def test_waveform_in_where_the_extractor_is_in_the_graph(
     assert set(served.signatures) == {
         "serving_default",
         "serving_lengths",
+        "serving_bytes",
         "handcrafted_and_deep_features",
     }
+    # Files of other lengths, one of them no file.
+    files = [wav(clip) for clip in clips()]
+    outputs = served.signatures["serving_bytes"](
+        audio=tf.constant([files[0], b"RIFF", files[1], wav(longest[:700])])
+    )
+    probabilities = outputs["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities[[0, 2]], answers, atol=1e-3)
+    short = window is None  # A window is filled up with zeros.
+    assert np.isnan(probabilities).all(1).tolist() == [
+        False,
+        True,
+        False,
+        short,
+    ]
+    errors = [error.decode() for error in outputs["error"].numpy()]
+    assert errors[0] == errors[2] == ""
+    assert errors[1] == "not a WAV file"
+    assert errors[3].startswith("shorter than 800 samples" if short else "")
+    # Finite samples whose answer is not.
+    loud = tf.constant(np.full((1, 6000), 3e38, "float32"))
+    outputs = served.signatures["serving_default"](waveform=loud)
+    assert np.isnan(outputs["probabilities"]).all()
+    assert b"not finite" in outputs["error"].numpy()[0]
+
+
+def test_warm_up_requests_are_answered(network, frontend, tmp_path):
+    predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    for name, extractor in (
+        ("waveform", keras_extractor()),
+        ("features", OutsideExtractor()),
+    ):
+        folder = ser.export_streams(
+            network, tmp_path / name, LABELS, frontend, None, extractor
+        )
+        module, asked = tf.saved_model.load(str(folder)), []
+        for record in tf.data.TFRecordDataset([str(folder / WARM_UP)]):
+            log = logs.PredictionLog.FromString(record.numpy())
+            request = log.predict_log.request
+            assert isinstance(request, predict_pb2.PredictRequest)
+            assert request.model_spec.name == name
+            signature = request.model_spec.signature_name
+            outputs = module.signatures[signature](
+                **{
+                    key: tf.constant(tf.make_ndarray(value))
+                    for key, value in request.inputs.items()
+                }
+            )
+            assert set(outputs["error"].numpy()) == {b""}
+            asked.append(signature)
+        assert set(asked) == set(module.signatures)
 
 
 def test_features_in_where_it_is_not(network, frontend, tmp_path):
