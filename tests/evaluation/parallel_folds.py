@@ -1,4 +1,4 @@
-"""Three tiny folds, one process each or all in this one: see test_processes."""
+"""Four tiny folds, one process each or all in this one: see test_processes."""
 
 import functools
 import sys
@@ -25,7 +25,7 @@ def main(folder, jobs):
     # Beside this script; what only collects its doctests has no such path.
     from killed_run import make_features
 
-    features = make_features("abc", 1, utterances=24)
+    features = make_features("abcd", 1, utterances=24)
     ser.cross_validate(
         functools.partial(build_network, 4),
         features,

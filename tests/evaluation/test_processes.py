@@ -33,13 +33,13 @@ def test_folds_in_processes_are_the_folds_in_one(tmp_path):
         )
         assert process.returncode == 0, process.stderr
         logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
-        assert len(logs) == (0 if jobs == 1 else 3)
+        assert len(logs) == (0 if jobs == 1 else 4)
         assert all("train  2/2" in log for log in logs)
         with (folder / "predictions.csv").open() as file:
             rows = list(csv.reader(file))[1:]
         assert len(rows) == 24
         probabilities.append([row[-3:] for row in rows])
-        assert "fold 3/3: test c  UAR" in process.stdout
+        assert "fold 4/4: test d  UAR" in process.stdout
     # Another number of threads, hence not bit for bit.
     first, second = np.array(probabilities, float)
     np.testing.assert_allclose(first, second, atol=1e-3)
