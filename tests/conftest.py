@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +96,25 @@ def recordings(corpora_root):
             pytest.fail(f"{path} is not 16 kHz mono")
         clips.append(np.ascontiguousarray(samples))
     return clips
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, which keeps a record of what it loads."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium"
+    )
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium with its driver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    service = webdriver.ChromeService(driver)
+    with webdriver.Chrome(options, service) as chrome:
+        yield chrome
 
 
 @keras.saving.register_keras_serializable("tests")

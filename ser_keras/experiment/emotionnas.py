@@ -360,7 +360,9 @@ def _finish(
                 *layers,
                 extractor,
                 card=ModelCard.from_result(
-                    dataclasses.asdict(config), summary(outcome)
+                    dataclasses.asdict(config),
+                    summary(outcome),
+                    outcome.predictions,
                 ),
             )
         )

@@ -61,7 +61,6 @@ class LightSERNetConfig(SeedsConfig):
     """Write LiteRT files of each fold's network in float32, float16 and int8,
     waveform in and features in, and score the former on its test part. A
     finished run is given them by the same command."""
-
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""

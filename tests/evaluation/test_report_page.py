@@ -1,7 +1,5 @@
 """The report's page, as a person sees it on a desktop and on a phone."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -46,22 +44,6 @@ def page(tmp_path_factory):
         write_report(run, outcome)
         runs.append(run.path)
     return write_html(runs, folder / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="needs selenium"
-    )
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no Chromium with its driver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chrome:
-        yield chrome
 
 
 @pytest.mark.filterwarnings("ignore:THIS SCORE OVERSTATES")

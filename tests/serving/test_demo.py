@@ -1,7 +1,6 @@
 """The demo's page, as a person sees it in a browser."""
 
 import json
-import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -72,24 +71,6 @@ def url(models):
         yield line.split()[4]
         process.terminate()
         process.communicate(timeout=WAIT)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="needs selenium"
-    )
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no Chromium with its driver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    service = webdriver.ChromeService(driver)
-    with webdriver.Chrome(options, service) as chrome:
-        yield chrome
 
 
 def wait_for(browser, condition):
