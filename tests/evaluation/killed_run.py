@@ -1,4 +1,4 @@
-"""A tiny search or training, killed at a given step: see test_resumable."""
+"""A tiny search and training, killed at a given step: see test_resumable."""
 
 import os
 import signal
@@ -47,70 +47,76 @@ def make_features(speakers, seed, utterances=12):
     return FeatureSet(Manifest(rows, labels), arrays)
 
 
-def main(stage, folder, kill_at=None):
-    keras.utils.set_random_seed(0)
+def search(run, halves, **arguments):
+    space = ser.SearchSpace(
+        ("max_pool_3x3", "sep_conv_3x3", "none"),
+        ("lstm_att_2", "none"),
+        num_nodes=1,
+    )
+    model = ser.SuperNet(
+        space,
+        (12, 8, 1),
+        3,
+        filters=2,
+        num_cells=3,
+        recurrent_filters=4,
+        dropout=0.2,
+        seed=0,
+    )
+    search_architecture(
+        model, *halves, warm_up_epochs=1, order=1, run=run, **arguments
+    )
+    return model, model.architecture_optimizer.variables
+
+
+def train(run, halves, **arguments):
+    model = ser.CellNetwork(
+        ser.SearchSpace(num_nodes=1).sample(3),
+        (12, 8, 1),
+        3,
+        filters=2,
+        num_cells=3,
+        recurrent_filters=4,
+        dropout=0.2,
+        cell_dropout=0.1,
+        drop_path_rate=0.3,
+    )
+    train_network(model, halves[0], held_out=halves[1], run=run, **arguments)
+    return model, []
+
+
+def main(folder, stage_to_kill=None, step=0):
     ser.be_deterministic()
     # As in tests/conftest.py: it takes longer than these few steps.
     tf.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )
     run = RunFolder(folder, {"seed": 0})
-    callbacks = [Kill(int(kill_at))] if kill_at else []
     halves = make_features("ab", 1), make_features("cd", 2)
-    arguments = {
-        "run": run,
-        "epochs": 4,
-        "batch_size": 4,
-        "duration_frames": 12,
-        "augment": SpecAugment(max_time_width=3, max_feature_width=2),
-        "callbacks": callbacks,
-    }
-    if stage == "search":
-        space = ser.SearchSpace(
-            ("max_pool_3x3", "sep_conv_3x3", "none"),
-            ("lstm_att_2", "none"),
-            num_nodes=1,
+    for stage in (search, train):
+        name = stage.__name__
+        file = os.path.join(folder, f"{name}.npz")
+        if os.path.exists(file):
+            continue
+        keras.utils.clear_session()  # Layers are numbered anew.
+        keras.utils.set_random_seed(0)
+        model, more = stage(
+            run,
+            halves,
+            epochs=4,
+            batch_size=4,
+            duration_frames=12,
+            augment=SpecAugment(max_time_width=3, max_feature_width=2),
+            callbacks=[Kill(int(step))] if name == stage_to_kill else [],
         )
-        model = ser.SuperNet(
-            space,
-            (12, 8, 1),
-            3,
-            filters=2,
-            num_cells=3,
-            recurrent_filters=4,
-            dropout=0.2,
-            seed=0,
-        )
-        search_architecture(
-            model, *halves, warm_up_epochs=1, order=1, **arguments
-        )
-    else:
-        genotype = ser.SearchSpace(num_nodes=1).sample(3)
-        model = ser.CellNetwork(
-            genotype,
-            (12, 8, 1),
-            3,
-            filters=2,
-            num_cells=3,
-            recurrent_filters=4,
-            dropout=0.2,
-            cell_dropout=0.1,
-            drop_path_rate=0.3,
-        )
-        train_network(model, halves[0], held_out=halves[1], **arguments)
-    variables = [*model.variables, *model.optimizer.variables]
-    if stage == "search":
-        variables += model.architecture_optimizer.variables
-    metrics = {id(v) for v in model.metrics_variables}
-    values = {
-        f"{i:03d}:{v.path}": np.array(v.value)
-        for i, v in enumerate(variables)
-        if id(v) not in metrics
-    }
-    np.savez(
-        os.path.join(folder, "state.npz"),
-        **{k.replace("/", "."): v for k, v in values.items()},
-    )
+        metrics = {id(v) for v in model.metrics_variables}
+        variables = [*model.variables, *model.optimizer.variables, *more]
+        values = {
+            f"{i:03d}:{v.path}".replace("/", "."): np.array(v.value)
+            for i, v in enumerate(variables)
+            if id(v) not in metrics
+        }
+        np.savez(file, **values)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Four tiny folds, one process each or all in this one: see test_processes."""
 
 import functools
-import sys
 
 import keras
 
@@ -22,7 +21,7 @@ def build_network(units, fold, run):
 
 
 def main(folder, jobs):
-    # Beside this script; what only collects its doctests has no such path.
+    # Beside this file; what only collects its doctests has no such path.
     from killed_run import make_features
 
     features = make_features("abcd", 1, utterances=24)
@@ -31,14 +30,10 @@ def main(folder, jobs):
         features,
         ser.leave_one_speaker_out(features.manifest),
         run=ser.RunFolder(folder, {"seed": 0}),
-        jobs=int(jobs),
+        jobs=jobs,
         seen=None,  # There is no audio.
         epochs=2,
         batch_size=4,
         duration_frames=12,
         augment=SpecAugment(max_time_width=3, max_feature_width=2),
     )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Folds in processes of their own."""
 
 import csv
+import importlib
 import os
 import pathlib
 import signal
@@ -21,17 +22,13 @@ ENVIRONMENT = {
 }
 
 
-def test_folds_in_processes_are_the_folds_in_one(tmp_path):
+def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)  # The processes' path, too.
+    parallel_folds = importlib.import_module("parallel_folds")
     probabilities = []
     for jobs in (1, 2):
         folder = tmp_path / str(jobs)
-        process = subprocess.run(
-            [sys.executable, HERE / "parallel_folds.py", folder, str(jobs)],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-        )
-        assert process.returncode == 0, process.stderr
+        parallel_folds.main(folder, jobs)
         logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
         assert len(logs) == (0 if jobs == 1 else 4)
         assert all("train  2/2" in log for log in logs)
@@ -39,25 +36,26 @@ def test_folds_in_processes_are_the_folds_in_one(tmp_path):
             rows = list(csv.reader(file))[1:]
         assert len(rows) == 24
         probabilities.append([row[-3:] for row in rows])
-        assert "fold 4/4: test d  UAR" in process.stdout
+        assert "fold 4/4: test d  UAR" in capfd.readouterr().out
     # Another number of threads, hence not bit for bit.
     first, second = np.array(probabilities, float)
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
 def test_output_and_errors_go_to_the_log(tmp_path, capfd):
-    logs = {name: tmp_path / f"{name}.txt" for name in ("first", "second")}
-    calls = {"first": ("hello",), "second": ("world",)}
-    run_in_processes(print, calls, 2, logs)
+    calls = {
+        "first": ("print('hello')",),
+        "second": ("raise FileNotFoundError('gone')",),
+        "third": ("print('world')",),
+    }
+    logs = {name: tmp_path / f"{name}.txt" for name in calls}
+    with pytest.raises(RuntimeError, match="second failed: FileNotFoundError"):
+        run_in_processes(exec, calls, 1, logs)
     assert logs["first"].read_text() == "hello\n"
-    assert "2 of 2" in capfd.readouterr().out
-    with pytest.raises(RuntimeError, match="first failed: FileNotFoundError"):
-        run_in_processes(
-            os.rmdir, {"first": (str(tmp_path / "missing"),)}, 1, logs
-        )
-    assert "Traceback" in logs["first"].read_text()
+    assert "Traceback" in logs["second"].read_text()
+    assert "first: finished, 1 of 3" in capfd.readouterr().out
     with pytest.raises(ValueError, match="`jobs`"):
-        run_in_processes(print, calls, 0, logs)
+        run_in_processes(exec, calls, 0, logs)
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):

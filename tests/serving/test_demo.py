@@ -11,6 +11,7 @@ import soundfile
 import soxr
 
 import ser_keras as ser
+from ser_keras.cli.main import main
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.serving.demo import DemoModel
 from ser_keras.serving.demo import build_page
@@ -199,17 +200,7 @@ def test_two_models_of_one_name_are_refused(models):
         build_page([model, model])
 
 
-def test_the_command_without_gradio_names_the_extra(models):
-    program = (
-        "import sys; sys.modules['gradio'] = None\n"
-        "from ser_keras.cli.main import main\n"
-        f"sys.exit(main(['demo', {str(models[0])!r}]))"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 1
-    assert "ser_keras[demo]" in process.stderr
+def test_the_command_without_gradio_names_the_extra(models, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["demo", str(models[0])]) == 1
+    assert "ser_keras[demo]" in capfd.readouterr().err
