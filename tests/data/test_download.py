@@ -266,8 +266,9 @@ def test_emodb_through_audb(tmp_path, monkeypatch):
     host = tmp_path / "host"
     (host / "public").mkdir(parents=True)
     repository = audb.Repository("public", str(host), "file-system")
-    audb.publish(build, "1.4.1", repository, verbose=False)
+    # First of all: `publish` asks them for earlier versions.
     monkeypatch.setattr(audb.config, "REPOSITORIES", [repository])
+    audb.publish(build, "1.4.1", repository, verbose=False)
     monkeypatch.setattr(audb.config, "CACHE_ROOT", str(tmp_path / "cache"))
     root = tmp_path / "emodb"
     manifest = download_corpus("emodb", root, accept_licence=True)
