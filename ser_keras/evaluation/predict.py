@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.tracing import new_graphs
 
 
 def predict(model, dataset, manifest, from_logits=True):
@@ -31,14 +32,15 @@ def predict(model, dataset, manifest, from_logits=True):
         return model(x, training=False)
 
     labels, outputs = [], []
-    for batch in dataset:
-        # Labels are taken in passing: a second pass would compute all
-        # features again, and would not notice a dataset that is shuffled.
-        if isinstance(batch, tuple):
-            if len(batch) > 1:
-                labels.append(np.reshape(batch[1], -1))
-            batch = batch[0]
-        outputs.append(np.asarray(answer(batch), np.float64))
+    with new_graphs():
+        for batch in dataset:
+            # Labels are taken in passing: a second pass would compute all
+            # features again, and would not notice a dataset that is shuffled.
+            if isinstance(batch, tuple):
+                if len(batch) > 1:
+                    labels.append(np.reshape(batch[1], -1))
+                batch = batch[0]
+            outputs.append(np.asarray(answer(batch), np.float64))
     outputs = np.concatenate(outputs) if outputs else np.zeros((0, 0))
     expected = (len(manifest), len(manifest.labels))
     if outputs.shape != expected:

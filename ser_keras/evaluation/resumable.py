@@ -8,6 +8,7 @@ import tensorflow as tf
 from ser_keras.evaluation.progress import EpochProgress
 from ser_keras.evaluation.progress import MetricsLogger
 from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.tracing import new_graphs
 
 
 def fit_resumable(
@@ -51,25 +52,26 @@ def fit_resumable(
         print(f"{stage}: resuming after epoch {first_epoch}", flush=True)
     if first_epoch < epochs:
         dataset = dataset_from(first_epoch)
-        model.fit(
-            dataset,
-            epochs=epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=dataset.steps_per_epoch,
-            validation_data=validation_data,
-            verbose=0,
-            shuffle=False,
-            callbacks=[
-                *callbacks,
-                EpochProgress(epochs, stage),
-                MetricsLogger(run, stage),
-                keras.callbacks.TensorBoard(
-                    str(run.path / "tensorboard" / stage), write_graph=False
-                ),
-                # Last: what the others write for an epoch is there by then.
-                checkpoint,
-            ],
-        )
+        with new_graphs():
+            model.fit(
+                dataset,
+                epochs=epochs,
+                initial_epoch=first_epoch,
+                steps_per_epoch=dataset.steps_per_epoch,
+                validation_data=validation_data,
+                verbose=0,
+                shuffle=False,
+                callbacks=[
+                    *callbacks,
+                    EpochProgress(epochs, stage),
+                    MetricsLogger(run, stage),
+                    keras.callbacks.TensorBoard(
+                        str(run.path / "tensorboard" / stage), write_graph=False
+                    ),
+                    # Last: what the others write for an epoch is there by then.
+                    checkpoint,
+                ],
+            )
     epochs = checkpoint.epoch
     run.write_json(f"{stage}.json", {"epochs": epochs})
     return epochs
