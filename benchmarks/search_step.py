@@ -27,6 +27,7 @@ from recurrent_cell import alternate
 from ser_keras import SearchSpace
 from ser_keras import SuperNet
 from ser_keras import bilevel
+from ser_keras import keep_memory
 
 BATCH = 16
 WORKS = {1: "first_order", 2: "second_order"}
@@ -82,6 +83,7 @@ def main():
         "--recurrent-cells", type=int, default=4, help="of ours; the peer has 4"
     )
     arguments = parser.parse_args()
+    keep_memory()  # As recipes and the command line do.
     size = arguments.size or {"cnn": 32, "full": 16}[arguments.setting]
     supernet, step, seconds = build(
         arguments.setting,

@@ -7,6 +7,7 @@ import os
 _OPTIONS = {
     -4: ("MALLOC_MMAP_MAX_", 0),
     -1: ("MALLOC_TRIM_THRESHOLD_", 2**31 - 1),
+    -8: ("MALLOC_ARENA_MAX", 1),
 }
 
 
@@ -16,8 +17,9 @@ def keep_memory() -> bool:
     glibc gives large blocks back to the system when they are freed. The next
     step of a training, or batch of clips, gets them again page by page, which
     on a CPU can take a front end longer than its Fourier transforms. The
-    process then stays as large as it once was. Processes that it starts do the
-    same.
+    process then stays as large as it once was. All threads share one pool:
+    what one of them frees, any of them can use, which in a large search saves
+    several copies of all weights. Processes that it starts do the same.
 
     The command line and the recipes call this; a program of your own calls it
     before its work. Environment variables that say otherwise are respected.
