@@ -18,6 +18,7 @@ from ser_keras.data.splits import check_disjoint
 from ser_keras.data.splits import halves
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.leak_guard import FILE
+from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
@@ -187,9 +188,11 @@ def run_emodarts(
     copies = read_copies(config, features.manifest)
 
     # Whatever is wrong is found before the folder holds the configuration.
+    seen = heard_by_search(config.genotype, others and others.manifest)
+    if others is not None:  # And before hours of searching on them.
+        guard_folds(folds, features.manifest, seen)
     run = open_run(config)
     write_skipped(run, features)
-    seen = heard_by_search(config.genotype, others and others.manifest)
     known = others is not None
     if genotype is not None:
         keep_genotype(run, genotype, config.genotype)

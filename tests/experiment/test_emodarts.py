@@ -3,9 +3,11 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 import ser_keras as ser
 from ser_keras.cli.config import make_parser
@@ -13,6 +15,7 @@ from ser_keras.data.features import FeatureSet
 from ser_keras.data.features import SkippedUtterance
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
+from ser_keras.evaluation.leak_guard import LeakError
 from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment import emodarts
 from ser_keras.experiment.common import open_run
@@ -203,6 +206,35 @@ def test_a_genotype_without_the_cells_is_named(tmp_path, bad_audio):
     with pytest.raises(ValueError, match="half.json has no 'normal' cell"):
         ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_copy_in_the_corpus_of_the_search(tmp_path, bad_audio):
+    """It is told before the search, not after."""
+    random = np.random.default_rng(0)
+
+    def corpus(prefix):
+        utterances = []
+        for utterance in MANIFEST:
+            path = tmp_path / f"{prefix}{utterance.id}.wav"
+            soundfile.write(path, random.normal(0, 0.1, 2000), 16000)
+            utterances.append(
+                dataclasses.replace(
+                    utterance,
+                    id=path.stem,
+                    path=str(path),
+                    speaker=prefix + utterance.speaker,
+                )
+            )
+        return Manifest(utterances, LABELS)
+
+    folds = ser.leave_one_speaker_out(corpus("x"))
+    others = corpus("y")
+    shutil.copy(folds[0].test[2].path, others[7].path)
+    with pytest.raises(LeakError, match=r"'xa'.* xa2 \(in search corpus\)"):
+        ser.run_emodarts(config(tmp_path), folds, others)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(Searched):
+        ser.run_emodarts(config(tmp_path, fold=2), folds, others)
 
 
 def test_the_saved_model_has_a_place_to_go(tmp_path):
