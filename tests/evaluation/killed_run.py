@@ -17,6 +17,8 @@ from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
 from ser_keras.evaluation.training import train_network
 
+SIZE = {"filters": 2, "num_cells": 3, "recurrent_filters": 4, "dropout": 0.2}
+
 
 class Kill(keras.callbacks.Callback):
     """Kills this process after some batches of this process."""
@@ -57,10 +59,7 @@ def search(run, halves, **arguments):
         space,
         (12, 8, 1),
         3,
-        filters=2,
-        num_cells=3,
-        recurrent_filters=4,
-        dropout=0.2,
+        **SIZE,
         seed=0,
     )
     search_architecture(
@@ -74,10 +73,7 @@ def train(run, halves, **arguments):
         ser.SearchSpace(num_nodes=1).sample(3),
         (12, 8, 1),
         3,
-        filters=2,
-        num_cells=3,
-        recurrent_filters=4,
-        dropout=0.2,
+        **SIZE,
         cell_dropout=0.1,
         drop_path_rate=0.3,
     )
