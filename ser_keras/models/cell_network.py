@@ -18,11 +18,12 @@ from ser_keras.layers.sequence_projection import SequenceProjection
 from ser_keras.models.cell_arguments import OPTIONS
 from ser_keras.models.cell_arguments import check_arguments
 from ser_keras.models.feature_input import as_features
+from ser_keras.models.traced_once import TracedOnce
 from ser_keras.search_space import SearchSpace
 
 
 @serializable
-class CellNetwork(keras.Model):
+class CellNetwork(TracedOnce):
     """emoDARTS' network: CNN cells, then recurrent cells over time.
 
     A stem, `num_cells` CNN cells (reduction cells after one and two thirds),

@@ -11,6 +11,7 @@ from ser_keras.layers.attention_pooling import MeanPooling
 from ser_keras.layers.conv_norm_pool import ConvNormPool
 from ser_keras.layers.masking import frame_mask
 from ser_keras.models.feature_input import as_features
+from ser_keras.models.traced_once import TracedOnce
 
 # Kernels of the three paths (frames, features): time, frequency, both.
 PATHS = ((11, 1), (1, 9), (3, 3))
@@ -26,7 +27,7 @@ BLOCKS = (
 
 
 @serializable
-class LightSERNet(keras.Model):
+class LightSERNet(TracedOnce):
     """Light-SERNet: three parallel paths, local blocks, global average.
 
     The input goes through three convolutions side by side, which see 11

@@ -11,6 +11,7 @@ from ser_keras.layers.information_supplement import zero_missing
 from ser_keras.layers.stream_dropout import StreamDropout
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.feature_input import as_features
+from ser_keras.models.traced_once import TracedOnce
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.search_space import search_space_from_config
 
@@ -29,7 +30,7 @@ _ENCODER_OPTIONS = (
 
 
 @serializable
-class TwoStreamNet(keras.Model):
+class TwoStreamNet(TracedOnce):
     """Hand-crafted and deep features, an encoder of cells each, and a fusion.
 
     Each encoder is a `CellNetwork` up to its pooling, with an architecture of

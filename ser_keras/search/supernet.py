@@ -10,6 +10,9 @@ from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.traced_once import TracedOnce
+from ser_keras.models.traced_once import labels_like
+from ser_keras.models.traced_once import uses_strategy
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.optimizers.fused import FusedSGD
 from ser_keras.search import gradients
@@ -19,7 +22,7 @@ from ser_keras.search_space import search_space_from_config
 
 
 @serializable
-class SuperNet(keras.Model):
+class SuperNet(TracedOnce):
     """All architectures of a search space in one network, to be searched.
 
     Every edge runs all its candidates, mixed by a softmax over the edge's
@@ -75,6 +78,7 @@ class SuperNet(keras.Model):
             search_space = search_space_from_config(search_space)
         self.search_space = search_space
         self.seed = seed
+        self.num_classes = num_classes
         self.network_class = _network_class(network_class, search_space)
         self.network = self.network_class(
             search_space, input_shape, num_classes, **network
@@ -188,7 +192,10 @@ class SuperNet(keras.Model):
                 "step, ((x, y), (x, y)), as `bilevel` makes it. Received "
                 f"elements: {spec}"
             )
-        self._build_metrics(spec[0])
+        if uses_strategy(self):
+            self._build_metrics(spec[0])
+        elif self.train_function is None:
+            self.build_to_train(labels_like(spec[0][1]))
         return super().fit(x, *args, **kwargs)
 
     def make_train_function(self, force=False):
@@ -217,8 +224,8 @@ class SuperNet(keras.Model):
         return step
 
     def _build_metrics(self, spec):
-        # Under a strategy `fit` builds loss and metrics by calling the model
-        # on a whole element: here, on both halves. So they are built before.
+        # There `fit` builds loss and metrics by calling the model on a whole
+        # element: here, on both halves. So they are built before.
         if self.compiled and not self._built_to_measure():
             zeros = tf.nest.map_structure(
                 lambda part: tf.zeros(
