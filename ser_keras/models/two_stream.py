@@ -1,6 +1,5 @@
 """Two streams of features, each with its own searched structure."""
 
-import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable

@@ -1,14 +1,15 @@
-"""Runs with two streams: configuration, networks, one whole run, its table."""
+"""Runs with two streams: configuration, networks, tables of several.
+
+Whole runs are in tests/test_emotionnas_recipes.py.
+"""
 
 import csv
 import dataclasses
-import itertools
 import json
 
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.data.extraction import extract_features
@@ -80,58 +81,6 @@ def test_network_and_space_are_what_the_configuration_asks_for(corpus, streams):
     assert space.candidates(space.kinds[-1]) == ser.SearchSpace.emodarts(
         "rnn"
     ).candidates("recurrent")
-
-
-def test_a_whole_run(corpus, tmp_path):
-    """A random architecture: tests/search has the search, the recipe both."""
-    config = EmotionNASConfig(
-        smoke=True,
-        architecture="random",
-        output_dir=str(tmp_path / "run"),
-        export_dir=str(tmp_path / "served"),
-        cache_dir=str(tmp_path / "cache"),
-    )
-    folds = ser.leave_one_session_out(corpus)
-    result = run_emotionnas(config, folds)
-    (fold,) = (tmp_path / "run/folds").iterdir()
-    for name in ("genotype.json", "cells.png", "network.keras"):
-        assert (fold / name).stat().st_size, name
-    assert (
-        result["parameters"]
-        == ser.load_model(fold / "network.keras").count_params()
-    )
-    assert result["seconds"] > 0
-    assert result["deep_extractor"] == "untrained"
-    # Either stream alone still gives an answer, and another one.
-    answers = [Predictions.load_csv(fold / "predictions.csv")]
-    for stream in ("handcrafted", "deep"):
-        assert 0 <= result["without"][stream]["uar"] <= 1
-        answers.append(Predictions.load_csv(fold / f"without_{stream}.csv"))
-    for first, second in itertools.combinations(answers, 2):
-        assert first.ids == second.ids
-        difference = first.probabilities - second.probabilities
-        assert np.abs(difference).max() > 1e-4
-    # The front end and the deep network are both in the SavedModel.
-    utterance = folds[0].test[0]
-    waveform = ser.audio.load_audio(utterance.path, 16000)
-    served = ser.load_serving(tmp_path / "served")
-    outputs = served.signatures["serving_default"](
-        waveform=tf.constant(waveform[None])
-    )
-    expected = Predictions.load_csv(tmp_path / "run/predictions.csv")
-    row = expected.ids.index(utterance.id)
-    np.testing.assert_allclose(
-        outputs["probabilities"][0], expected.probabilities[row], atol=1e-4
-    )
-    # Again: nothing is trained, and what was written stays.
-    before = (tmp_path / "run/predictions.csv").read_bytes()
-    again = run_emotionnas(config, folds)
-    assert again["saved_model"] == result["saved_model"]
-    assert again["scores"] == result["scores"]
-    assert (tmp_path / "run/predictions.csv").read_bytes() == before
-    with pytest.raises(ValueError, match="stream_dropout"):
-        other = dataclasses.replace(config, stream_dropout=0.5)
-        run_emotionnas(other, folds)
 
 
 def test_derivatives_are_features_of_their_own_size(corpus, tmp_path):
