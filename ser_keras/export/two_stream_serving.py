@@ -178,6 +178,14 @@ class _Served:
             shape = (None, None, bands)
             specs = [tf.TensorSpec(shape, tf.float32, "handcrafted"), deep]
             features = self.handcrafted_and_deep_features
+        # Traced once, and in the file once, for all signatures.
+        self.network = tf.function(
+            self._logits,
+            input_signature=[
+                {x.name: tf.TensorSpec(x.shape, x.dtype) for x in specs}
+            ],
+            autograph=False,
+        )
         functions = {features.__name__: (features, specs)}
         functions["serving_default"] = functions[features.__name__]
         if self.extractor is not None and (self.mel is not None or not two):
@@ -287,11 +295,14 @@ class _Served:
         )
         return tf.ensure_shape(frames.to_tensor(), (None, None, width))
 
-    def _named(self, features, fine, error):
+    def _logits(self, features):
         inputs = {name: x[..., None] for name, x in features.items()}
         if len(inputs) == 1:
             (inputs,) = inputs.values()
-        logits = tf.cast(self.model(inputs, training=False), tf.float32)
+        return tf.cast(self.model(inputs, training=False), tf.float32)
+
+    def _named(self, features, fine, error):
+        logits = self.network(features)
         finite = tf.reduce_all(tf.math.is_finite(logits), -1)
         error = tf.where(fine & ~finite, TOO_LARGE, error)
         fine &= finite
