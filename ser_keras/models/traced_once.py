@@ -33,7 +33,7 @@ class TracedOnce(keras.Model):
         """
         if not self.compiled:
             return  # `fit` says so.
-        if not self.optimizer.built:
+        if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         if labels is not None and self.num_classes is not None:
             logits = tf.zeros((len(labels), self.num_classes))
@@ -57,4 +57,8 @@ def labels_like(y):
     """
     if not hasattr(y, "dtype") or not y.shape:
         return None
-    return tf.zeros([1, *(size or 1 for size in y.shape[1:])], y.dtype)
+    try:
+        dtype = tf.as_dtype(y.dtype)
+    except TypeError:  # Keras takes other libraries' arrays, too.
+        return None
+    return tf.zeros([1, *(size or 1 for size in y.shape[1:])], dtype)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ser_keras as ser
+from ser_keras.models.traced_once import labels_like
 
 SPACE = ser.SearchSpace(
     ("skip_connect", "max_pool_3x3"),
@@ -102,3 +103,12 @@ def test_what_keras_refuses_is_its_error():
     model = light_sernet()
     with pytest.raises(ValueError, match="compile"):
         model.fit(*batch(), verbose=0)
+
+
+def test_labels_that_tensorflow_has_no_type_of():
+    class Labels:
+        shape, dtype = (3,), "of another library"
+
+    assert labels_like(Labels()) is None
+    assert labels_like([0, 1]) is None
+    assert labels_like(np.zeros((4, 3), "float32")).shape == (1, 3)
