@@ -336,9 +336,9 @@ class SeedsConfig(RunConfig):
     """What a run that can be repeated with several seeds can be told."""
 
     seeds: tuple[int, ...] = ()
-    """Seeds to run one after the other on the same folds, each in a folder
-    `seed_<n>` of its own, in place of `--seed`; one table of them is written
-    at the end."""
+    """Seeds to run on the same folds, each in a folder `seed_<n>` of its own,
+    in place of `--seed`; one table of them is written at the end. With
+    `--jobs` and a single fold they run at the same time."""
 
     def __post_init__(self):
         if len(set(self.seeds)) < len(self.seeds):

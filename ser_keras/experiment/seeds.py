@@ -1,11 +1,13 @@
 """The same run with several seeds, and one table of them."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import statistics
 
 from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.processes import run_in_processes
 from ser_keras.evaluation.report_data import protocol_facts
 from ser_keras.evaluation.report_data import protocol_mark
 from ser_keras.evaluation.report_data import protocol_name
@@ -16,7 +18,9 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
     """Runs every seed of `config.seeds` on the same folds.
 
     Each is a whole run of its own, in `seed_<n>` of `output_dir`, which goes on
-    where it was stopped; more seeds can be added to finished ones. `seeds.md`
+    where it was stopped; more seeds can be added to finished ones. Of several
+    `jobs`, each runs a fold of the seed whose turn it is; where there is one
+    fold, each runs a seed, and `seed_<n>.txt` gets what it prints. `seeds.md`
     and `seeds.json` hold the table: each seed's UAR with its bootstrap
     interval over speakers, and mean and standard deviation over seeds. That
     deviation says how much a run differs by chance, not how much speakers do.
@@ -25,7 +29,7 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
         config: The configuration; its `seed` is not used.
         folds: As for `run_seed`.
         run_seed: `run_seed(config, folds, *arguments)`, which returns what
-            `result.json` holds.
+            `result.json` holds; picklable.
         *arguments: Further ones of `run_seed`.
 
     Returns:
@@ -33,21 +37,19 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
     """
     run = open_run(config)
     exported = config.export_dir or pathlib.Path("saved_models") / run.path.name
-    rows = []
-    for seed in config.seeds:
-        folder = run.path / f"seed_{seed}"
-        print(f"\nseed {seed}: {folder}", flush=True)
-        result = run_seed(
-            dataclasses.replace(
-                config,
-                seed=seed,
-                seeds=(),
-                output_dir=str(folder),
-                export_dir=str(pathlib.Path(exported) / folder.name),
-            ),
-            folds,
-            *arguments,
+    configs = {
+        seed: dataclasses.replace(
+            config,
+            seed=seed,
+            seeds=(),
+            output_dir=str(run.path / f"seed_{seed}"),
+            export_dir=str(pathlib.Path(exported) / f"seed_{seed}"),
         )
+        for seed in config.seeds
+    }
+    results = _run(config, configs, folds, run_seed, arguments)
+    rows = []
+    for seed, result in results.items():
         scores = result["scores"]
         rows.append(
             {
@@ -56,7 +58,7 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
                 "uar_interval_95": result["uar_interval_95"],
                 "wa": scores["wa"],
                 "n": scores["n"],
-                "run": str(folder),
+                "run": configs[seed].output_dir,
             }
         )
     uar = [row["uar"] for row in rows]
@@ -75,6 +77,28 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
     os.replace(temporary, file)
     print("\n" + text)
     return table
+
+
+def _run(config, configs, folds, run_seed, arguments):
+    """Results by seed."""
+    one_fold = config.fold or len(folds) == 1
+    if config.jobs == 1 or len(configs) == 1 or not one_fold:
+        results = {}
+        for seed, one in configs.items():
+            print(f"\nseed {seed}: {one.output_dir}", flush=True)
+            results[seed] = run_seed(one, folds, *arguments)
+        return results
+    calls, logs, results = {}, {}, {}
+    for one in configs.values():
+        folder = pathlib.Path(one.output_dir)
+        one = dataclasses.replace(one, jobs=1)
+        calls[folder.name] = (one, folds, *arguments)
+        logs[folder.name] = folder.with_name(f"{folder.name}.txt")
+    run_in_processes(run_seed, calls, config.jobs, logs)
+    for seed, one in configs.items():
+        file = pathlib.Path(one.output_dir) / "result.json"
+        results[seed] = json.loads(file.read_text(encoding="utf-8"))
+    return results
 
 
 def markdown(table) -> str:

@@ -14,6 +14,7 @@ from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.experiment import emodarts
 from ser_keras.experiment import emotionnas
 from ser_keras.experiment import light_sernet
+from ser_keras.experiment import seeds
 from ser_keras.experiment.common import open_run
 from ser_keras.experiment.emotionnas import EmotionNASConfig
 from ser_keras.experiment.seeds import markdown
@@ -22,25 +23,26 @@ from ser_keras.experiment.seeds import run_seeds
 
 def fake_run(config, folds):
     """Like a real one it writes `config.json`, and refuses another's."""
-    assert not config.seeds and folds == ["fold"]
-    open_run(config)
-    return {
+    assert not config.seeds
+    result = {
         "scores": {"uar": 0.5 + config.seed / 10, "wa": 0.6, "n": 40},
         "uar_interval_95": [0.4, 0.7] if config.seed else None,
         "protocol": {"name": "leave-one-speaker-out", "hash": "abc"},
         "leaks_speakers": False,
         "selects_on_test": False,
     }
+    open_run(config).write_json("result.json", result)
+    return result
 
 
 def test_one_table_of_runs_in_folders_of_their_own(tmp_path, capsys):
     argv = ["--seeds", "0", "1", "--output-dir", str(tmp_path / "run")]
     config = parse(TrainLightSERNetConfig, argv)
     assert config.seeds == (0, 1)
-    run_seeds(config, ["fold"], fake_run)
+    run_seeds(config, ["first", "second"], fake_run)
     # A seed more, in the same folder; how many jobs there are does not matter.
     config = dataclasses.replace(config, seeds=(0, 1, 3), jobs=2)
-    table = run_seeds(config, ["fold"], fake_run)
+    table = run_seeds(config, ["first", "second"], fake_run)
     assert json.loads((tmp_path / "run/seeds.json").read_text()) == table
     assert [row["uar"] for row in table["seeds"]] == [0.5, 0.6, 0.8]
     assert table["uar_mean"] == pytest.approx(0.6333, abs=1e-4)
@@ -60,6 +62,33 @@ def test_one_table_of_runs_in_folders_of_their_own(tmp_path, capsys):
     assert "Protocol: leave-one-speaker-out (abc): new speakers." in text
     told = markdown({**table, "leaks_speakers": True})
     assert "OVERSTATES: leaks speakers" in told and "**THIS SCORE" in told
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
+    """What runs several processes has tests of its own."""
+    given = []
+
+    def run_in_processes(function, calls, jobs, logs):
+        given.append(jobs)
+        for name, (config, *others) in calls.items():
+            assert config.jobs == 1  # They share the cores already.
+            assert logs[name] == tmp_path / f"run/{name}.txt"
+            function(config, *others)
+
+    monkeypatch.setattr(seeds, "run_in_processes", run_in_processes)
+    config = ser.LightSERNetConfig(
+        seeds=(0, 1), jobs=2, fold=fold, output_dir=str(tmp_path / "run")
+    )
+    folds = ["first", "second"] if fold else ["only"]
+    table = run_seeds(config, folds, fake_run)
+    assert given == [2]
+    assert [row["uar"] for row in table["seeds"]] == [0.5, 0.6]
+    assert table["seeds"][1]["run"] == str(tmp_path / "run/seed_1")
+    # The same command without processes has the same answer.
+    assert run_seeds(dataclasses.replace(config, jobs=1), folds, fake_run) == (
+        table
+    )
 
 
 @pytest.mark.parametrize(
