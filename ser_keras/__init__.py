@@ -8,9 +8,10 @@ quiet, and so that a genotype can be read where there is no TensorFlow.
 'ser_keras.metrics.recall'
 """
 
-import importlib
 import os
 from typing import TYPE_CHECKING
+
+from ser_keras._lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -183,20 +184,4 @@ _MODULE_OF = {
 
 __all__ = list(_MODULE_OF)
 
-
-def __getattr__(name):
-    if name in _MODULE_OF:
-        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-        globals()[name] = value  # Later look-ups do not come here.
-        return value
-    if not name.startswith("_"):
-        try:  # `import ser_keras as ser; ser.layers.Cell`
-            return importlib.import_module(f"ser_keras.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"ser_keras.{name}":
-                raise
-    raise AttributeError(f"module 'ser_keras' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(set(globals()) | set(_MODULE_OF))
+__getattr__, __dir__ = lazy(__name__, _MODULE_OF)

@@ -19,15 +19,15 @@ FILES = (
     "confusion.png",
     "skipped.json",
 )
-FOLD_FILES = (
+SEARCH_FILES = (
     "alphas.png",
     "architecture.jsonl",
-    "cells.png",
-    "genotype.json",
-    "network.keras",
-    "predictions.csv",
     "search_curves.png",
     "search_metrics.jsonl",
+)
+FOLD_FILES = (
+    "network.keras",
+    "predictions.csv",
     "train_curves.png",
     "train_metrics.jsonl",
 )
@@ -73,12 +73,16 @@ def test_recipe_leaves_all_it_promises(finished):
 
 
 def test_recipe_of_another_corpus(tmp_path, run_recipe):
-    process = run_recipe("emodb_emodarts.py", tmp_path)
+    """And of an architecture that is given: nothing is searched."""
+    given = tmp_path / "given.json"
+    ser.SearchSpace.emodarts("lstm", num_nodes=1).sample(0).save(given)
+    flags = ["--genotype", str(given)]
+    process = run_recipe("emodb_emodarts.py", tmp_path, *flags)
     assert process.returncode == 0, process.stderr[-4000:]
-    check_promises(tmp_path, process.stdout)
+    check_promises(tmp_path, process.stdout, searched=False)
 
 
-def check_promises(folder, output):
+def check_promises(folder, output, searched=True):
     assert "SYNTHETIC" in output
     run_folder = folder / "results" / "run"
     for name in FILES:
@@ -86,9 +90,15 @@ def check_promises(folder, output):
     (fold,) = (run_folder / "folds").iterdir()
     for name in FOLD_FILES:
         assert (fold / name).stat().st_size, name
+    # One architecture of all folds lies in the run's folder.
+    architecture = fold if searched else run_folder
+    for name in ("cells.png", "genotype.json"):
+        assert (architecture / name).stat().st_size, name
+    for name in SEARCH_FILES:
+        assert (fold / name).exists() == searched, name
     result = json.loads((run_folder / "result.json").read_text())
     assert 0 <= result["scores"]["uar"] <= 1
-    genotype = ser.Genotype.load(fold / "genotype.json")
+    genotype = ser.Genotype.load(architecture / "genotype.json")
     space = ser.SearchSpace.emodarts("lstm", num_nodes=1)
     assert space.contains(genotype)
     predictions = (run_folder / "predictions.csv").read_text().splitlines()
