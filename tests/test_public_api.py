@@ -14,15 +14,17 @@ def test_public_name_is_there_and_documented(name):
     assert name in dir(ser_keras)
 
 
-def test_type_checkers_see_the_same_names():
-    tree = ast.parse(inspect.getsource(ser_keras))
+@pytest.mark.parametrize("package", [ser_keras, ser_keras.audio])
+def test_type_checkers_see_the_same_names(package):
+    (seen,) = (
+        node
+        for node in ast.parse(inspect.getsource(package)).body
+        if isinstance(node, ast.If)
+    )
     imported = {
-        alias.name: node.module
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module != "typing"
-        for alias in node.names
+        alias.name: node.module for node in seen.body for alias in node.names
     }
-    assert imported == ser_keras._MODULE_OF
+    assert imported == package._MODULE_OF
 
 
 def test_submodules_are_attributes():
