@@ -19,10 +19,14 @@ class TracedOnce(keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`."""
         if self.train_function is None and not uses_strategy(self):
-            spec = getattr(x, "element_spec", None)
-            of_dataset = isinstance(spec, tuple) and len(spec) > 1
-            self.build_to_train(labels_like(spec[1] if of_dataset else y))
+            self.build_to_train(labels_like(self._labels(x, y)))
         return super().fit(x, y, *args, **kwargs)
+
+    def _labels(self, x, y):
+        """Which of `fit`'s arguments, or part of it, says what labels are."""
+        spec = getattr(x, "element_spec", None)
+        of_dataset = isinstance(spec, tuple) and len(spec) > 1
+        return spec[1] if of_dataset else y
 
     def build_to_train(self, labels=None):
         """Makes the variables of a compiled model that `fit` would make.

@@ -11,7 +11,6 @@ from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.traced_once import TracedOnce
-from ser_keras.models.traced_once import labels_like
 from ser_keras.models.traced_once import uses_strategy
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.optimizers.fused import FusedSGD
@@ -194,9 +193,10 @@ class SuperNet(TracedOnce):
             )
         if uses_strategy(self):
             self._build_metrics(spec[0])
-        elif self.train_function is None:
-            self.build_to_train(labels_like(spec[0][1]))
         return super().fit(x, *args, **kwargs)
+
+    def _labels(self, x, y):
+        return x.element_spec[0][1]
 
     def make_train_function(self, force=False):
         """As Keras', but a step is one graph.
