@@ -161,8 +161,12 @@ def pytest_configure(config):
     """Graphs run as they are traced: here each runs a few times only.
 
     Optimising a graph takes as long as tracing it, which is most of the time
-    of a test that trains. What tests start as programs does optimise.
+    of a test that trains. What tests start as programs does optimise. Where
+    several test processes share the cores, each is given one: then none waits
+    for another's.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     tf.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )

@@ -93,6 +93,7 @@ class Augmentation(keras.layers.Layer):
             return x
         return self.augment(x, tf.cast(self.seed_generator.next(), tf.int32))
 
+    @tf.autograph.experimental.do_not_convert
     def augment(self, x, seed):
         """Augments a clip or a batch, each clip of it by its own draw.
 

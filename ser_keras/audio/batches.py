@@ -132,5 +132,6 @@ def _batch_function(frontend):
         _functions[frontend] = tf.function(
             lambda waveform, lengths: layer()(waveform, lengths=lengths),
             input_signature=signature,
+            autograph=False,
         )
     return _functions[frontend]

@@ -31,6 +31,17 @@ class CorpusOptions:
     """Count IEMOCAP's excited as happy."""
 
 
+def check_together(config, *names) -> None:
+    """Raises `ValueError` unless all or none of these fields are given."""
+    given = {name: getattr(config, name) for name in names}
+    if any(given.values()) and not all(given.values()):
+        received = ", ".join(f"{k}={v!r}" for k, v in given.items())
+        raise ValueError(
+            f"{' and '.join(f'`{name}`' for name in names)} must be given "
+            f"together. Received: {received}"
+        )
+
+
 def read_corpus(config) -> Manifest:
     """The corpus that `CorpusOptions` name, or the built-in one."""
     if bool(config.corpus) != bool(config.data_dir):

@@ -4,6 +4,7 @@ import dataclasses
 
 from ser_keras.cli.command import Command
 from ser_keras.cli.corpus_options import CorpusOptions
+from ser_keras.cli.corpus_options import check_together
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
 from ser_keras.data.corpora import load_corpus
@@ -85,12 +86,7 @@ class TrainEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if bool(self.search_corpus) != bool(self.search_dir):
-            raise ValueError(
-                "`search_corpus` and `search_dir` must be given together. "
-                f"Received: search_corpus={self.search_corpus!r}, "
-                f"search_dir={self.search_dir!r}"
-            )
+        check_together(self, "search_corpus", "search_dir")
 
 
 @dataclasses.dataclass(frozen=True)

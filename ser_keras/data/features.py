@@ -295,6 +295,7 @@ class _Featurise:
                 input_signature=[
                     tf.TensorSpec((None, features[0].shape[1]), tf.float32)
                 ],
+                autograph=False,
             )
             features = [normalize(x).numpy() for x in features]
         return dict(zip(waveforms, features, strict=True))

@@ -28,7 +28,12 @@ class Gather:
     def __init__(self, features, duration, seed, augment=None, stream=0):
         self.duration = duration
         self.seed = seed
-        self.augment = augment
+        # Layers keep padding by themselves, and may stretch a clip.
+        self.masks = not hasattr(augment, "augment")
+        self.augment = None
+        if augment is not None:
+            # AutoGraph, which takes a second, is for what others wrote.
+            self.augment = tf.function(getattr(augment, "augment", augment))
         self.stream = stream
         lengths = features.lengths
         # The last row is what padded frames point to.
@@ -65,11 +70,9 @@ class Gather:
             seed = fold_seed(seed, step)
             if self.stream:
                 seed = fold_seed(seed, self.stream)
-            if hasattr(self.augment, "augment"):
-                # These keep padding by themselves, and may stretch a clip.
-                x = self.augment.augment(x, seed)
-            else:
-                x = tf.where(inside[..., None], self.augment(x, seed), 0.0)
+            x = self.augment(x, seed)
+            if self.masks:
+                x = tf.where(inside[..., None], x, 0.0)
         return x[..., None]
 
 

@@ -15,6 +15,9 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.data.streams import FeatureStreams
 
+# Without AutoGraph, which takes a second in each process.
+_as_written = tf.autograph.experimental.do_not_convert
+
 
 def make_dataset(
     features,
@@ -108,11 +111,13 @@ def make_dataset(
 
     order = _orders(size, shuffle, first_pass, seed)
     batches = order.flat_map(
-        lambda number, rows, position: tf.data.Dataset.zip(
-            tf.data.Dataset.from_tensors(number).repeat(),
-            tf.data.Dataset.from_tensor_slices((rows, position))
-            .batch(batch_size, drop_remainder)
-            .enumerate(),
+        _as_written(
+            lambda number, rows, position: tf.data.Dataset.zip(
+                tf.data.Dataset.from_tensors(number).repeat(),
+                tf.data.Dataset.from_tensor_slices((rows, position))
+                .batch(batch_size, drop_remainder)
+                .enumerate(),
+            )
         )
     )
     if shuffle:
@@ -130,6 +135,7 @@ def make_dataset(
     with tf.device("CPU"):
         labels = tf.constant(features.manifest.label_ids)
 
+    @_as_written
     def to_batch(number, batch):
         step, (rows, position) = batch
         x = gather(number, step, rows, position)
@@ -244,6 +250,7 @@ def _orders(size, shuffle, first_pass, seed):
     else:
         numbers = tf.data.Dataset.counter(first_pass)
 
+    @_as_written
     def order(number):
         state = pass_seed(seed, number)
         # Drawn in the manifest's order: utterance i's crop does not depend on

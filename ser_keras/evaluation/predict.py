@@ -1,5 +1,7 @@
 """From a model and a dataset to predictions."""
 
+import weakref
+
 import numpy as np
 import tensorflow as tf
 
@@ -25,14 +27,9 @@ def predict(model, dataset, manifest, from_logits=True):
         ValueError: Dataset, manifest and model do not belong together, or
             outputs are not finite.
     """
-
-    # Not `model.predict`, which traces the model anew for every length.
-    @tf.function(autograph=False, reduce_retracing=True)
-    def answer(x):
-        return model(x, training=False)
-
     labels, outputs = [], []
     with new_graphs():
+        answer = _graph(model, dataset)
         for batch in dataset:
             # Labels are taken in passing: a second pass would compute all
             # features again, and would not notice a dataset that is shuffled.
@@ -75,3 +72,24 @@ def predict(model, dataset, manifest, from_logits=True):
         probabilities=outputs,
         label_names=manifest.labels,
     )
+
+
+_functions = weakref.WeakKeyDictionary()
+
+
+def _graph(model, dataset):
+    """The model in inference, traced once for all datasets of one shape.
+
+    `model.predict` traces it for the last, shorter batch again, and for every
+    dataset.
+    """
+    if model not in _functions:
+        # Not the model itself, which otherwise would never be freed.
+        reference = weakref.ref(model)
+        _functions[model] = tf.function(
+            lambda x: reference()(x, training=False), autograph=False
+        )
+    spec = dataset.element_spec
+    if isinstance(spec, tuple):
+        spec = spec[0]
+    return _functions[model].get_concrete_function(spec)

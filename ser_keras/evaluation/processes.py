@@ -9,8 +9,6 @@ import threading
 import time
 import traceback
 
-import tensorflow as tf
-
 
 def run_in_processes(function, calls, jobs, logs):
     """Runs `function(*arguments)` for each name, `jobs` at a time.
@@ -71,7 +69,8 @@ def run_in_processes(function, calls, jobs, logs):
 
 
 def _start(threads):
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # TensorFlow reads it when it begins to compute; no need to import it here.
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     parent = multiprocessing.parent_process()
 
     def end_with_parent():

@@ -95,19 +95,6 @@ def duration_frames(duration, frontend) -> int:
     return int(frontend.num_frames(samples))
 
 
-def other_speeds(frontend, speed_range: float) -> list:
-    """The front end for clips faster and slower by this part; none for 0.
-
-    Pitch and formants go with the speed, as if other people spoke.
-    """
-    if not speed_range:
-        return []
-    return [
-        AtSpeed(frontend, 1 - speed_range),
-        AtSpeed(frontend, 1 + speed_range),
-    ]
-
-
 def check_speed_range(speed_range: float) -> None:
     """Raises `ValueError` unless this is a part of a clip's speed."""
     if not 0 <= speed_range < 1:
@@ -138,6 +125,20 @@ def read_features(
         for skipped in features.skipped:
             print(f"  {skipped.path}: {skipped.reason}")
     return features
+
+
+def read_copies(config, manifest, frontend, normalization) -> list[FeatureSet]:
+    """Features of the same clips slower and faster by `config.speed_range`.
+
+    For training; none if it is 0. Pitch and formants go with the speed, as if
+    other people spoke.
+    """
+    if not config.speed_range:
+        return []
+    return [
+        read_features(config, manifest, AtSpeed(frontend, speed), normalization)
+        for speed in (1 - config.speed_range, 1 + config.speed_range)
+    ]
 
 
 def write_skipped(run: RunFolder, features) -> None:

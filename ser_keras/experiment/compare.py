@@ -34,12 +34,12 @@ from ser_keras.experiment.common import check_positive_integers
 from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import open_run
+from ser_keras.experiment.common import read_copies
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import run_settings
 from ser_keras.experiment.emodarts import EmoDARTSConfig
 from ser_keras.experiment.emodarts import augmentation
 from ser_keras.experiment.emodarts import front_end
-from ser_keras.experiment.emodarts import read_copies
 from ser_keras.experiment.emodarts import run_emodarts
 from ser_keras.experiment.light_sernet import LightSERNetConfig
 from ser_keras.experiment.light_sernet import run_light_sernet
@@ -332,7 +332,7 @@ def _run_hand_made(name, config, folds, run):
         features,
         folds,
         run=run,
-        copies=read_copies(config, features.manifest),
+        copies=read_copies(config, features.manifest, frontend, normalization),
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,

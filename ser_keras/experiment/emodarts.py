@@ -7,7 +7,6 @@ import typing
 
 import keras
 
-from ser_keras._registry import load_model
 from ser_keras.audio.augment import SpecAugment
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.mfcc import MFCC
@@ -22,7 +21,6 @@ from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.leak_guard import heard_by_search
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import search_architecture
-from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import cells
 from ser_keras.experiment.cells import CellsConfig
 from ser_keras.experiment.cells import keep_genotype
@@ -34,16 +32,17 @@ from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
-from ser_keras.experiment.common import other_speeds
+from ser_keras.experiment.common import read_copies
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import write_skipped
 from ser_keras.experiment.emodarts_checks import check_published
 from ser_keras.experiment.emodarts_checks import check_utterances
 from ser_keras.experiment.emodarts_checks import given_genotype
+from ser_keras.experiment.pretraining import pretrain
+from ser_keras.experiment.pretraining import pretrained
 from ser_keras.experiment.seeds import run_seeds
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
-from ser_keras.search.inherit import transfer_weights
 from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
 
@@ -179,13 +178,13 @@ def run_emodarts(
     features = read_features(
         config, all_utterances(folds), frontend, normalization
     )
-    pretrained = others = None
+    start = others = None
     if search_corpus is not None:
         for fold in folds:
             check_disjoint(search_corpus, fold.test)
         others = read_features(config, search_corpus, frontend, normalization)
     check_utterances(config, folds, features, others)
-    copies = read_copies(config, features.manifest)
+    copies = read_copies(config, features.manifest, frontend, normalization)
 
     # Whatever is wrong is found before the folder holds the configuration.
     seen = heard_by_search(config.genotype, others and others.manifest)
@@ -204,12 +203,10 @@ def run_emodarts(
         if genotype is None:
             genotype = search(config, others, run)
         if config.pretrain_epochs:
-            pretrained = pretrain(config, genotype, others, run)
+            start = learn_first(config, genotype, others, run)
 
     outcome = cross_validate(
-        functools.partial(
-            _network_of_fold, config, genotype, features, pretrained
-        ),
+        functools.partial(_network_of_fold, config, genotype, features, start),
         features,
         folds,
         run=run,
@@ -227,13 +224,10 @@ def run_emodarts(
     return finish(config, run, outcome, frontend, normalization)
 
 
-def _network_of_fold(config, genotype, features, pretrained, fold, run):
+def _network_of_fold(config, genotype, features, start, fold, run):
     if genotype is None:
         genotype = search(config, features.select(fold.train), run)
-    network = build_network(config, genotype, features)
-    if pretrained is not None:
-        transfer_weights(load_model(pretrained), network)
-    return network
+    return pretrained(build_network(config, genotype, features), start)
 
 
 def search(
@@ -274,35 +268,26 @@ def search(
     return genotype
 
 
-def pretrain(
+def learn_first(
     config: EmoDARTSConfig,
     genotype: Genotype,
     features: FeatureSet,
     run: RunFolder,
 ) -> pathlib.Path:
     """Trains the derived network on another corpus; returns its file."""
-    file = run.path / "pretrained.keras"
-    if not file.exists():
-        keras.utils.set_random_seed(config.seed)
-        network = build_network(config, genotype, features)
-        frontend, _ = front_end(config)
-        train_network(
-            network,
-            features,
-            run=run,
-            copies=read_copies(config, features.manifest),
-            stage="pretrain",
-            epochs=config.pretrain_epochs,
-            batch_size=config.batch_size,
-            duration_frames=duration_frames(config.duration, frontend),
-            learning_rate=config.pretrain_learning_rate,
-            augment=augmentation(config),
-            seed=config.seed,
-        )
-        temporary = file.with_name("unfinished.keras")
-        network.save(temporary)
-        temporary.replace(file)
-    return file
+    frontend, normalization = front_end(config)
+    return pretrain(
+        functools.partial(build_network, config, genotype),
+        features,
+        run,
+        copies=read_copies(config, features.manifest, frontend, normalization),
+        epochs=config.pretrain_epochs,
+        batch_size=config.batch_size,
+        duration_frames=duration_frames(config.duration, frontend),
+        learning_rate=config.pretrain_learning_rate,
+        augment=augmentation(config),
+        seed=config.seed,
+    )
 
 
 def build_network(
@@ -333,15 +318,6 @@ def front_end(config: EmoDARTSConfig):
         normalization = None
     layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
     return layer, normalization
-
-
-def read_copies(config: EmoDARTSConfig, manifest: Manifest) -> list[FeatureSet]:
-    """The features of these utterances at other speeds, for training."""
-    frontend, normalization = front_end(config)
-    return [
-        read_features(config, manifest, layer, normalization)
-        for layer in other_speeds(frontend, config.speed_range)
-    ]
 
 
 def augmentation(config: EmoDARTSConfig):

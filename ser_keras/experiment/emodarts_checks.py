@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from ser_keras.data.pipeline import class_weights
 from ser_keras.data.splits import halves
 from ser_keras.evaluation.fold_parts import check_fold_parts
 from ser_keras.evaluation.training import check_search_batch
+from ser_keras.experiment.pretraining import check_pretraining
 from ser_keras.genotype import Genotype
 
 
@@ -66,13 +66,7 @@ def check_utterances(config, folds, features, others=None) -> None:
         config.batch_size,
     )
     if config.pretrain_epochs:
-        class_weights(others.manifest)  # Each class must be there.
-        if len(others) < config.batch_size:
-            raise ValueError(
-                f"`batch_size` must be at most the {len(others)} utterances "
-                "of the corpus to pretrain on. Received: "
-                f"batch_size={config.batch_size}"
-            )
+        check_pretraining(config, others)
     if config.genotype:
         return
     searched = [others]

@@ -13,9 +13,12 @@ from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import Fold
+from ser_keras.data.splits import check_disjoint
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.leak_guard import SeenAudio
+from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.experiment.common import OneAfterAnother
 from ser_keras.experiment.common import SeedsConfig
 from ser_keras.experiment.common import all_utterances
@@ -25,12 +28,15 @@ from ser_keras.experiment.common import chosen_folds
 from ser_keras.experiment.common import duration_frames
 from ser_keras.experiment.common import finish
 from ser_keras.experiment.common import open_run
-from ser_keras.experiment.common import other_speeds
+from ser_keras.experiment.common import read_copies
 from ser_keras.experiment.common import read_features
 from ser_keras.experiment.common import speech_features
 from ser_keras.experiment.light_sernet_schedules import SCHEDULES
 from ser_keras.experiment.light_sernet_schedules import make_optimizer
 from ser_keras.experiment.litert_files import write_litert_files
+from ser_keras.experiment.pretraining import check_pretraining
+from ser_keras.experiment.pretraining import pretrain
+from ser_keras.experiment.pretraining import pretrained
 from ser_keras.experiment.seeds import run_seeds
 from ser_keras.models.light_sernet import LightSERNet
 
@@ -64,6 +70,10 @@ class LightSERNetConfig(SeedsConfig):
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
+    pretrain_epochs: int = 0
+    """Epochs on another corpus, if there is one to learn first; 0 for as many
+    as of the training. Each fold then starts from that network, with a new
+    last layer."""
     features: typing.Literal["mfcc", "log_mel", "spectrogram"] | None = None
     """Cepstral coefficients of 128 bands, log-mel bands, or a linear
     spectrogram of 129 bins. (ser_keras and published: mfcc)"""
@@ -151,6 +161,7 @@ class LightSERNetConfig(SeedsConfig):
                 )
         for name, low, high in (
             ("held_out_speakers", 0, math.inf),
+            ("pretrain_epochs", 0, math.inf),
             ("dropout", 0, 1),
             ("l2", 0, math.inf),
             ("weight_decay", 0, math.inf),
@@ -190,6 +201,7 @@ class LightSERNetConfig(SeedsConfig):
         if self.smoke:
             changes |= {
                 "epochs": 1,
+                "pretrain_epochs": 0,
                 "batch_size": 8,
                 "duration": 1.0,
                 "width": 0.25,
@@ -199,7 +211,11 @@ class LightSERNetConfig(SeedsConfig):
         return dataclasses.replace(self, **changes)
 
 
-def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
+def run_light_sernet(
+    config: LightSERNetConfig,
+    folds: list[Fold],
+    pretrain_corpus: Manifest | None = None,
+) -> dict:
     """Trains, scores and exports Light-SERNet; resumable throughout.
 
     The run's folder then holds `config.json`, metrics of every epoch,
@@ -209,48 +225,76 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
     Args:
         config: The configuration.
         folds: All folds of the corpus, of which `config.fold` picks one.
+        pretrain_corpus: Another corpus, whose classes a network learns once;
+            every fold then starts from it. By default each starts afresh.
 
     Returns:
         What `result.json` holds; `leaks_speakers` and `selects_on_test` say
         what kind of score it is. With `seeds`, what `seeds.json` holds.
 
     Raises:
-        ValueError: The configuration, the corpus, the folds or the output
+        LeakError: A test utterance's audio is in the other corpus or in a
+            training part, under whatever name.
+        ValueError: The configuration, a corpus, the folds or the output
             folder do not fit, or an audio file is bad; before any training.
     """
+    if config.pretrain_epochs and pretrain_corpus is None:
+        raise ValueError(
+            "`pretrain_epochs` needs a corpus of its own to train on (recipes: "
+            "--pretrain-corpus). Received: "
+            f"pretrain_epochs={config.pretrain_epochs}"
+        )
     if config.seeds:
-        return run_seeds(config, folds, run_light_sernet)
+        return run_seeds(config, folds, run_light_sernet, pretrain_corpus)
     config = config.resolved()
     folds = chosen_folds(folds, config.fold)
     _check_protocol(config, folds)
     # Whatever is wrong is found before the folder holds the configuration.
     frontend, normalization = front_end(config)
+    if pretrain_corpus is not None:
+        check_pretraining(config, pretrain_corpus)
+        for fold in folds:
+            check_disjoint(pretrain_corpus, fold.test)
     run = open_run(config)
     manifest = all_utterances(folds)
     features = read_features(config, manifest, frontend, normalization, run)
-    copies = [
-        read_features(config, manifest, layer, normalization)
-        for layer in other_speeds(frontend, config.speed_range)
-    ]
+    training = {
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "duration_frames": duration_frames(config.duration, frontend),
+        "optimizer": functools.partial(make_optimizer, config),
+        "label_smoothing": config.label_smoothing,
+        "focal_gamma": 2.0 if config.loss == "focal" else 0.0,
+        "balance_classes": config.class_weights == "balanced",
+        "augment": augmentation(config, features.num_features),
+    }
+    start, seen = None, SeenAudio()
+    if pretrain_corpus is not None:
+        others = read_features(config, pretrain_corpus, frontend, normalization)
+        seen = seen.add("pretraining", others.manifest)
+        guard_folds(folds, features.manifest, seen)  # Before it is learned.
+        start = pretrain(
+            functools.partial(build_network, config),
+            others,
+            run,
+            copies=read_copies(
+                config, others.manifest, frontend, normalization
+            ),
+            epochs=config.pretrain_epochs or config.epochs,
+            **training,
+        )
     outcome = cross_validate(
-        functools.partial(_network_of_fold, config, features),
+        functools.partial(_network_of_fold, config, features, start),
         features,
         folds,
         run=run,
-        copies=copies,
-        seed=config.seed,
+        copies=read_copies(config, manifest, frontend, normalization),
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
-        seen=SeenAudio(),
+        seen=seen,
         epochs=config.epochs,
-        batch_size=config.batch_size,
-        duration_frames=duration_frames(config.duration, frontend),
-        optimizer=functools.partial(make_optimizer, config),
-        label_smoothing=config.label_smoothing,
-        focal_gamma=2.0 if config.loss == "focal" else 0.0,
-        balance_classes=config.class_weights == "balanced",
         select_by="accuracy" if config.protocol == "published" else "uar",
-        augment=augmentation(config, features.num_features),
+        **training,
     )
     files = {}
     if config.litert:
@@ -269,8 +313,8 @@ def run_light_sernet(config: LightSERNetConfig, folds: list[Fold]) -> dict:
     )
 
 
-def _network_of_fold(config, features, fold, run):
-    return build_network(config, features)
+def _network_of_fold(config, features, start, fold, run):
+    return pretrained(build_network(config, features), start)
 
 
 def build_network(

@@ -1,5 +1,7 @@
 """LiteRT files of a run's networks, and what each precision costs."""
 
+import functools
+
 from ser_keras._registry import load_model
 from ser_keras.audio.io import load_many
 from ser_keras.data.features import FeatureSet
@@ -49,30 +51,31 @@ def write_litert_files(
         folder = run.path / "folds" / fold.name
         test = features.select(fold.test).manifest
         training = features.select(fold.train).arrays
+        network = functools.cache(
+            functools.partial(load_model, folder / "network.keras")
+        )
+        # Of all speakers: a manifest is in their order.
+        step = -(-len(training) // _REPRESENTATIVE)
         for precision, done in parts.items():
+            export = functools.partial(
+                export_litert,
+                labels=test.labels,
+                frontend=frontend,
+                normalization=normalization,
+                precision=precision,
+                duration=duration,
+                representative=training[::step],
+            )
             table = folder / f"{precision}.csv"
-            for inputs in ("waveform", "features"):
-                file = _file(folder, precision, inputs)
-                if file.exists():
-                    continue
-                if inputs == "waveform":
-                    table.unlink(missing_ok=True)  # It is of another file.
-                export_litert(
-                    load_model(folder / "network.keras"),
-                    file,
-                    test.labels,
-                    frontend,
-                    normalization,
-                    inputs=inputs,
-                    precision=precision,
-                    duration=duration,
-                    # Of all speakers: a manifest is in their order.
-                    representative=training[
-                        :: -(-len(training) // _REPRESENTATIVE)
-                    ],
-                )
+            file = _file(folder, precision, "waveform")
+            bare = _file(folder, precision, "features")
+            if not file.exists():
+                table.unlink(missing_ok=True)  # It is of another file.
+                both = None if bare.exists() else bare
+                export(network(), file, features_path=both)
+            elif not bare.exists():
+                export(network(), bare, inputs="features")
             if not table.exists():
-                file = _file(folder, precision, "waveform")
                 _predict(load_litert(file), test).save_csv(table)
             done.append(Predictions.load_csv(table))
     files = {}

@@ -33,6 +33,7 @@ def export_litert(
     duration=None,
     padding=None,
     representative=None,
+    features_path=None,
 ):
     """Writes a `.tflite` file that the plain LiteRT interpreter runs.
 
@@ -77,6 +78,9 @@ def export_litert(
             the range of every activation is read; some hundred are enough. An
             iterable of waveforms `(samples,)` or of features
             `(time, features)`, normalized; a `FeatureSet`'s `arrays` for one.
+        features_path: With `inputs="waveform"`: another file to write, of the
+            same network with features in. It is converted, and for int8
+            calibrated, once for both.
 
     Returns:
         `pathlib.Path` of the file.
@@ -96,12 +100,21 @@ def export_litert(
     >>> export_litert(network, path, ("calm", "anger"), mfcc).name
     'tiny.tflite'
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        raise ValueError(
-            "`path` must be the file to write, such as 'emotion.tflite'. "
-            f"Received: the folder {path}"
-        )
+    files = {inputs: pathlib.Path(path)}
+    if features_path is not None:
+        if inputs != "waveform":
+            raise ValueError(
+                "`features_path` must be left out unless `inputs` is "
+                f"'waveform'. Received: inputs={inputs!r}, "
+                f"features_path={str(features_path)!r}"
+            )
+        files["features"] = pathlib.Path(features_path)
+    for file in files.values():
+        if file.is_dir():
+            raise ValueError(
+                "`path` must be the file to write, such as 'emotion.tflite'. "
+                f"Received: the folder {file}"
+            )
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(
             "`model` must be a Keras model; `load_model` reads one. Received: "
@@ -150,7 +163,7 @@ def export_litert(
     clips = None
     if precision == "int8":
         clips = _representative_features(representative, front, shape)
-    parts = [
+    network = [
         _convert(
             lambda x: model(x[..., None], training=False),
             [shape],
@@ -159,11 +172,8 @@ def export_litert(
         ),
         _convert(tf.nn.softmax, [(1, len(labels))]),
     ]
-    if inputs == "waveform":
-        parts = front.parts(precision) + parts
     metadata = {
         "labels": labels,
-        "inputs": inputs,
         "precision": precision,
         "padding": padding,
         "samples": samples,
@@ -175,7 +185,13 @@ def export_litert(
         "normalization": _config(normalization),
         "version": ser_keras.__version__,
     }
-    return _write(chain(parts, inputs, "probabilities", metadata), path)
+    for kind, file in files.items():
+        parts = network
+        if kind == "waveform":
+            parts = front.parts(precision) + network
+        facts = {"inputs": kind, **metadata}
+        _write(chain(parts, kind, "probabilities", facts), file)
+    return files[inputs]
 
 
 class _FrontEnd:
@@ -373,4 +389,3 @@ def _write(content, path):
     except BaseException:
         os.unlink(temporary)
         raise
-    return path

@@ -1,4 +1,4 @@
-"""Weights from a supernet, or from a network of another corpus."""
+"""Weights of a supernet in the network that is derived from it."""
 
 import keras
 
@@ -99,45 +99,6 @@ def _inherit_cells(source: CellNetwork, network: CellNetwork):
         strict=True,
     ):
         _copy_cell(old, new)
-
-
-def transfer_weights(source: CellNetwork, network: CellNetwork) -> None:
-    """Copies everything below the last layer into another network.
-
-    For a network that was trained on another corpus: its classes may be
-    others, so the last layer (and that of an auxiliary head) stays as it is.
-
-    Args:
-        source: A trained `CellNetwork`.
-        network: A `CellNetwork` of the same genotype and size.
-
-    Raises:
-        ValueError: The two differ in more than their classes.
-
-    Example:
-    >>> from ser_keras import SearchSpace
-    >>> genotype = SearchSpace.emodarts("lstm", num_nodes=2).sample(seed=0)
-    >>> options = {"filters": 4, "recurrent_filters": 8}
-    >>> source = CellNetwork(genotype, (50, 40, 1), 8, **options)
-    >>> network = CellNetwork(genotype, (50, 40, 1), 7, **options)
-    >>> transfer_weights(source, network)
-    """
-    heads = ("classifier", "auxiliary")
-    old, new = (
-        [w for w in model.weights if w.path.split("/")[-2] not in heads]
-        for model in (source, network)
-    )
-    if source.architecture != network.architecture or (
-        [tuple(w.shape) for w in old] != [tuple(w.shape) for w in new]
-    ):
-        raise ValueError(
-            "Only networks of one architecture and size can share weights. "
-            f"Received: source=\n{source.architecture.describe()}\n"
-            f"network=\n{network.architecture.describe()}\nwith "
-            f"{source.count_params()} and {network.count_params()} parameters"
-        )
-    for weight, value in zip(new, old, strict=True):
-        weight.assign(value)
 
 
 def _copy_layer(old, new):

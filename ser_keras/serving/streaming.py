@@ -294,7 +294,8 @@ class _KerasPredictor:
             self.samples = round(frontend.duration * self.sample_rate)
         self.min_samples = getattr(frontend, "min_samples", 1)
         self._model = tf.function(
-            lambda x: model(x, training=False)["probabilities"]
+            lambda x: model(x, training=False)["probabilities"],
+            autograph=False,
         )
 
     def __call__(self, waveforms):

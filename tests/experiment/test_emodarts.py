@@ -55,6 +55,7 @@ def bad_audio(monkeypatch):
         raise Searched
 
     monkeypatch.setattr(emodarts, "read_features", read)
+    monkeypatch.setattr(emodarts, "read_copies", lambda *_: [])
     monkeypatch.setattr(emodarts, "search", search)
     monkeypatch.setattr(emodarts, "cross_validate", search)
     return bad

@@ -15,11 +15,13 @@ from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
 from ser_keras.data.pipeline import make_dataset
+from ser_keras.data.synthetic import write_synthetic_corpus
 from ser_keras.evaluation import cross_validation
 from ser_keras.evaluation import training
 from ser_keras.evaluation.calibration import calibrate
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.leak_guard import LeakError
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.run_folder import RunFolder
@@ -292,6 +294,85 @@ def test_a_protocol_that_overstates_is_run_by_its_own_name(
     assert begun == ["random-folds"]
 
 
+class Started(Exception):
+    """The folds would be trained now."""
+
+
+@pytest.fixture
+def babble(tmp_path, monkeypatch):
+    """A configuration, folds of three classes, others with four emotions.
+
+    Instead of training the folds, `run_light_sernet` raises `Started` with the
+    first one's network and what was heard before.
+    """
+    root = write_synthetic_corpus(tmp_path / "babble", 2, 1)
+    corpus = ser.load_corpus("iemocap", root)
+    others = corpus.select(speakers=corpus.speakers[:2])
+    tested = corpus.select(speakers=corpus.speakers[2:])
+    labels = corpus.labels[:3]
+    tested = Manifest([u for u in tested if u.label in labels], labels)
+
+    def start(build, features, folds, *, run, seen, **_):
+        raise Started(build(folds[0], run), seen)
+
+    monkeypatch.setattr(light_sernet, "cross_validate", start)
+    config = ser.LightSERNetConfig(
+        output_dir=str(tmp_path / "run"),
+        cache_dir=str(tmp_path / "cache"),
+        held_out_speakers=0,
+        smoke=True,
+    )
+    return config, ser.leave_one_speaker_out(tested), others
+
+
+def test_folds_start_from_another_corpus(babble, tmp_path):
+    config, folds, others = babble
+    with pytest.raises(Started) as started:
+        ser.run_light_sernet(config, folds, others)
+    network, seen = started.value.args
+    assert len(seen.stages["pretraining"]) == len(others) == 8
+    file = tmp_path / "run/pretrained.keras"
+    source, written = ser.load_model(file), file.stat().st_mtime_ns
+    assert (source.num_classes, network.num_classes) == (4, 3)
+    compared = 0
+    for old, new in zip(source.weights, network.weights, strict=True):
+        if "classifier" not in new.path:
+            np.testing.assert_array_equal(old, new)
+            compared += int(np.any(old))
+    assert compared > 20
+    # Moving averages: it has learned something.
+    moved = [w for w in network.weights if w.path.endswith("moving_mean")]
+    assert all(np.any(w) for w in moved)
+    with pytest.raises(Started):
+        ser.run_light_sernet(config, folds, others)
+    assert file.stat().st_mtime_ns == written  # Learned once.
+
+
+def test_another_corpus_must_not_have_the_test_speakers(
+    babble, tmp_path, monkeypatch
+):
+    config, folds, others = babble
+    all_of_them = [*folds[0].test, *others]
+    mixed = Manifest(all_of_them, others.labels)
+    with pytest.raises(ValueError, match="shared speakers"):
+        ser.run_light_sernet(config, folds, mixed)
+    batch = dataclasses.replace(config, smoke=False, batch_size=9)
+    with pytest.raises(ValueError, match="most the 8 .*batch_size=9"):
+        ser.run_light_sernet(batch, folds, others)
+    alone = dataclasses.replace(config, pretrain_epochs=3)
+    with pytest.raises(ValueError, match="--pretrain-corpus.*_epochs=3"):
+        ser.run_light_sernet(alone, folds)
+    assert not (tmp_path / "run").exists()
+    # The same voices under other names.
+    disguised = [
+        dataclasses.replace(u, id=f"x{u.id}", speaker=f"x{u.speaker}")
+        for u in all_of_them
+    ]
+    monkeypatch.setattr(light_sernet, "pretrain", None)
+    with pytest.raises(LeakError, match="in pretraining"):
+        ser.run_light_sernet(config, folds, Manifest(disguised, others.labels))
+
+
 def test_random_folds():
     manifest = make_features(each=7).manifest
     folds = ser.random_folds_shared_speakers(manifest, folds=5, seed=1)
@@ -412,6 +493,7 @@ def test_every_field_is_explained(capsys):
         {"dropout": 2.0},
         {"l2": -1.0},
         {"held_out_speakers": -1},
+        {"pretrain_epochs": -1},
         {"learning_rate": -1.0},
         {"learning_rate": math.nan},
         {"duration": math.inf},
@@ -472,10 +554,14 @@ def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "run", {})
     written = []
 
-    def export(network, file, labels, *parts, inputs, precision, **options):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{inputs} {precision}")
-        written.append(file.name)
+    def export(network, file, *, precision, features_path=None, **options):
+        files = {options.get("inputs", "waveform"): file}
+        if features_path:
+            files["features"] = features_path
+        for inputs, file in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{inputs} {precision}")
+            written.append(file.name)
 
     def predictions(file, manifest):
         rows = np.eye(2)[manifest.label_ids]

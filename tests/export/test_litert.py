@@ -88,37 +88,41 @@ def features_of(model, clips):
 TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "int8": 0.1}
 
 
-@pytest.mark.parametrize("inputs", ["waveform", "features"])
+@pytest.mark.parametrize("forms", [("waveform", "features"), ("features",)])
 @pytest.mark.parametrize("precision", list(TOLERANCE))
-def test_equals_keras(model, recordings, tmp_path, inputs, precision):
+def test_equals_keras(model, recordings, tmp_path, forms, precision):
     assert min(map(len, recordings)) < SAMPLES < max(map(len, recordings))
+    files = {form: tmp_path / "new" / f"{form}.tflite" for form in forms}
     path = export_litert(
         model,
-        tmp_path / "new" / "model.tflite",
+        files[forms[0]],
         LABELS,
-        inputs=inputs,
+        inputs=forms[0],
         precision=precision,
         representative=recordings if precision == "int8" else None,
+        features_path=files["features"] if len(forms) == 2 else None,
     )
-    read = load_litert(path)
-    if inputs == "waveform":
-        outputs = read(recordings)
-    else:
-        outputs = read.predict_features(features_of(model, recordings))
+    assert path == files[forms[0]]
     expected = keras_answer(model, recordings)
     # A file that ignored its input could not pass.
     assert np.ptp(expected, axis=0).max() > 0.3
-    difference = np.abs(outputs["probabilities"] - expected).max()
-    assert difference < TOLERANCE[precision]
-    if precision != "float32":
-        assert difference > 1e-6  # Otherwise it was not quantised.
-    best = np.array(LABELS)[outputs["probabilities"].argmax(axis=1)]
-    assert outputs["label"].tolist() == best.tolist()
-    assert read.labels == LABELS
-    assert read.precision == precision and read.inputs == inputs
-    assert read.sample_rate == 16000 and read.samples == SAMPLES
-    assert read.metadata["version"] == ser_keras.__version__
-    assert read.metadata["frontend"]["config"]["fft_length"] == 1024
+    for form, file in files.items():
+        read = load_litert(file)
+        if form == "waveform":
+            outputs = read(recordings)
+        else:
+            outputs = read.predict_features(features_of(model, recordings))
+        difference = np.abs(outputs["probabilities"] - expected).max()
+        assert difference < TOLERANCE[precision]
+        if precision != "float32":
+            assert difference > 1e-6  # Otherwise it was not quantised.
+        best = np.array(LABELS)[outputs["probabilities"].argmax(axis=1)]
+        assert outputs["label"].tolist() == best.tolist()
+        assert read.labels == LABELS
+        assert read.precision == precision and read.inputs == form
+        assert read.sample_rate == 16000 and read.samples == SAMPLES
+        assert read.metadata["version"] == ser_keras.__version__
+        assert read.metadata["frontend"]["config"]["fft_length"] == 1024
 
 
 def graph(path):
@@ -354,6 +358,8 @@ def test_invalid_arguments(model, recordings, tmp_path):
     export("`precision` must be one of", precision="int4")
     export("`inputs` must be one of", inputs="audio")
     export("`padding` must be one of", padding="zeros")
+    export("`features_path` must be left out.*'features'", inputs="features",
+           features_path=tmp_path / "x")  # fmt: skip
     export("`labels` must be as many", labels=LABELS[:3])
     export(r"of which the front end makes \(434, 40\)", duration=7.0)
     export("has a front end already", frontend=model.frontend)

@@ -5,7 +5,6 @@ import pytest
 
 import ser_keras as ser
 from ser_keras.search.inherit import derive_network
-from ser_keras.search.inherit import transfer_weights
 
 
 def decided_supernet(seed, **arguments):
@@ -60,20 +59,3 @@ def test_other_sizes_and_spaces_are_refused():
     with pytest.raises(ValueError, match="search space"):
         derive_network(supernet, foreign)
     assert derive_network(supernet, genotype, dropout=0.5).dropout == 0.5
-
-
-def test_a_network_starts_from_another_corpus():
-    genotype = ser.SearchSpace(num_nodes=1).sample(2)
-    options = {"filters": 2, "num_cells": 3, "recurrent_filters": 4}
-    source = ser.CellNetwork(genotype, (16, 8, 1), 4, **options)
-    network = ser.CellNetwork(genotype, (16, 8, 1), 4, **options)
-    x = np.random.default_rng(1).normal(size=(2, 16, 8, 1)).astype("float32")
-    before = network.classifier.get_weights()
-    assert np.abs(source.encode(x)[0] - network.encode(x)[0]).max() > 1e-3
-    transfer_weights(source, network)
-    np.testing.assert_array_equal(source.encode(x)[0], network.encode(x)[0])
-    for old, new in zip(before, network.classifier.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    other = ser.CellNetwork(genotype, (16, 8, 1), 4, **options | {"filters": 4})
-    with pytest.raises(ValueError, match="one architecture and size"):
-        transfer_weights(source, other)

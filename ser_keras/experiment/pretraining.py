@@ -1,0 +1,69 @@
+"""A start for all folds: a network that has learned another corpus."""
+
+import pathlib
+
+import keras
+
+from ser_keras._registry import load_model
+from ser_keras.data.features import FeatureSet
+from ser_keras.data.pipeline import class_weights
+from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.evaluation.training import train_network
+from ser_keras.models.transfer import transfer_weights
+
+
+def check_pretraining(config, others) -> None:
+    """Raises `ValueError` if a corpus is too small to learn it first.
+
+    Args:
+        config: With `batch_size`.
+        others: Features or manifest of that corpus.
+    """
+    class_weights(getattr(others, "manifest", others))  # Each must be there.
+    if len(others) < config.batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most the {len(others)} utterances of "
+            "the corpus to pretrain on. Received: "
+            f"batch_size={config.batch_size}"
+        )
+
+
+def pretrain(
+    build_network, features: FeatureSet, run: RunFolder, *, seed, **training
+) -> pathlib.Path:
+    """Trains a network on another corpus, once; resumable.
+
+    Args:
+        build_network: `build_network(features)`, a new network for these
+            features and their classes.
+        features: Of all utterances of that corpus.
+        run: The run's folder.
+        seed: Of everything random.
+        **training: Arguments of `train_network`.
+
+    Returns:
+        The network's file, `pretrained.keras` in the run's folder.
+    """
+    file = run.path / "pretrained.keras"
+    if not file.exists():
+        keras.utils.set_random_seed(seed)
+        network = build_network(features)
+        train_network(
+            network,
+            features,
+            run=run,
+            stage="pretrain",
+            seed=seed,
+            **training,
+        )
+        temporary = file.with_name("unfinished.keras")
+        network.save(temporary)
+        temporary.replace(file)
+    return file
+
+
+def pretrained(network: keras.Model, file) -> keras.Model:
+    """The network, with the weights of `pretrain`'s file if there is one."""
+    if file is not None:
+        transfer_weights(load_model(file), network)
+    return network
