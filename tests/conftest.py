@@ -22,8 +22,8 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
-# Minutes each, most of it in programs that one core is enough for: begun first,
-# so that they do not run last with nothing beside them.
+# A minute each and more: begun first, so that none runs last with nothing beside
+# it; programs, which one core is enough for, before all.
 LONG_FILES = (
     "test_readme.py",
     "test_recipes.py",
@@ -34,6 +34,14 @@ LONG_FILES = (
     "test_resumable.py",
     "test_runs.py",
     "test_demo.py",
+    "test_supernet.py",
+    "test_cell_network.py",
+)
+
+# First line of a program that is as `pytest_configure` makes this process.
+UNOPTIMISED = (
+    "import tensorflow as tf; tf.config.optimizer."
+    "set_experimental_options({'disable_meta_optimizer': True})"
 )
 
 # Programs that tests start; pytest would import them to look for doctests.
@@ -161,7 +169,7 @@ def pytest_configure(config):
     """Graphs run as they are traced: here each runs a few times only.
 
     Optimising a graph takes as long as tracing it, which is most of the time
-    of a test that trains. What tests start as programs does optimise. Where
+    of a test that trains. The programs that tests start do optimise. Where
     several test processes share the cores, each is given one: then none waits
     for another's.
     """

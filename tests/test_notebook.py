@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from tests.conftest import UNOPTIMISED
+
 NOTEBOOKS = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
 (TUTORIAL,) = NOTEBOOKS.glob("*.ipynb")
 
@@ -18,6 +20,7 @@ def test_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
     book = nbformat.read(TUTORIAL, as_version=4)
+    book.cells.insert(0, nbformat.v4.new_code_cell(UNOPTIMISED))
     nbclient.NotebookClient(
         book, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()

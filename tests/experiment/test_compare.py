@@ -1,10 +1,7 @@
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -267,24 +264,12 @@ def test_groups_of_emodb(corpora_root):
     assert len(ser.compare_protocol(config).folds(corpus)) == 10
 
 
-def test_recipe(tmp_path, repository):
+def test_recipe(tmp_path, run_recipe):
     pytest.importorskip("opensmile")
-    process = subprocess.run(
-        [
-            sys.executable,
-            str(repository / "recipes/compare.py"),
-            "--smoke",
-            *("--systems", "egemaps_linear", "majority"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    systems = ["--systems", "egemaps_linear", "majority"]
+    process = run_recipe("compare.py", tmp_path, *systems)
     assert process.returncode == 0, process.stderr[-4000:]
-    folder = tmp_path / "results/compare"
+    folder = tmp_path / "results/run"
     assert "| egemaps_linear |" in process.stdout
     assert "| majority | -" in process.stdout or "+" in process.stdout
     result = json.loads((folder / "egemaps_linear/result.json").read_text())

@@ -72,7 +72,7 @@ def test_alphas_are_no_trainable_variables():
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_step_moves_both(order):
-    supernet = make_supernet()
+    supernet = make_supernet(("sep_conv_3x3", "none"))
     supernet.compile(order=order)
     alphas = [a.numpy() for a in supernet.architecture.alphas.values()]
     weights = [v.numpy() for v in supernet.trainable_variables]
@@ -184,7 +184,7 @@ def test_metrics_are_of_the_weight_half():
 
 @pytest.mark.filterwarnings("default")
 def test_saved_and_loaded_search_goes_on_identically(tmp_path):
-    supernet = make_supernet(cnn=("sep_conv_3x3", "none"))
+    supernet = make_supernet(("sep_conv_3x3", "none"), ("rnn_1", "none"))
     supernet.compile(
         keras.optimizers.SGD(DelayedStart(0.1, 1), momentum=0.9),
         order=2,
