@@ -22,8 +22,8 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
-# A minute each and more: begun first, so that none runs last with nothing beside
-# it; programs, which one core is enough for, before all.
+# A minute each and more: begun first, so that none runs last with nothing
+# beside it.
 LONG_FILES = (
     "test_readme.py",
     "test_recipes.py",
