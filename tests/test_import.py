@@ -31,6 +31,20 @@ def test_import_is_quiet_and_light(modules, repository):
     assert printed == ""
 
 
+def test_what_computes_nothing_waits_for_nothing(repository):
+    """A client, a report, folds, and who starts other processes."""
+    printed = run(
+        "import sys\n"
+        "import ser_keras.data.corpora\n"
+        "import ser_keras.evaluation.html_report\n"
+        "import ser_keras.evaluation.processes\n"
+        "import ser_keras.serving.client\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n",
+        cwd=repository,
+    )
+    assert printed == ""
+
+
 def test_saved_model_loads_in_a_fresh_process(
     waveform_model, repository, tmp_path
 ):

@@ -24,12 +24,12 @@ from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import NOTHING_SEEN
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import fold_folders
-from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.protocols import folds_hash
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import score
 

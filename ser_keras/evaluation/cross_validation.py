@@ -22,6 +22,7 @@ from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.processes import run_in_processes
 from ser_keras.evaluation.protocols import folds_hash
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import score
@@ -314,22 +315,6 @@ def save_tested(folds, features, run) -> None:
 
 def _predictions(run):
     return run.path / "predictions.csv"
-
-
-def overstated(leaks_speakers, selects_on_test) -> str:
-    """What must be said wherever such a score is shown."""
-    reasons = [
-        reason
-        for applies, reason in (
-            (leaks_speakers, "the test speakers are trained on as well"),
-            (selects_on_test, "the epoch is picked on the test part"),
-        )
-        if applies
-    ]
-    return (
-        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
-        "about new speakers; do not compare it with speaker-independent ones."
-    )
 
 
 def _run_fold(

@@ -316,3 +316,19 @@ def folds_hash(folds):
 def _hash(value):
     text = json.dumps(value, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def overstated(leaks_speakers, selects_on_test) -> str:
+    """What must be said wherever such a score is shown."""
+    reasons = [
+        reason
+        for applies, reason in (
+            (leaks_speakers, "the test speakers are trained on as well"),
+            (selects_on_test, "the epoch is picked on the test part"),
+        )
+        if applies
+    ]
+    return (
+        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
+        "about new speakers; do not compare it with speaker-independent ones."
+    )

@@ -81,7 +81,7 @@ def draw_folder(folder, config) -> None:
     rows = read_rows(folder / "architecture.jsonl")
     if rows:
         plot_alphas(_history(rows), folder / "alphas.png")
-    for stage in ("search", "train"):
+    for stage in ("search", "pretrain", "train"):
         rows = RunFolder(folder, config).rows(stage)
         if rows:
             plot_learning_curves(rows, folder / f"{stage}_curves.png")

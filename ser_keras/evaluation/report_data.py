@@ -11,8 +11,8 @@ from ser_keras.data.manifest import Manifest
 from ser_keras.data.synthetic import is_synthetic
 from ser_keras.evaluation.comparison import align
 from ser_keras.evaluation.comparison import compare_predictions
-from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.scores import METRICS
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import confidence_interval

@@ -8,8 +8,8 @@ import pathlib
 
 from ser_keras.data.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
-from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.report_data import protocol_facts
 from ser_keras.evaluation.report_data import protocol_mark
 from ser_keras.evaluation.report_data import protocol_name

@@ -15,7 +15,7 @@ from ser_keras.data.features import features_for
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.splits import check_classes
 from ser_keras.evaluation.cross_validation import CrossValidation
-from ser_keras.evaluation.cross_validation import overstated
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder

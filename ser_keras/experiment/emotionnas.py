@@ -17,8 +17,8 @@ from ser_keras.data.splits import halves
 from ser_keras.data.streams import FeatureStreams
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.leak_guard import heard_by_search
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.report import write_report
 from ser_keras.evaluation.run_folder import RunFolder

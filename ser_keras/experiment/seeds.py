@@ -6,8 +6,8 @@ import os
 import pathlib
 import statistics
 
-from ser_keras.evaluation.cross_validation import overstated
 from ser_keras.evaluation.processes import run_in_processes
+from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.report_data import protocol_facts
 from ser_keras.evaluation.report_data import protocol_mark
 from ser_keras.evaluation.report_data import protocol_name
