@@ -91,6 +91,18 @@ def test_a_run_is_repeated_from_its_configuration(folder):
     assert not (folder / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "stage"),
+    [(TrainLightSERNetConfig, "pretrain"), (TrainEmoDARTSConfig, "search")],
+)
+def test_another_corpus_has_a_name_and_a_folder(config, stage):
+    both = {f"{stage}_corpus": "ravdess", f"{stage}_dir": "/corpora/ravdess"}
+    assert config(**both)
+    for name, value in both.items():
+        with pytest.raises(ValueError, match=f"together.*{name}='{value}'"):
+            config(**{name: value})
+
+
 def test_predict_with_a_run(folder, wav, capfd):
     status, out, _ = run(
         capfd, "predict", wav, "--model", "results/run", "--json"
