@@ -35,7 +35,7 @@ def run_in_processes(function, calls, jobs, logs):
             f"`jobs` must be a positive integer. Received: jobs={jobs}"
         )
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    start = time.perf_counter()
+    seconds = []
     # Not forked: TensorFlow's threads would be missing in the copy.
     with concurrent.futures.ProcessPoolExecutor(
         min(jobs, len(calls) or 1),
@@ -53,15 +53,14 @@ def run_in_processes(function, calls, jobs, logs):
             for count, future in enumerate(done, start=1):
                 name = names[future]
                 try:
-                    future.result()
+                    seconds.append(future.result())
                 except Exception as error:
                     raise RuntimeError(
                         f"{name} failed: {error!r}. See {logs[name]}"
                     ) from error
                 line = f"{name}: finished, {count} of {len(calls)}"
-                left = (time.perf_counter() - start) / count
-                left *= len(calls) - count
-                if left:
+                if left := len(calls) - count:
+                    left *= sum(seconds) / count / min(jobs, left)
                     line += f", about {math.ceil(left / 60)} min left"
                 print(line, flush=True)
         finally:
@@ -81,6 +80,8 @@ def _start(threads):
 
 
 def _call(log, function, arguments):
+    """The seconds that it took."""
+    start = time.perf_counter()
     with log.open("a", encoding="utf-8") as file:
         with contextlib.redirect_stdout(file):
             try:
@@ -88,3 +89,4 @@ def _call(log, function, arguments):
             except BaseException:
                 traceback.print_exc(file=file)
                 raise
+    return time.perf_counter() - start
