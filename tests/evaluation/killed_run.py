@@ -69,8 +69,9 @@ def search(run, halves, **arguments):
 
 
 def train(run, halves, **arguments):
+    space = ser.SearchSpace(("sep_conv_3x3",), ("rnn_1",), num_nodes=1)
     model = ser.CellNetwork(
-        ser.SearchSpace(num_nodes=1).sample(3),
+        space.sample(3),
         (12, 8, 1),
         3,
         **SIZE,
@@ -82,11 +83,6 @@ def train(run, halves, **arguments):
 
 
 def main(folder, stage_to_kill=None, step=0):
-    ser.be_deterministic()
-    # As in tests/conftest.py: it takes longer than these few steps.
-    tf.config.optimizer.set_experimental_options(
-        {"disable_meta_optimizer": True}
-    )
     run = RunFolder(folder, {"seed": 0})
     halves = make_features("ab", 1), make_features("cd", 2)
     for stage in (search, train):
@@ -116,4 +112,11 @@ def main(folder, stage_to_kill=None, step=0):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    ser.be_deterministic()
+    # As in tests/conftest.py: it takes longer than these few steps.
+    tf.config.optimizer.set_experimental_options(
+        {"disable_meta_optimizer": True}
+    )
+    folders, *kill_at = sys.argv[1:]
+    for name in folders.split(os.pathsep):
+        main(name, *kill_at)

@@ -11,8 +11,9 @@ import numpy as np
 SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
 
 
-def run(folder, kill_at=()):
-    command = [sys.executable, str(SCRIPT), str(folder), *map(str, kill_at)]
+def run(*folders, kill_at=()):
+    names = os.pathsep.join(map(str, folders))
+    command = [sys.executable, str(SCRIPT), names, *map(str, kill_at)]
     environment = {
         **os.environ,
         "PYTHONPATH": str(SCRIPT.parents[2]),
@@ -24,15 +25,14 @@ def run(folder, kill_at=()):
 
 
 def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
-    whole = run(tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
     printed = ""
     for stage in ("search", "train"):
         killed = run(tmp_path / "killed", kill_at=(stage, 8))
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not (tmp_path / f"killed/{stage}.npz").exists()
         printed += killed.stdout
-    last = run(tmp_path / "killed")
+    # And one that nobody kills.
+    last = run(tmp_path / "killed", tmp_path / "whole")
     assert last.returncode == 0, last.stderr
     printed += last.stdout
     for stage in ("search", "train"):
