@@ -46,6 +46,7 @@ def pretrain(
     """
     file = run.path / "pretrained.keras"
     if not file.exists():
+        print(f"first: {features.manifest.describe()}", flush=True)
         keras.utils.set_random_seed(seed)
         network = build_network(features)
         train_network(
