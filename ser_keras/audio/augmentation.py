@@ -124,7 +124,10 @@ class Augmentation(keras.layers.Layer):
         return result
 
     def transform(self, x, seed):
-        """Augments the batch `x`; the same seed gives the same result."""
+        """Augments the batch `x`; the same seed gives the same result.
+
+        In TensorFlow's operations: AutoGraph does not convert it.
+        """
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape):

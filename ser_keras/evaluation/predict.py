@@ -29,7 +29,6 @@ def predict(model, dataset, manifest, from_logits=True):
     """
     labels, outputs = [], []
     with new_graphs():
-        answer = _graph(model, dataset)
         for batch in dataset:
             # Labels are taken in passing: a second pass would compute all
             # features again, and would not notice a dataset that is shuffled.
@@ -37,7 +36,7 @@ def predict(model, dataset, manifest, from_logits=True):
                 if len(batch) > 1:
                     labels.append(np.reshape(batch[1], -1))
                 batch = batch[0]
-            outputs.append(np.asarray(answer(batch), np.float64))
+            outputs.append(np.asarray(_answer(model, batch), np.float64))
     outputs = np.concatenate(outputs) if outputs else np.zeros((0, 0))
     expected = (len(manifest), len(manifest.labels))
     if outputs.shape != expected:
@@ -77,19 +76,22 @@ def predict(model, dataset, manifest, from_logits=True):
 _functions = weakref.WeakKeyDictionary()
 
 
-def _graph(model, dataset):
-    """The model in inference, traced once for all datasets of one shape.
+def _answer(model, batch):
+    """The model's outputs, by a graph for any number of clips.
 
-    `model.predict` traces it for the last, shorter batch again, and for every
-    dataset.
+    It is kept for further datasets. `model.predict` makes one for each of
+    them, and another one for a last batch that is shorter.
     """
     if model not in _functions:
         # Not the model itself, which otherwise would never be freed.
         reference = weakref.ref(model)
         _functions[model] = tf.function(
-            lambda x: reference()(x, training=False), autograph=False
+            lambda x: reference()(x, training=False),
+            autograph=False,
+            reduce_retracing=True,
         )
-    spec = dataset.element_spec
-    if isinstance(spec, tuple):
-        spec = spec[0]
-    return _functions[model].get_concrete_function(spec)
+    # What a batch is, not what its dataset knows of it, which may be nothing.
+    spec = tf.nest.map_structure(
+        lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), batch
+    )
+    return _functions[model].get_concrete_function(spec)(batch)

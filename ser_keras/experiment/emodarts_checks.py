@@ -66,7 +66,7 @@ def check_utterances(config, folds, features, others=None) -> None:
         config.batch_size,
     )
     if config.pretrain_epochs:
-        check_pretraining(config, others)
+        check_pretraining(config, others.manifest)
     if config.genotype:
         return
     searched = [others]

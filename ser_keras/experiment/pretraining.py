@@ -6,20 +6,21 @@ import keras
 
 from ser_keras._registry import load_model
 from ser_keras.data.features import FeatureSet
+from ser_keras.data.manifest import Manifest
 from ser_keras.data.pipeline import class_weights
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
 from ser_keras.models.transfer import transfer_weights
 
 
-def check_pretraining(config, others) -> None:
+def check_pretraining(config, others: Manifest) -> None:
     """Raises `ValueError` if a corpus is too small to learn it first.
 
     Args:
         config: With `batch_size`.
-        others: Features or manifest of that corpus.
+        others: All utterances of that corpus.
     """
-    class_weights(getattr(others, "manifest", others))  # Each must be there.
+    class_weights(others)  # Each class must be there.
     if len(others) < config.batch_size:
         raise ValueError(
             f"`batch_size` must be at most the {len(others)} utterances of "

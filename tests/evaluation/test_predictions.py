@@ -188,6 +188,29 @@ def test_predict_takes_probabilities_and_inputs_alone(manifest):
         )
 
 
+def test_predict_needs_no_shapes_of_the_dataset(manifest):
+    x, dataset = batches(manifest)
+    unknown = tf.data.Dataset.from_generator(
+        lambda: (rows.numpy() for rows, _ in dataset), output_types=tf.float32
+    )
+    assert unknown.element_spec.shape.rank is None
+    model = network("softmax")
+    predictions = predict(model, unknown, manifest, from_logits=False)
+    np.testing.assert_allclose(predictions.probabilities, model(x), atol=1e-6)
+
+
+def test_predict_makes_one_graph_of_all_parts(manifest, monkeypatch):
+    _, dataset = batches(manifest)  # The last batch is shorter.
+    model, traced = network(), []
+    call = model.call
+    monkeypatch.setattr(
+        model, "call", lambda x, **kwargs: traced.append(x) or call(x, **kwargs)
+    )
+    for data in (dataset, batches(manifest, size=5)[1]):
+        predict(model, data, manifest)
+    assert len(traced) == 1
+
+
 def test_predict_notices_what_does_not_belong_together(manifest):
     _, dataset = batches(manifest)
     with pytest.raises(ValueError, match=r"\(22, 3\).*\(16, 3\)"):
