@@ -26,17 +26,17 @@ def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd, monkeypatch):
     monkeypatch.syspath_prepend(HERE)  # The processes' path, too.
     parallel_folds = importlib.import_module("parallel_folds")
     probabilities = []
-    for jobs in (1, 2):
+    for jobs in (1, 2):  # One process then has two folds.
         folder = tmp_path / str(jobs)
         parallel_folds.main(folder, jobs)
         logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
-        assert len(logs) == (0 if jobs == 1 else 2)
+        assert len(logs) == (0 if jobs == 1 else 3)
         assert all("train  2/2" in log for log in logs)
         with (folder / "predictions.csv").open() as file:
             rows = list(csv.reader(file))[1:]
-        assert len(rows) == 12
+        assert len(rows) == 18
         probabilities.append([row[-3:] for row in rows])
-        assert "fold 2/2: test b  UAR" in capfd.readouterr().out
+        assert "fold 3/3: test c  UAR" in capfd.readouterr().out
     # Another number of threads, hence not bit for bit.
     first, second = np.array(probabilities, float)
     np.testing.assert_allclose(first, second, atol=1e-3)

@@ -240,10 +240,14 @@ def test_compiled_by_xla():
             jit_compile=jit,
         )
         loss = network.fit(x, y, verbose=0).history["loss"][0]
-        results.append([loss, *network.get_weights()])
-    for plain, compiled in zip(*results, strict=True):
-        np.testing.assert_allclose(plain, compiled, rtol=1e-3, atol=1e-4)
-    assert np.abs(results[0][1] - weights[0]).max() > 1e-3
+        answers = network.predict(x, verbose=0)
+        results.append((loss, answers, network.get_weights()))
+    (loss, answers, trained), compiled = results
+    np.testing.assert_allclose(loss, compiled[0], rtol=1e-4)
+    np.testing.assert_allclose(answers, compiled[1], atol=1e-3)
+    for a, b in zip(trained, compiled[2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert np.abs(trained[0] - weights[0]).max() > 1e-3
 
 
 GENOTYPE = SPACE.sample(0)
