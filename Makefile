@@ -7,7 +7,10 @@ VENV ?= .venv
 # in the order of tests/conftest.py, the longest first.
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
-# Bytecode is made of what is imported, when it is: most modules never are.
+# Bytecode is made of what is imported, when it is: most modules never are. Where
+# it may not be kept (containers often set this variable), each process that
+# imports TensorFlow compiles it anew, which takes ten seconds more.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
   --no-compile -c constraints.txt
 INSTALLED := $(VENV)/.installed
