@@ -45,8 +45,9 @@ bench: $(INSTALLED)
 install: $(INSTALLED)
 
 # A stamp file: done once, and again when what is installed may have changed.
+# The package itself is there already: of `-e .` it would be made anew.
 $(INSTALLED): $(RUNNABLE)
-	$(PIP) -e '.[dev]'
+	$(PIP) 'ser_keras[dev]'
 	@touch $@
 
 $(RUNNABLE): setup.cfg pyproject.toml constraints.txt

@@ -169,10 +169,12 @@ def pytest_configure(config):
     """Graphs run as they are traced: here each runs a few times only.
 
     Optimising a graph takes as long as tracing it, which is most of the time
-    of a test that trains. The programs that tests start do optimise. Where
-    several test processes share the cores, each is given one: then none waits
-    for another's.
+    of a test that trains. The programs that tests start do optimise. XLA still
+    has its own passes, and only LLVM's after them are left out. Where several
+    test processes share the cores, each is given one: then none waits for
+    another's.
     """
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     tf.config.optimizer.set_experimental_options(

@@ -1,5 +1,7 @@
 """Recurrent mixed operations against standard Keras layers."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -115,11 +117,18 @@ def test_candidate_and_its_gradients_equal_keras_layers(op, mask):
             expected[clips, :length] = y
             theirs_loss += tf.reduce_sum(y * upstream[clips, :length])
     np.testing.assert_allclose(ours, expected, atol=1e-9)
-    np.testing.assert_allclose(
-        tape.gradient(loss, x), tape.gradient(theirs_loss, x), atol=1e-9
-    )
+    slope, *gradients = tape.gradient(loss, [x, *mixed.trainable_variables])
+    # All at once: each call goes back through all that was recorded.
+    names, variables = [], []
+    for prefix, layer in itertools.chain(*made):
+        parts = ("kernel", "recurrent_kernel", "bias")
+        if isinstance(layer, keras.layers.Dense):
+            parts = ("kernel", "bias")
+        names += [prefix + part for part in parts]
+        variables += layer.trainable_variables
+    their_slope, *theirs = tape.gradient(theirs_loss, [x, *variables])
+    np.testing.assert_allclose(slope, their_slope, atol=1e-9)
     # The gradients of the weights, in the layout of `get_candidate`.
-    gradients = tape.gradient(loss, mixed.trainable_variables)
     for variable, gradient in zip(
         mixed.trainable_variables, gradients, strict=True
     ):
@@ -128,14 +137,8 @@ def test_candidate_and_its_gradients_equal_keras_layers(op, mask):
         )
     ours = mixed.get_candidate(1, op)
     summed = {name: 0.0 for name in ours}
-    for layers in made:
-        for prefix, layer in layers:
-            names = ("kernel", "recurrent_kernel", "bias")
-            if isinstance(layer, keras.layers.Dense):
-                names = ("kernel", "bias")
-            variables = layer.trainable_variables
-            for name, variable in zip(names, variables, strict=True):
-                summed[prefix + name] += tape.gradient(theirs_loss, variable)
+    for name, gradient in zip(names, theirs, strict=True):
+        summed[name] += gradient
     for name in ours:
         np.testing.assert_allclose(ours[name], summed[name], atol=1e-9)
 
