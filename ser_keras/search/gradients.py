@@ -95,20 +95,29 @@ def unrolled(
     direction = all_reduce(direction)
     norm = tf.maximum(tf.linalg.global_norm(direction), 1e-12)
     epsilon = 0.01 / norm
-    shifted, before = [], []
-    for sign in (1.0, -1.0):
-        with tf.control_dependencies(before):
-            moved = [
-                w + sign * tf.cast(epsilon, w.dtype) * d
-                for w, d in zip(weights, direction, strict=True)
-            ]
-        shifted.append(first_order(loss, moved, alphas, weight_batch)[0])
-        before = list(shifted[0].values())
+
+    def shift(sign, difference):
+        moved = [
+            w + tf.cast(sign * epsilon, w.dtype) * d
+            for w, d in zip(weights, direction, strict=True)
+        ]
+        slopes, _ = first_order(loss, moved, alphas, weight_batch)
+        return -sign, {
+            kind: difference[kind] + tf.cast(sign, slope.dtype) * slope
+            for kind, slope in slopes.items()
+        }
+
+    # A loop has one graph for both, and one copy of the weights at a time.
+    _, difference = tf.while_loop(
+        lambda *_: True,
+        shift,
+        (tf.ones_like(epsilon), tf.nest.map_structure(tf.zeros_like, alphas)),
+        parallel_iterations=1,
+        maximum_iterations=2,
+    )
     gradients = {
         kind: direct[kind]
-        - learning_rate
-        * (shifted[0][kind] - shifted[1][kind])
-        / (2 * tf.cast(epsilon, alpha.dtype))
+        - learning_rate * difference[kind] / (2 * tf.cast(epsilon, alpha.dtype))
         for kind, alpha in alphas.items()
     }
     return gradients, held_out
