@@ -1,16 +1,12 @@
 """Protocols and schedules of a Light-SERNet run."""
 
 import dataclasses
-import json
-import math
 
-import docstring_parser
 import keras
 import numpy as np
 import pytest
 
 import ser_keras as ser
-from ser_keras.cli import parse
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
 from ser_keras.data.manifest import Utterance
@@ -27,10 +23,7 @@ from ser_keras.evaluation.report import summary
 from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.training import train_network
 from ser_keras.experiment import light_sernet
-from ser_keras.experiment import light_sernet_schedules as schedules
-from ser_keras.experiment import litert_files
 from ser_keras.experiment.common import open_run
-from ser_keras.optimizers.fused import FusedAdamW
 
 LABELS = ("anger", "neutral")
 
@@ -399,123 +392,6 @@ def test_no_fold_tests_what_it_trains_on():
         )
 
 
-def test_schedules_fill_what_is_left_open():
-    for schedule, values in schedules.SCHEDULES.items():
-        config = ser.LightSERNetConfig(schedule=schedule, epochs=7).resolved()
-        assert config.epochs == 7
-        open_fields = [
-            field.name
-            for field in dataclasses.fields(config)
-            if field.default is None
-        ]
-        assert sorted(open_fields) == sorted(values)
-        for name in set(values) - {"epochs"}:
-            assert getattr(config, name) == values[name]
-
-
-def test_published_settings_are_the_papers():
-    config = ser.LightSERNetConfig(schedule="published").resolved()
-    optimizer = schedules.make_optimizer(config, 300, steps_per_epoch=14)
-    # Adam: without decay it is the same.
-    assert isinstance(optimizer, FusedAdamW) and not optimizer.decay
-    assert not optimizer.use_ema
-    # Keras' way of writing the schedule down, epoch by epoch.
-    rate, rates = 1e-4, []
-    for epoch in range(300):
-        if epoch > 50 and epoch % 20 == 0:
-            rate *= math.exp(-0.15)
-        rates.append(rate)
-    schedule = schedules.published_decay(1e-4, 300, 14)
-    for epoch in range(300):
-        for step in (14 * epoch, 14 * epoch + 13):
-            assert float(schedule(step)) == pytest.approx(rates[epoch])
-    assert rates[-1] == pytest.approx(1.65e-5, rel=1e-2)
-    assert light_sernet.augmentation(config, 40) is None
-    frontend, normalization = light_sernet.front_end(config)
-    assert normalization is None
-    assert frontend.compute_output_shape((None, 20000)) == (None, 184, 40)
-    assert frontend.frontend.get_config() == {
-        **ser.MFCC.light_sernet().get_config(),
-        "name": frontend.frontend.name,
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "shape"),
-    [
-        ({}, (184, 40)),
-        ({"duration": 7.0}, (434, 40)),
-        ({"features": "log_mel", "num_features": 64}, (184, 64)),
-        ({"features": "spectrogram"}, (187, 129)),
-    ],
-)
-@pytest.mark.parametrize("clips", ["whole", "fixed"])
-def test_inputs(changes, shape, clips):
-    config = ser.LightSERNetConfig(clips=clips, **changes).resolved()
-    frontend, _ = light_sernet.front_end(config)
-    frames = light_sernet.duration_frames(config.duration, frontend)
-    assert (frames, frontend.num_features) == shape
-
-
-def test_every_field_is_explained(capsys):
-    explained = {
-        param.arg_name: param.description
-        for owner in ser.LightSERNetConfig.__mro__
-        if dataclasses.is_dataclass(owner)
-        for param in docstring_parser.parse_from_object(owner).params
-    }
-    for field in dataclasses.fields(ser.LightSERNetConfig):
-        assert len(explained[field.name]) > 10, field.name
-        # Both values of a field with two are in its help.
-        if field.default is None:
-            assert "published:" in explained[field.name], field.name
-    with pytest.raises(SystemExit):
-        parse(ser.LightSERNetConfig, ["--help"])
-    assert "moving average of the weights" in " ".join(
-        capsys.readouterr().out.split()
-    )
-    config = parse(ser.LightSERNetConfig, ["--ema-momentum", "0.5"])
-    assert config.ema_momentum == 0.5
-    json.dumps(dataclasses.asdict(config))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"epochs": 0},
-        {"batch_size": 0},
-        {"duration": -1.0},
-        {"width": 0.0},
-        {"ema_momentum": 1.0},
-        {"speed_range": 1.0},
-        {"time_stretch": 0.5},
-        {"label_smoothing": -0.1},
-        {"dropout": 2.0},
-        {"l2": -1.0},
-        {"held_out_speakers": -1},
-        {"pretrain_epochs": -1},
-        {"learning_rate": -1.0},
-        {"learning_rate": math.nan},
-        {"duration": math.inf},
-        {"time_masks": -1},
-        {"weight_decay": 0.1},
-    ],
-)
-def test_bad_configurations(changes):
-    (name,) = changes
-    with pytest.raises(ValueError, match=f"{name}={changes[name]}"):
-        ser.LightSERNetConfig(**changes)
-
-
-def test_weight_decay_is_adamws():
-    for schedule in schedules.SCHEDULES:
-        with pytest.raises(ValueError, match="optimizer='adam'"):
-            ser.LightSERNetConfig(schedule=schedule, weight_decay=0.1)
-        ser.LightSERNetConfig(
-            schedule=schedule, weight_decay=0.1, optimizer="adamw"
-        )
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -546,62 +422,3 @@ def test_a_finished_run_may_be_given_litert_files(tmp_path):
     (tmp_path / "run/config.json").write_text("nothing")
     with pytest.raises(ValueError, match="not valid JSON"):
         open_run(config)
-
-
-def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
-    features = make_features()
-    fold = ser.leave_one_speaker_out(features.manifest)[0]
-    run = RunFolder(tmp_path / "run", {})
-    written = []
-
-    def export(network, file, *, precision, features_path=None, **options):
-        files = {options.get("inputs", "waveform"): file}
-        if features_path:
-            files["features"] = features_path
-        for inputs, file in files.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"{inputs} {precision}")
-            written.append(file.name)
-
-    def predictions(file, manifest):
-        rows = np.eye(2)[manifest.label_ids]
-        return Predictions(
-            tuple(u.id for u in manifest),
-            tuple(u.speaker for u in manifest),
-            (None,) * len(manifest),
-            manifest.label_ids,
-            rows,
-            manifest.labels,
-        )
-
-    monkeypatch.setattr(litert_files, "load_model", lambda path: None)
-    monkeypatch.setattr(litert_files, "export_litert", export)
-    monkeypatch.setattr(litert_files, "load_litert", lambda path: path)
-    monkeypatch.setattr(litert_files, "_predict", predictions)
-
-    def write():
-        written.clear()
-        arguments = (run, [fold], features, None, None, 3.0)
-        return litert_files.write_litert_files(*arguments)
-
-    result = write()
-    names = [
-        f"{form}{precision}.tflite"
-        for precision in litert_files.PRECISIONS
-        for form in ("", "features_")
-    ]
-    assert written == names
-    folder = run.path / "folds" / fold.name
-    for precision, entry in result.items():
-        assert entry["file"] == str(folder / f"{precision}.tflite")
-        assert entry["bytes"] == len(f"waveform {precision}")
-        bare = folder / f"features_{precision}.tflite"
-        assert entry["features_file"] == str(bare)
-        assert entry["features_bytes"] == len(f"features {precision}")
-        assert entry["uar"] == 1
-    write()
-    assert not written
-    for name in ("float16.tflite", "features_int8.tflite"):
-        (folder / name).unlink()
-    assert write() == result
-    assert written == ["float16.tflite", "features_int8.tflite"]
