@@ -6,8 +6,8 @@ variable is written: in replica context that would silently set the replicas
 apart.
 
 A copy of all weights is most of the memory of a large search, and TensorFlow
-computes whatever it can as early as it can. Control dependencies keep it from
-making such copies before they are needed.
+computes whatever it can as early as it can. Control dependencies and a loop
+keep it from making such copies before they are needed.
 """
 
 import tensorflow as tf
@@ -78,7 +78,9 @@ def unrolled(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
         value = loss(weights, alphas, weight_batch)
-    gradients = all_reduce(_gradients(tape, value, weights))
+    gradients = all_reduce(
+        tape.gradient(value, weights, unconnected_gradients="zero")
+    )
     virtual = []
     for number, (w, g) in enumerate(zip(weights, gradients, strict=True)):
         with tf.control_dependencies([g]):
@@ -121,7 +123,3 @@ def unrolled(
         for kind, alpha in alphas.items()
     }
     return gradients, held_out
-
-
-def _gradients(tape, value, weights):
-    return tape.gradient(value, weights, unconnected_gradients="zero")
