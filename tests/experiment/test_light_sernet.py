@@ -1,4 +1,4 @@
-"""Protocols and schedules of a Light-SERNet run."""
+"""Protocols of a Light-SERNet run, and what it starts from."""
 
 import dataclasses
 
