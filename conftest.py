@@ -19,6 +19,14 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def caches(tmp_path_factory):
+    """No test, and no program that it starts, reads or fills a user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_KERAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """Every test starts from the same random state."""

@@ -10,7 +10,12 @@ import soundfile
 
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import inspect_audio
+from ser_keras.data.audio_content_cache import AudioContentCache
 
+# Of what `audio_content` finds. Must be raised whenever it finds anything else
+# in the same file, or what was kept before would be taken for it.
+_VERSION = 1
+_CHUNK = 512  # Utterances between two writes to the cache.
 _FULL_SCALE = 0.999  # Of the largest sample that 16 bits can hold: 32734.
 _HELD = 3  # Samples in a row at full scale: the wave was cut off.
 _SILENT = 1e-4  # -80 dB: below the last bit or two of 16.
@@ -90,6 +95,10 @@ def audio_content(utterance):
 def audio_contents(manifest, jobs=None):
     """`audio_content` of every utterance, decoded on all cores.
 
+    What was decoded before, by any run, and has not changed since is taken
+    from a cache, see `ser_keras.data.audio_content_cache`. Problems are not
+    kept there: what was wrong may be put right elsewhere than in the file.
+
     Args:
         manifest: `Manifest`.
         jobs: Threads; None means one for each processor. Decoding and hashing
@@ -98,10 +107,42 @@ def audio_contents(manifest, jobs=None):
     Returns:
         Dict from id to `AudioContent`, in the manifest's order.
     """
-    workers = jobs or len(os.sched_getaffinity(0))
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(audio_content, manifest))
-    return {u.id: content for u, content in zip(manifest, found, strict=True)}
+    utterances = list(manifest)
+    found = {}
+    with (
+        concurrent.futures.ThreadPoolExecutor(
+            jobs or len(os.sched_getaffinity(0))
+        ) as pool,
+        AudioContentCache(_VERSION) as cache,
+    ):
+        for first in range(0, len(utterances), _CHUNK):
+            part = utterances[first : first + _CHUNK]
+            found.update(_contents(part, pool, cache))
+    return {u.id: found[u.id] for u in utterances}
+
+
+def _contents(utterances, pool, cache):
+    states = cache.states((u.path for u in utterances), pool)
+    known = cache.read(utterances, states)
+    found = {name: AudioContent(**x) for name, x in known.items()}
+
+    def decode(utterance):
+        content = audio_content(utterance)
+        state = states.get(utterance.path)
+        # Or it was written anew between hashing its bytes and decoding them.
+        keep = state and content.problem is None and state.holds(utterance.path)
+        return content, keep
+
+    todo = [u for u in utterances if u.id not in found]
+    new = []
+    for utterance, (content, keep) in zip(
+        todo, pool.map(decode, todo), strict=True
+    ):
+        found[utterance.id] = content
+        if keep:
+            new.append((utterance, dataclasses.asdict(content)))
+    cache.write(new, states)
+    return found
 
 
 def _clipped(loud):
