@@ -5,6 +5,10 @@ import os
 # Before matplotlib and TensorFlow are imported by anything.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Tests hold float32 to its rounding, so it is float32 whatever the processor,
+# and whoever set up the machine (some images do), would make of it.
+os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT"
+os.environ.pop("TF_SET_ONEDNN_FPMATH_MODE", None)
 
 import keras
 import numpy as np
@@ -17,6 +21,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+# The same of GPUs, whose TensorFloat-32 has 10 bits and not 23.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -171,6 +171,27 @@ def test_builtin_operations_only(model, tmp_path, precision):
     assert "RFFT2D" not in [name for name, *_ in graph(path)]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_no_file_leaves_its_precision_to_the_processor(
+    model, tmp_path, precision
+):
+    """Float16 is how weights are kept; sums are float32 everywhere.
+
+    An entry `reduced_precision_support` would have XNNPACK compute in float16
+    where the processor can, as Arm's do.
+    """
+    path = export_litert(model, tmp_path / "m", LABELS, precision=precision)
+    content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    names = {entry.name for entry in content.metadata}
+    assert names == {b"ser_keras", b"min_runtime_version"}
+    half = [
+        name
+        for name, inputs, outputs in graph(path)
+        if np.float16 in {t["dtype"] for t in inputs + outputs}
+    ]
+    assert set(half) == ({"DEQUANTIZE"} if precision == "float16" else set())
+
+
 def test_constants_are_aligned(model, tmp_path):
     path = export_litert(model, tmp_path / "m", LABELS)
     content = path.read_bytes()
