@@ -177,6 +177,10 @@ def _import():
         ) from error
     # Utterances run at the same time, not the parts of one.
     torch.set_num_threads(1)
+    # Float32 on every device. Convolutions on a GPU are TensorFloat-32 unless
+    # told otherwise, and features would be others than a CPU's.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     return transformers
 
 

@@ -45,6 +45,19 @@ def test_hidden_states_of_the_layers_that_are_asked_for(folder, name):
     assert extractor.extract(noise(1)).shape == (1, 48)
 
 
+def test_float32_is_float32_on_a_gpu_as_well():
+    """Torch's own default for convolutions there is TensorFloat-32."""
+    program = (
+        "from ser_keras.data.transformers_extractor import _import; _import(); "
+        "import torch; print(torch.backends.cudnn.allow_tf32, "
+        "torch.get_float32_matmul_precision())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"False", b"highest"]
+
+
 def test_whisper_in_pieces_without_its_padding(folder):
     extractor = TransformersExtractor(folder / "Whisper", layers=[1, 2])
     assert (extractor.num_features, extractor.frame_rate) == (32, 50.0)
