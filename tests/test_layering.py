@@ -12,7 +12,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 # A module imports from its own row and those above it.
 LAYERS = [
-    ("_keras_file", "_lazy", "determinism", "memory"),
+    ("_files", "_keras_file", "_lazy", "determinism", "memory", "_replicas"),
     ("_registry", "genotype"),
     ("search_space",),
     ("audio",),

@@ -10,6 +10,7 @@ import typing
 import docstring_parser
 import jsonargparse
 
+from ser_keras._files import write_text
 from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
 
@@ -208,7 +209,7 @@ def save(config, path):
         path: The file; it is replaced if it exists.
     """
     text = json.dumps(dataclasses.asdict(config), indent=2)
-    pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _prose(doc):

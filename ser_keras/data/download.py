@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 
+from ser_keras._files import write_text
 from ser_keras.data.corpora import load_corpus
 
 _BLOCK = 1 << 18
@@ -307,6 +308,5 @@ def _ask(name, source, folder, accept):
             "command line) if you accept it."
         )
     print(terms, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
     accepted[name] = source.licence
-    file.write_text(json.dumps(accepted, indent=1), encoding="utf-8")
+    write_text(file, json.dumps(accepted, indent=1))

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from ser_keras._files import write_text
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import load_audio
@@ -284,11 +285,7 @@ def _check_store(folder, facts):
     """
     before = _read_facts(folder)
     if before is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "extractor.json"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(folder / "extractor.json", json.dumps(facts, indent=1))
         return
     old, new = (np.array(x["answer"]["values"]) for x in (before, facts))
     if (

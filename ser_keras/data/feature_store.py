@@ -1,10 +1,10 @@
 """Features on disk: written once, never half, never for other settings."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import re
 import zipfile
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import ser_keras
+from ser_keras._files import replace_file
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-f]{32}\.npz")
@@ -72,22 +73,15 @@ class FeatureStore:
         """Adds a shard from a dict of key to float32 `(time, features)`."""
         if not features:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         keys = sorted(features)
         name = hashlib.blake2b("".join(keys).encode(), digest_size=16)
-        path = self.folder / f"{name.hexdigest()}.npz"
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez(
-                    file,
-                    keys=np.array(keys, "S"),
-                    lengths=np.array([len(features[k]) for k in keys], "i4"),
-                    frames=np.concatenate([features[k] for k in keys]),
-                )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save = functools.partial(
+            np.savez,
+            keys=np.array(keys, "S"),
+            lengths=np.array([len(features[k]) for k in keys], "i4"),
+            frames=np.concatenate([features[k] for k in keys]),
+        )
+        replace_file(self.folder / f"{name.hexdigest()}.npz", save)
 
 
 def _read_shard(path, wanted):

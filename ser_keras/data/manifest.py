@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import pathlib
 
 import numpy as np
+
+from ser_keras._files import write_text
 
 SEXES = ("female", "male")
 
@@ -235,16 +236,12 @@ class Manifest:
 
     def save(self, path):
         """Writes JSON lines: the labels first, then a line an utterance."""
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps({"labels": self.labels})]
         for utterance in self:
             row = dataclasses.asdict(utterance)
             row = {key: x for key, x in row.items() if x is not None}
             lines.append(json.dumps(row, ensure_ascii=False))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, "\n".join(lines) + "\n")
 
     @classmethod
     def load(cls, path):

@@ -9,6 +9,7 @@ import tempfile
 import numpy as np
 import soundfile
 
+from ser_keras._files import written
 from ser_keras.data import voice
 
 MARKER = "SYNTHETIC_CORPUS.json"
@@ -83,6 +84,7 @@ def write_synthetic_corpus(
         temporary.chmod(0o755)  # mkdtemp makes it private.
         try:
             os.replace(temporary, root)
+            written(root)
         except OSError:
             # Another process may have been faster with the same corpus.
             if not _holds(root, settings):

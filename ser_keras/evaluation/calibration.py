@@ -1,10 +1,12 @@
 """Whether probabilities mean what they say, and what a refusal buys."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.optimize
 
+from ser_keras._files import replace_file
 from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.evaluation.predictions import Predictions
 
@@ -259,7 +261,7 @@ def plot_reliability(systems, path=None, bins=BINS):
     left.legend()
     right.set(xlabel="coverage", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     if path is not None:
-        figure.savefig(path, dpi=150)
+        replace_file(path, functools.partial(figure.savefig, dpi=150))
     return figure
 
 

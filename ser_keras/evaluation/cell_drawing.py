@@ -1,10 +1,12 @@
 """The cells of a genotype, drawn as graphs or as Graphviz text."""
 
+import functools
 import itertools
-import pathlib
 
 from matplotlib.figure import Figure
 
+from ser_keras._files import replace_file
+from ser_keras._files import write_text
 from ser_keras.evaluation.cell_layout import place_labels
 from ser_keras.evaluation.cell_layout import place_states
 
@@ -45,9 +47,8 @@ def cell_title(kind):
 
 def save_figure(figure, path):
     """Writes a figure in the format that the file name ends with."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, facecolor="white")
+    save = functools.partial(figure.savefig, dpi=150, facecolor="white")
+    replace_file(path, save)
 
 
 def draw_genotype(genotype, path, dot_path=None):
@@ -70,7 +71,7 @@ def draw_genotype(genotype, path, dot_path=None):
         axis.set_title(cell_title(kind), fontsize=13)
     save_figure(figure, path)
     if dot_path is not None:
-        pathlib.Path(dot_path).write_text(genotype_dot(genotype), "utf-8")
+        write_text(dot_path, genotype_dot(genotype))
 
 
 def _draw_cell(axis, cell, at):

@@ -7,6 +7,7 @@ import warnings
 
 import keras
 
+from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
@@ -343,7 +344,7 @@ def _run_fold(
         seed=seed,
         **training,
     )
-    network.save(run.path / "network.keras")
+    replace_file(run.path / "network.keras", network.save)
     run.write_json("chosen.json", {"epoch": epoch})
     batch_size = training.get("batch_size", 32)
 

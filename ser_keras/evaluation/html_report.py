@@ -1,12 +1,12 @@
 """Reports of finished runs: a self-contained HTML page, a Markdown table."""
 
-import os
 import pathlib
 
 import jinja2
 import markupsafe
 
 import ser_keras
+from ser_keras._files import write_text
 from ser_keras.evaluation.calibration import BINS
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
@@ -71,7 +71,8 @@ def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
             version=ser_keras.__version__,
         )
     )
-    return _write(output, page)
+    write_text(output, page)
+    return pathlib.Path(output)
 
 
 def write_markdown(runs, output) -> pathlib.Path:
@@ -87,7 +88,8 @@ def write_markdown(runs, output) -> pathlib.Path:
     Raises:
         ValueError: See `write_html`.
     """
-    return _write(output, markdown(read_runs(runs)))
+    write_text(output, markdown(read_runs(runs)))
+    return pathlib.Path(output)
 
 
 def markdown(runs) -> str:
@@ -176,12 +178,3 @@ def _interval(pair, sign=""):
     if pair is None or pair[0] is None:
         return "one speaker"
     return f"{pair[0]:{sign}.3f} to {pair[1]:{sign}.3f}"
-
-
-def _write(output, text):
-    output = pathlib.Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, output)
-    return output

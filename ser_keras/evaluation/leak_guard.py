@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 
+from ser_keras._files import write_text
 from ser_keras.data.audio_content import audio_contents
 
 FILE = "seen_audio.json"
@@ -99,12 +100,8 @@ class SeenAudio:
 
     def save(self, folder):
         """Writes `seen_audio.json` into a folder, beside what has seen it."""
-        path = pathlib.Path(folder) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
         record = {"version": _VERSION, "stages": self.stages}
-        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        write_text(pathlib.Path(folder) / FILE, json.dumps(record, indent=1))
 
     @classmethod
     def load(cls, folder):

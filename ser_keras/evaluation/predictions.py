@@ -2,10 +2,11 @@
 
 import csv
 import dataclasses
-import os
-import pathlib
+import io
 
 import numpy as np
+
+from ser_keras._files import write_text
 
 _COLUMN = "probability_"
 
@@ -180,29 +181,26 @@ class Predictions:
         Its columns are id, speaker, sex, label, predicted, and
         `probability_<label>` for each class.
         """
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         names, predicted = self.label_names, self.predicted
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+        file = io.StringIO()
+        writer = csv.writer(file)
+        writer.writerow(
+            ["id", "speaker", "sex", "label", "predicted"]
+            + [_COLUMN + name for name in names]
+        )
+        for i, row in enumerate(self.probabilities.tolist()):
             writer.writerow(
-                ["id", "speaker", "sex", "label", "predicted"]
-                + [_COLUMN + name for name in names]
+                [
+                    self.ids[i],
+                    self.speakers[i],
+                    self.sexes[i],
+                    names[self.labels[i]],
+                    names[predicted[i]],
+                ]
+                # Nine digits name every float32 exactly.
+                + [f"{probability:.9g}" for probability in row]
             )
-            for i, row in enumerate(self.probabilities.tolist()):
-                writer.writerow(
-                    [
-                        self.ids[i],
-                        self.speakers[i],
-                        self.sexes[i],
-                        names[self.labels[i]],
-                        names[predicted[i]],
-                    ]
-                    # Nine digits name every float32 exactly.
-                    + [f"{probability:.9g}" for probability in row]
-                )
-        os.replace(temporary, path)
+        write_text(path, file.getvalue())
 
     @classmethod
     def load_csv(cls, path):

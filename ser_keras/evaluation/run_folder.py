@@ -9,6 +9,8 @@ import pathlib
 
 import numpy as np
 
+from ser_keras._files import append_line
+from ser_keras._files import write_text
 from ser_keras._registry import package_versions
 
 _CONFIG = "config.json"
@@ -101,7 +103,7 @@ class RunFolder:
     def write_json(self, name, value):
         """Writes `value` to the file `name`, in one atomic step."""
         text = json.dumps(to_json_types(value), indent=2, ensure_ascii=False)
-        self._replace(self.path / name, text + "\n")
+        write_text(self.path / name, text + "\n")
 
     def read_json(self, name):
         """What `write_json` wrote, or None if there is no such file."""
@@ -125,8 +127,7 @@ class RunFolder:
         if file.exists() and not file.read_bytes().endswith(b"\n"):
             self.truncate(stage, epoch - 1)  # A kill cut the last line off.
         row = to_json_types({"epoch": epoch, **metrics})
-        with open(file, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        append_line(file, json.dumps(row))
 
     def rows(self, stage):
         """List of the dicts that were logged for a stage, oldest first."""
@@ -149,16 +150,10 @@ class RunFolder:
         if file.exists():
             kept = [row for row in self.rows(stage) if row["epoch"] <= epoch]
             lines = [json.dumps(row) + "\n" for row in kept]
-            self._replace(file, "".join(lines))
+            write_text(file, "".join(lines))
 
     def _metrics_file(self, stage):
         return self.path / f"{stage}_metrics.jsonl"
-
-    def _replace(self, file, text):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
 
 
 def to_json_types(value):

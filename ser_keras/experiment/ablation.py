@@ -2,10 +2,11 @@
 
 import csv
 import dataclasses
+import io
 import itertools
-import os
 import pathlib
 
+from ser_keras._files import write_text
 from ser_keras.data.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.predictions import Predictions
@@ -111,7 +112,7 @@ def run_ablation(config, folds, run_variant) -> dict:
         "seed": config.seed,
     }
     run.write_json("ablation.json", table)
-    _write(run.path / "ablation.md", markdown(table))
+    write_text(run.path / "ablation.md", markdown(table))
     _write_csv(run.path / "ablation.csv", rows)
     print("\n" + markdown(table))
     return table
@@ -170,17 +171,9 @@ def _interval(low, high, spec):
     return "none" if low is None else f"{low:{spec}} to {high:{spec}}"
 
 
-def _write(path, text):
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _write_csv(path, rows):
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        names = ["name", *next(iter(rows.values()))]
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows({"name": name, **row} for name, row in rows.items())
-    os.replace(temporary, path)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, ["name", *next(iter(rows.values()))])
+    writer.writeheader()
+    writer.writerows({"name": name, **row} for name, row in rows.items())
+    write_text(path, file.getvalue())

@@ -4,6 +4,7 @@ import pathlib
 
 import keras
 
+from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.data.features import FeatureSet
 from ser_keras.data.manifest import Manifest
@@ -58,9 +59,7 @@ def pretrain(
             seed=seed,
             **training,
         )
-        temporary = file.with_name("unfinished.keras")
-        network.save(temporary)
-        temporary.replace(file)
+        replace_file(file, network.save)
     return file
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import statistics
 
+from ser_keras._files import write_text
 from ser_keras.evaluation.processes import run_in_processes
 from ser_keras.evaluation.protocols import overstated
 from ser_keras.evaluation.report_data import protocol_facts
@@ -71,10 +71,8 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
         **protocol_facts(result),
     }
     run.write_json("seeds.json", table)
-    text, file = markdown(table), run.path / "seeds.md"
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
+    text = markdown(table)
+    write_text(run.path / "seeds.md", text)
     print("\n" + text)
     return table
 

@@ -2,9 +2,7 @@
 
 import math
 import numbers
-import os
 import pathlib
-import tempfile
 import warnings
 
 import keras
@@ -12,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import ser_keras
+from ser_keras._files import write_bytes
 from ser_keras.audio.io import fit_length
 from ser_keras.export.litert_format import chain
 from ser_keras.models.two_stream import TwoStreamNet
@@ -190,7 +189,7 @@ def export_litert(
         if kind == "waveform":
             parts = front.parts(precision) + network
         facts = {"inputs": kind, **metadata}
-        _write(chain(parts, kind, "probabilities", facts), file)
+        write_bytes(file, chain(parts, kind, "probabilities", facts))
     return files[inputs]
 
 
@@ -375,17 +374,3 @@ def _convert(function, shapes, precision="float32", representative=None):
 
 def _config(layer):
     return None if layer is None else keras.saving.serialize_keras_object(layer)
-
-
-def _write(content, path):
-    """Writes a file that appears at once, complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".export-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

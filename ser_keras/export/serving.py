@@ -8,6 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
+from ser_keras._files import written
 from ser_keras._registry import package_versions
 from ser_keras.export.model_card import ModelCard
 from ser_keras.export.serving_files import write_model_config
@@ -170,6 +171,7 @@ def new_folder(target, facts, card, parameters):
         if target.exists():  # Another process was quicker.
             raise _exists(target)
         folder.rename(target)
+        written(target)
     finally:
         shutil.rmtree(temporary)
     write_model_config(path, versions_in(path))

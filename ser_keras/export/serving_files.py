@@ -7,6 +7,8 @@ import numpy as np
 import soundfile
 import tensorflow as tf
 
+from ser_keras._files import write_text
+
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 _OURS = "# Renewed by every export as long as this line is here."
 
@@ -64,11 +66,9 @@ def write_model_config(path, versions):
     name = re.sub(r'["\\\n]', "_", path.resolve().name)
     target = path / "model.config"
     if not target.exists() or _OURS in target.read_text().splitlines():
-        temporary = path / ".model.config"
-        temporary.write_text(model_config(name, versions))
-        temporary.replace(target)
+        write_text(target, model_config(name, versions))
     if not (path / "batching.config").exists():
-        (path / "batching.config").write_text(BATCHING)
+        write_text(path / "batching.config", BATCHING)
 
 
 def write_warm_up(folder, name, sample_rate, **features):

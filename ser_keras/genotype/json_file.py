@@ -1,7 +1,8 @@
 """What is written to a JSON file of its own."""
 
 import json
-import os
+
+from ser_keras._files import write_text
 
 
 class JSONFile:
@@ -9,11 +10,7 @@ class JSONFile:
 
     def save(self, path) -> None:
         """Writes the genotype to a JSON file, in one step."""
-        temporary = f"{os.fspath(path)}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path):

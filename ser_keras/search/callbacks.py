@@ -2,10 +2,11 @@
 
 import json
 import math
-import os
 
 import keras
 
+from ser_keras._files import append_line
+from ser_keras._files import write_text
 from ser_keras.search_space import softmax
 
 
@@ -26,43 +27,32 @@ class ArchitectureLogger(keras.callbacks.Callback):
         super().__init__()
         self.path = path
 
+    def on_train_begin(self, logs=None):
+        self._first = True
+
     def on_epoch_begin(self, epoch, logs=None):
-        # Once, before the first row of this process.
-        if not hasattr(self, "_file"):
-            kept = [
-                row for row in read_rows(self.path) if row["epoch"] <= epoch
-            ]
+        if self._first:
+            rows = read_rows(self.path)
+            lines = [json.dumps(r) + "\n" for r in rows if r["epoch"] <= epoch]
             # In one step: a kill in between would lose them.
-            temporary = f"{os.fspath(self.path)}.tmp"
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in kept)
-            os.replace(temporary, self.path)
-            self._file = open(self.path, "a", encoding="utf-8")
+            write_text(self.path, "".join(lines))
+            self._first = False
 
     def on_epoch_end(self, epoch, logs=None):
         alphas = self.model.alphas()
         space = self.model.search_space
         genotype = self.model.derive()
         skips = genotype.count("skip_connect", "normal")
-        self._write(
-            {
-                "epoch": epoch + 1,
-                "candidates": {k: space.candidates(k) for k in alphas},
-                "edges": {k: [e[:2] for e in space.edges(k)] for k in alphas},
-                "alphas": alphas,
-                "entropy": {k: entropy(rows) for k, rows in alphas.items()},
-                "skip_connections": skips,
-                "genotype": genotype.to_dict(),
-            }
-        )
-
-    def _write(self, row):
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-
-    def on_train_end(self, logs=None):
-        self._file.close()
-        del self._file
+        row = {
+            "epoch": epoch + 1,
+            "candidates": {k: space.candidates(k) for k in alphas},
+            "edges": {k: [e[:2] for e in space.edges(k)] for k in alphas},
+            "alphas": alphas,
+            "entropy": {k: entropy(rows) for k, rows in alphas.items()},
+            "skip_connections": skips,
+            "genotype": genotype.to_dict(),
+        }
+        append_line(self.path, json.dumps(row))
 
 
 class SkipConnectionStop(keras.callbacks.Callback):

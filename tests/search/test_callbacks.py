@@ -2,13 +2,13 @@
 
 import json
 import math
+import os
 
 import keras
 import numpy as np
 import pytest
 
 import ser_keras as ser
-from ser_keras.search import callbacks
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.callbacks import SkipConnectionStop
@@ -73,7 +73,7 @@ def test_a_kill_while_the_log_is_rewritten_loses_nothing(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(callbacks.os, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         run_epochs(ArchitectureLogger(path), supernet, range(2, 4))
     assert path.read_bytes() == before
