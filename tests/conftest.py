@@ -31,6 +31,7 @@ LONG_FILES = (
     "test_light_sernet_recipes.py",
     "test_notebook.py",
     "test_tuning.py",
+    "test_stopped_runs.py",
     "test_resumable.py",
     "test_runs.py",
     "test_demo.py",

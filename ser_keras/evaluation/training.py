@@ -283,7 +283,7 @@ def train_network(
         callbacks=callbacks,
     )
     if best is not None:
-        return best.restore()
+        return best.restore(network)
     # Of a training that was finished before, `fit` has not done so.
     optimizer.finalize_variable_values(network.trainable_variables)
     return epochs

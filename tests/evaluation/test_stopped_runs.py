@@ -1,0 +1,92 @@
+"""Runs that are killed between two files go on, to the same numbers."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).with_name("stopped_runs.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What each run printed, and whether it failed; both at the same time."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SCRIPT.parents[2]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    started = {}
+    for name in ("emodarts", "light_sernet"):
+        folder = tmp_path_factory.mktemp(name)
+        with open(folder / "log.txt", "w") as log:
+            started[name] = (
+                folder,
+                subprocess.Popen(
+                    [sys.executable, str(SCRIPT), name, str(folder)],
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                ),
+            )
+    ended = {}
+    try:
+        for name, (folder, process) in started.items():
+            code = process.wait(timeout=1800)
+            ended[name] = code, (folder / "log.txt").read_text()
+    finally:
+        for _, process in started.values():
+            process.kill()
+    return ended
+
+
+def went_on(printed):
+    """After which files the run went on, each with how often it was written."""
+    lines = printed.splitlines()
+    found = [x.partition("after ")[2] for x in lines if x.startswith("after ")]
+    return [x.partition(": on to ")[0] for x in found]
+
+
+def test_a_search_in_a_fold(runs):
+    code, printed = runs["emodarts"]
+    assert code == 0, printed
+    fold = "run/folds/*/"
+    assert went_on(printed) == [
+        f"{fold}checkpoints/search/ckpt-1 1, before it is named",
+        f"{fold}checkpoints/search/ckpt-1 1",
+        f"{fold}genotype.json 1",
+        f"{fold}checkpoints/train/ckpt-1 1, before it is named",
+        f"{fold}checkpoints/train/ckpt-1 1",
+    ]
+
+
+def test_every_file_of_a_training(runs):
+    code, printed = runs["light_sernet"]
+    assert code == 0, printed
+    states = went_on(printed)
+    fold = "run/folds/*/"
+    # What a run writes may become more; between these it has been killed.
+    assert states[:2] == ["run/config.json 1", "run/skipped.json 1"]
+    assert states[-1] == "run/result.json 1"
+    last = states.index(f"{fold}checkpoints/train/ckpt-2 1")
+    assert states[last - 4 : last + 5] == [
+        f"{fold}checkpoints/train/ckpt-1 1",
+        f"{fold}train_metrics.jsonl 2",
+        f"{fold}train.json 1",
+        f"{fold}checkpoints/train/ckpt-2 1, before it is named",
+        f"{fold}checkpoints/train/ckpt-2 1",
+        f"{fold}network.keras 1",
+        f"{fold}chosen.json 1",
+        f"{fold}held_out_predictions.csv 1",
+        f"{fold}predictions.csv 1",
+    ]
+    assert {
+        "run/pretrained.keras 1",
+        f"{fold}train_best_1.weights.h5 1",
+        f"{fold}features_float32.tflite 1",
+        f"{fold}float32.csv 1",
+        "run/predictions.csv 1",
+        "served/1 1",
+    } <= {*states}
