@@ -107,6 +107,7 @@ def search_emodarts(config):
     config, corpus = _begin(config)
     run = open_run(config)
     features = read_features(config, corpus, *front_end(config), run)
+    _keep_seen(run, features)
     return _searched(run, features, search(config, features, run))
 
 
@@ -117,6 +118,7 @@ def search_emotionnas(config):
         extractor = deep_extractor(config)
     config, corpus = _begin(config)
     run, features = open_with_streams(config, corpus, extractor)
+    _keep_seen(run, features)
     return _searched(run, features, find_genotype(config, features, run))
 
 
@@ -130,9 +132,13 @@ def _begin(config):
     return config, corpus
 
 
-def _searched(run, features, genotype):
-    # A training with this genotype refuses to test whom the search has heard.
+def _keep_seen(run, features):
+    # A training with the genotype refuses to test whom the search has heard. So
+    # it is there before the genotype is, whenever the search is killed.
     SeenAudio().add("search", features.manifest).save(run.path)
+
+
+def _searched(run, features, genotype):
     return {
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),

@@ -17,11 +17,13 @@ import pytest
 import soundfile
 
 import ser_keras as ser
+from ser_keras.cli import experiments
 from ser_keras.cli import parse
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
+from ser_keras.data.synthetic import write_synthetic_corpus
 from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.experiment.light_sernet import front_end
 
@@ -359,3 +361,25 @@ def test_the_readme_has_these_commands(repository):
     if "ser_keras serve" in text:
         for line in COMMANDS.splitlines():
             assert line in text
+
+
+def test_whom_a_search_hears_is_written_before_it(tmp_path, monkeypatch):
+    """Or a kill leaves a genotype of which nobody knows whom it has heard."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "search", killed)
+    corpus = write_synthetic_corpus(tmp_path / "corpus", 2, 1)
+    config = experiments.SearchEmoDARTSConfig(
+        corpus="iemocap",
+        data_dir=str(corpus),
+        output_dir=str(tmp_path / "run"),
+        export_dir=str(tmp_path / "served"),
+        cache_dir=str(tmp_path / "cache"),
+        smoke=True,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        experiments.search_emodarts(config)
+    # Four utterances of each of the two speakers who are not tested.
+    assert len(SeenAudio.load(tmp_path / "run").stages["search"]) == 8
