@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import ser_keras as ser
+from ser_keras.cli.main import main
 from ser_keras.experiment.emodarts import front_end
 
 FILES = (
@@ -121,6 +122,20 @@ def test_saved_model_equals_keras_on_a_wav(finished):
     np.testing.assert_allclose(
         served([waveform])["probabilities"], expected, atol=1e-5
     )
+
+
+def test_exported_again_is_the_same_model(finished, tmp_path):
+    """With the front end that the network was trained with, not a like one."""
+    folder, _ = finished("iemocap_emodarts.py")
+    run_folder, again = folder / "results/run", tmp_path / "again"
+    assert main(["export", str(run_folder), "--output", str(again)]) == 0
+    wavs = sorted((folder / ".cache").rglob("*.wav"))[:3]
+    clips = [soundfile.read(wav, dtype="float32")[0] for wav in wavs]
+    own, other = (
+        ser.load_serving(path)(clips)["probabilities"]
+        for path in (folder / "saved_models/run", again)
+    )
+    np.testing.assert_allclose(other, own, atol=1e-5)
 
 
 def test_finished_run_is_not_trained_again(finished, run_recipe):

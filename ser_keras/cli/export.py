@@ -228,8 +228,8 @@ def _kind(run, settings):
         from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
         from ser_keras.experiment.light_sernet import front_end
     elif "search_filters" in settings:
-        from ser_keras.experiment.cells import front_end
         from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
+        from ser_keras.experiment.emodarts import front_end
     else:
         raise ValueError(
             f"{run} must be a run of emoDARTS, EmotionNAS or Light-SERNet. "
