@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras._replicas import num_replicas
 
 # PyTorch's values, with which DARTS was published (Keras: 0.99 and 1e-3).
 MOMENTUM = 0.9
@@ -101,9 +102,9 @@ class BatchNorm(keras.layers.Layer):
             tf.convert_to_tensor(self.moving_variance),
         ]
         one_pass = self.one_pass and inputs.dtype == wide
-        if _num_replicas() > 1 or inputs.dtype == tf.float64 or one_pass:
+        if num_replicas() > 1 or inputs.dtype == tf.float64 or one_pass:
             normalize = _normalize
-            if one_pass and _num_replicas() == 1:
+            if one_pass and num_replicas() == 1:
                 normalize = _normalize_in_one_pass
             outputs, *batch = normalize(inputs, gamma, beta, self.epsilon)
             moving = [
@@ -169,11 +170,6 @@ def spread(values, count):
     return tf.reshape(product, (size * count,))
 
 
-def _num_replicas():
-    context = tf.distribute.get_replica_context()
-    return context.num_replicas_in_sync if context else 1
-
-
 def _normalize_in_one_pass(inputs, gamma, beta, epsilon):
     """`_normalize` on one replica, with a gradient of as few passes."""
 
@@ -215,7 +211,7 @@ def _normalize(inputs, gamma, beta, epsilon):
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], inputs.dtype)
     total = tf.reduce_sum(inputs, axes)
     squares = tf.reduce_sum(tf.square(inputs), axes)
-    if _num_replicas() > 1:
+    if num_replicas() > 1:
         context = tf.distribute.get_replica_context()
         total, squares, count = context.all_reduce(
             tf.distribute.ReduceOp.SUM, [total, squares, count]

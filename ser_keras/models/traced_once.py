@@ -3,6 +3,10 @@
 import keras
 import tensorflow as tf
 
+from ser_keras import _replicas
+from ser_keras.search_space import SearchSpace
+from ser_keras.search_space import TwoStreamSearchSpace
+
 
 class TracedOnce(keras.Model):
     """A Keras model whose first training step does not take twice its time.
@@ -13,14 +17,50 @@ class TracedOnce(keras.Model):
     there in half the time. Under a `tf.distribute` strategy Keras does so
     itself.
 
+    And replicas whose parts of a batch differ in size train as one device
+    would: each clip counts the same, where in Keras each replica does.
+
     Subclasses have `num_classes` and return logits `(batch, num_classes)`.
     """
+
+    #: A `Genotype`, a search space, or what an architecture is in a subclass.
+    architecture = None
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`."""
         if self.train_function is None and not uses_strategy(self):
             self.build_to_train(labels_like(self._labels(x, y)))
         return super().fit(x, y, *args, **kwargs)
+
+    def train_step(self, data):
+        """As Keras'; the gradient is that of the global batch's mean loss."""
+        if _replicas.num_replicas() == 1:
+            return super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        share = _replicas.batch_share(x)
+        with tf.GradientTape() as tape:
+            logits = self(x, training=True)
+            loss = self.compute_loss(x, y, logits, sample_weight)
+            loss *= tf.cast(share, loss.dtype)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        gradients = tape.gradient(scaled, weights)
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self.log_loss(self._loss_tracker, loss, share, x)
+        return self.compute_metrics(x, y, logits, sample_weight)
+
+    def log_loss(self, tracker, loss, share, x):
+        """Adds a replica's part of a loss to a metric: a mean over clips.
+
+        Args:
+            tracker: `keras.metrics.Mean`.
+            loss: What `compute_loss` returned, times `share`.
+            share: Of `_replicas.batch_share`.
+            x: The replica's inputs.
+        """
+        loss = tf.cast(loss, tf.float32) * _replicas.num_replicas() / share
+        size = tf.shape(tf.nest.flatten(x)[0])[0]
+        tracker.update_state(loss, sample_weight=size)
 
     def _labels(self, x, y):
         """Which of `fit`'s arguments, or part of it, says what labels are."""
@@ -43,6 +83,31 @@ class TracedOnce(keras.Model):
             logits = tf.zeros((len(labels), self.num_classes))
             self.compute_metrics(None, labels, logits)
             self.reset_metrics()
+
+    @property
+    def _default_save_signature(self):
+        # `export` traces each model within a model by itself, and the body of a
+        # search says nothing without mixing weights.
+        if isinstance(self.architecture, SearchSpace | TwoStreamSearchSpace):
+            return None
+        return super()._default_save_signature
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds metrics and loss from the mean over replicas of a batch:
+        # it has no mean where the replicas' parts differ in size. One of them
+        # says as much.
+        strategy = self._distribute_strategy
+        if strategy is not None and iterator is not None:
+            element = next(next(iter(iterator))[2])
+            element = tf.nest.map_structure(
+                lambda x: strategy.experimental_local_results(x)[0], element
+            )
+            iterator, data_batch = None, self._batch_to_build_from(element)
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _batch_to_build_from(self, element):
+        """The `(x, y)` in an element of what `fit` or `evaluate` is given."""
+        return element
 
 
 def uses_strategy(model) -> bool:

@@ -10,11 +10,32 @@ operation, in place.
 import keras
 import tensorflow as tf
 
+from ser_keras import _replicas
 from ser_keras._registry import serializable
 
 
+class _ClipsGlobally:
+    """`global_clipnorm` clips the gradient of the global batch.
+
+    Keras clips that of each replica on its own, before it adds them: several
+    replicas then train by another function than one device does.
+    """
+
+    def apply(self, grads, trainable_variables=None):
+        if self.global_clipnorm and _replicas.num_replicas() > 1:
+            given = [gradient for gradient in grads if gradient is not None]
+            clipped = iter(
+                _replicas.global_gradients(
+                    given, given, clip_norm=self.global_clipnorm
+                )
+            )
+            # Shares, too small for Keras to clip them again.
+            grads = [g if g is None else next(clipped) for g in grads]
+        return super().apply(grads, trainable_variables)
+
+
 @serializable
-class FusedSGD(keras.optimizers.SGD):
+class FusedSGD(_ClipsGlobally, keras.optimizers.SGD):
     """`keras.optimizers.SGD` with momentum, one operation for a variable.
 
     Its arguments are those of `keras.optimizers.SGD`; without momentum it is
@@ -42,7 +63,7 @@ class FusedSGD(keras.optimizers.SGD):
 
 
 @serializable
-class FusedAdamW(keras.optimizers.Adam):
+class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
     """`keras.optimizers.AdamW`, two operations for a variable.
 
     Args:

@@ -45,8 +45,10 @@ def unrolled(
     learning_rate,
     momentum=0.0,
     velocities=None,
+    nesterov=False,
     weight_decay=0.0,
     all_reduce=lambda tensors: tensors,
+    in_loop=True,
 ):
     """The gradient of the held-out loss after one virtual weight step.
 
@@ -57,6 +59,11 @@ def unrolled(
     `0.01 / |dL_val/dw'|`, which needs no second derivative of any operation
     (cuDNN's recurrent layers have none).
 
+    Where the loss is smooth, that is the derivative through the step. Behind
+    ReLU and max-pooling it is DARTS' estimate of it: the two shifted losses
+    lie on other sides of some kinks, across which the difference is not a
+    derivative, and nested tapes do not see what a kink adds either.
+
     Args:
         loss: `loss(weights, alphas, batch)`, a scalar.
         weights: List of tensors.
@@ -66,8 +73,13 @@ def unrolled(
         learning_rate: `r`.
         momentum: `m`.
         velocities: `v`, like `weights`; as Keras keeps them, `-r` included.
+        nesterov: Whether the step is Nesterov's: `w' = w + m v' - r (g + d w)`
+            with `v' = m v - r (g + d w)`.
         weight_decay: `d`, coupled as in the papers' code.
         all_reduce: Sums lists of tensors over replicas.
+        in_loop: Whether both shifted gradients share one graph, in a loop. The
+            loss must then not communicate with other replicas, as synchronised
+            batch norm does: TensorFlow refuses that in a loop.
 
     Returns:
         The gradients, a dictionary like `alphas`, and the held-out loss.
@@ -75,6 +87,8 @@ def unrolled(
     References:
         - DARTS, arXiv 1806.09055, equations 6 to 8.
     """
+    if nesterov:  # Written out, the step is one of these factors.
+        learning_rate, momentum = learning_rate * (1 + momentum), momentum**2
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
         value = loss(weights, alphas, weight_batch)
@@ -109,14 +123,23 @@ def unrolled(
             for kind, slope in slopes.items()
         }
 
-    # A loop has one graph for both, and one copy of the weights at a time.
-    _, difference = tf.while_loop(
-        lambda *_: True,
-        shift,
-        (tf.ones_like(epsilon), tf.nest.map_structure(tf.zeros_like, alphas)),
-        parallel_iterations=1,
-        maximum_iterations=2,
+    state = (
+        tf.ones_like(epsilon),
+        tf.nest.map_structure(tf.zeros_like, alphas),
     )
+    # One copy of the weights at a time.
+    if in_loop:
+        _, difference = tf.while_loop(
+            lambda *_: True,
+            shift,
+            state,
+            parallel_iterations=1,
+            maximum_iterations=2,
+        )
+    else:
+        state = shift(*state)
+        with tf.control_dependencies(tf.nest.flatten(state)):
+            _, difference = shift(*state)
     gradients = {
         kind: direct[kind]
         - learning_rate * difference[kind] / (2 * tf.cast(epsilon, alpha.dtype))

@@ -5,17 +5,16 @@ import functools
 import keras
 import tensorflow as tf
 
+from ser_keras import _replicas as replicas
 from ser_keras._registry import serializable
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.traced_once import TracedOnce
-from ser_keras.models.traced_once import uses_strategy
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.optimizers.fused import FusedSGD
 from ser_keras.search import gradients
-from ser_keras.search import replicas
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.search_space import search_space_from_config
 
@@ -73,6 +72,7 @@ class SuperNet(TracedOnce):
     ):
         name = network.pop("name", None)
         super().__init__(name=name)
+        self._evaluating = False
         if isinstance(search_space, dict):
             search_space = search_space_from_config(search_space)
         self.search_space = search_space
@@ -92,7 +92,13 @@ class SuperNet(TracedOnce):
             },
             seed=seed,
         )
-        self.built = True
+        self.architecture_loss = keras.metrics.Mean(name="architecture_loss")
+        self.build(
+            keras.tree.map_shape_structure(lambda s: (None, *s), input_shape)
+        )
+
+    def build(self, input_shape):
+        """Nothing is left to make; Keras' `export` wants the shapes."""
 
     def call(self, inputs, training=None):
         return self.network(
@@ -123,7 +129,7 @@ class SuperNet(TracedOnce):
             loss: Default cross-entropy of logits and integer labels.
             order: 1, or 2 for the gradient through one virtual weight step.
                 The virtual step is one of SGD, with the momentum of
-                `optimizer` if that is an SGD.
+                `optimizer`, Nesterov's or not, if that is an SGD.
             clip_norm: Largest norm of the weights' gradient, or `None`.
             weight_decay: L2 decay of the weights, added to their gradient as
                 in the papers' code (Keras' own `weight_decay` is decoupled).
@@ -158,7 +164,6 @@ class SuperNet(TracedOnce):
         self.clip_norm = clip_norm
         self.weight_decay = weight_decay
         self.architecture_decay = architecture_decay
-        self.architecture_loss = keras.metrics.Mean(name="architecture_loss")
         self.optimizer.build(self.trainable_variables)
         self.architecture_optimizer.build(self._alphas())
 
@@ -180,8 +185,15 @@ class SuperNet(TracedOnce):
         """As `keras.Model.fit`; `x` comes from `bilevel`.
 
         Raises:
-            ValueError: The data set does not yield two batches a step.
+            ValueError: The data set does not yield two batches a step, or
+                `class_weight` was given.
         """
+        if kwargs.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` is not for the two halves of a search. Compile "
+                "with SparseCategoricalFocalCrossentropy(class_weights=[...]), "
+                "or yield (x, y, sample_weight) in each half."
+            )
         spec = getattr(x, "element_spec", None)
         if not (isinstance(spec, tuple) and len(spec) == 2) or any(
             not isinstance(half, tuple) for half in spec
@@ -191,8 +203,6 @@ class SuperNet(TracedOnce):
                 "step, ((x, y), (x, y)), as `bilevel` makes it. Received "
                 f"elements: {spec}"
             )
-        if uses_strategy(self):
-            self._build_metrics(spec[0])
         return super().fit(x, *args, **kwargs)
 
     def _labels(self, x, y):
@@ -223,29 +233,16 @@ class SuperNet(TracedOnce):
         self.train_function = step
         return step
 
-    def _build_metrics(self, spec):
-        # There `fit` builds loss and metrics by calling the model on a whole
-        # element: here, on both halves. So they are built before.
-        if self.compiled and not self._built_to_measure():
-            zeros = tf.nest.map_structure(
-                lambda part: tf.zeros(
-                    [size or 1 for size in part.shape], part.dtype
-                ),
-                spec,
-            )
-            self.test_on_batch(*zeros)
-            self.reset_metrics()
-
-    def _built_to_measure(self):
-        metrics = self._compile_metrics
-        return self._compile_loss.built and (metrics is None or metrics.built)
+    def _batch_to_build_from(self, element):
+        training = isinstance(element[0], tuple)
+        return element[0] if training else element
 
     def train_step(self, data):
         weight_batch, architecture_batch = data
-        value, slopes = self._architecture_step(
-            weight_batch, architecture_batch
-        )
-        self.architecture_loss.update_state(value * replicas.num_replicas())
+        loss, slopes = self._architecture_step(weight_batch, architecture_batch)
+        x = architecture_batch[0]
+        share = replicas.batch_share(x)
+        self.log_loss(self.architecture_loss, loss, share, x)
         # Not at the same time, though they could be: the copies that either
         # makes of the weights would be in memory together.
         with tf.control_dependencies(slopes):
@@ -257,7 +254,10 @@ class SuperNet(TracedOnce):
             kind: tf.convert_to_tensor(alpha)
             for kind, alpha in self.architecture.alphas.items()
         }
-        state = [tf.convert_to_tensor(v) for v in self._non_trainable()]
+        state = [
+            tf.convert_to_tensor(v)
+            for v in self.network.non_trainable_variables
+        ]
         loss = functools.partial(self._loss_of, state)
         if self.order == 1:
             slopes, value = gradients.first_order(
@@ -275,6 +275,7 @@ class SuperNet(TracedOnce):
                 ),
                 weight_decay=self.weight_decay,
                 all_reduce=replicas.all_reduce,
+                in_loop=replicas.num_replicas() == 1,
                 **self._momentum(),
             )
         slopes = replicas.global_gradients(
@@ -290,7 +291,11 @@ class SuperNet(TracedOnce):
         if not isinstance(self.optimizer, keras.optimizers.SGD) or not momentum:
             return {}
         velocities = [tf.convert_to_tensor(v) for v in self.optimizer.momentums]
-        return {"momentum": momentum, "velocities": velocities}
+        return {
+            "momentum": momentum,
+            "velocities": velocities,
+            "nesterov": self.optimizer.nesterov,
+        }
 
     def _loss_of(self, state, weights, alphas, batch):
         """The training loss as a pure function; updates are discarded."""
@@ -302,16 +307,19 @@ class SuperNet(TracedOnce):
             mixing_weights=self.architecture.mixing_weights(alphas),
             training=True,
         )
-        return self.compute_loss(x, y, logits, sample_weight)
+        loss = self.compute_loss(x, y, logits, sample_weight)
+        return loss * tf.cast(replicas.batch_share(x), loss.dtype)
 
     def _weight_step(self, batch):
         # Here, the batch waits for the architecture's step.
         batch = tf.nest.map_structure(tf.identity, batch)
         weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        share = replicas.batch_share(x)
         with tf.GradientTape() as tape:
             logits = self(x, training=True)
             loss = self.compute_loss(x, y, logits, sample_weight)
+            loss *= tf.cast(share, loss.dtype)
         slopes = tape.gradient(
             loss,
             [v.value for v in self.trainable_variables],
@@ -321,11 +329,23 @@ class SuperNet(TracedOnce):
             slopes, weights, self.weight_decay, self.clip_norm
         )
         self.optimizer.apply(slopes, self.trainable_variables)
-        self._loss_tracker.update_state(
-            loss * replicas.num_replicas(),
-            sample_weight=tf.shape(tf.nest.flatten(x)[0])[0],
-        )
+        self.log_loss(self._loss_tracker, loss, share, x)
         return self.compute_metrics(x, y, logits, sample_weight)
+
+    @property
+    def metrics(self):
+        # Keras takes what a step returns for metrics, and not for losses to be
+        # averaged over replicas, where it has the names of all of these.
+        hidden = [self.architecture_loss] if self._evaluating else []
+        return [m for m in super().metrics if m not in hidden]
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`, on batches `(x, y)`."""
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
 
     def test_step(self, data):
         logs = super().test_step(data)
@@ -334,9 +354,6 @@ class SuperNet(TracedOnce):
 
     def _alphas(self):
         return list(self.architecture.alphas.values())
-
-    def _non_trainable(self):
-        return self.network.non_trainable_variables
 
     def derive(self) -> Genotype | TwoStreamGenotype:
         """The architecture that the alphas stand for at present.

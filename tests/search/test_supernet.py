@@ -212,45 +212,88 @@ def test_saved_and_loaded_search_goes_on_identically(tmp_path):
     assert_same(state(loaded), state(supernet), rtol=1e-6, atol=1e-7)
 
 
-def search(scope, order, arguments=None, metrics=True, **compile_arguments):
+def search(
+    scope,
+    order,
+    arguments=None,
+    metrics=True,
+    batch=4,
+    rate=0.5,
+    validation_data=None,
+    **compile_arguments,
+):
     keras.utils.set_random_seed(0)
     with scope:
         supernet = make_supernet(**(arguments or {}))
         supernet.compile(
             keras.optimizers.SGD(0.05, momentum=0.9),
-            keras.optimizers.SGD(0.5),
+            keras.optimizers.SGD(rate),
             order=order,
             clip_norm=1.0,
             metrics=[ser.UnweightedAverageRecall(3)] if metrics else None,
             **compile_arguments,
         )
     start = state(supernet)
-    history = supernet.fit(halves(3), verbose=0).history
+    history = supernet.fit(
+        halves(3, batch), verbose=0, validation_data=validation_data
+    ).history
     return supernet, start, history
 
 
-@pytest.mark.parametrize(
-    ("order", "arguments", "metrics"),
+def validation(clips=13):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(clips, 16, 8, 1)).astype("float32")
+    y = rng.integers(0, 3, clips)
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+REPLICAS = {
     # Tracing for two replicas takes minutes in a larger space.
-    [
-        (
-            1,
-            {"cnn": ("sep_conv_3x3", "none"), "recurrent": ("rnn_1", "none")},
-            True,
-        ),
-        (2, {"cnn": (), "recurrent": ("lstm_1", "none")}, False),
-    ],
-    ids=["first_order", "second_order_without_metrics"],
+    "first order": (
+        1,
+        {"cnn": ("sep_conv_3x3", "none"), "recurrent": ("rnn_1", "none")},
+        4,
+        0.5,
+    ),
+    "first order, uneven": (
+        1,
+        {"cnn": (), "recurrent": ("rnn_1", "skip_connect")},
+        5,
+        0.5,
+    ),
+    "second order, CNN": (
+        2,
+        {"cnn": ("dil_conv_3x3", "none"), "recurrent": ()},
+        4,
+        # Its finite difference divides what rounding adds by epsilon.
+        0.02,
+    ),
+    "second order, recurrent, uneven": (
+        2,
+        {"cnn": (), "recurrent": ("lstm_1", "none")},
+        5,
+        2.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("order", "arguments", "batch", "rate"), REPLICAS.values(), ids=REPLICAS
 )
-def test_two_replicas_search_like_one(order, arguments, metrics):
+def test_two_replicas_search_like_one(order, arguments, batch, rate):
+    """Batches of 5 are 3 and 2, and the 13 validated clips 8, then 3 and 2."""
+    options = {"batch": batch, "rate": rate, "validation_data": validation()}
     one, start, logs = search(
-        strategy("none").scope(), order, arguments, metrics
+        strategy("none").scope(), order, arguments, **options
     )
     two, same, other_logs = search(
-        strategy("mirrored").scope(), order, arguments, metrics
+        strategy("mirrored").scope(), order, arguments, **options
     )
     assert strategy("mirrored").num_replicas_in_sync == 2
     assert_same(start, same, rtol=0)
+    before = make_supernet(**arguments).alphas()  # Of the same seed.
+    for kind, alphas in one.alphas().items():
+        assert np.abs(np.subtract(alphas, before[kind])).max() > 1e-3
     for a, b in zip(one.weights, two.weights, strict=True):
         np.testing.assert_allclose(
             np.array(a.value), np.array(b.value), atol=1e-5, err_msg=a.path
@@ -258,8 +301,66 @@ def test_two_replicas_search_like_one(order, arguments, metrics):
         copies = getattr(b.value, "values", [b.value])
         for copy in copies:
             np.testing.assert_array_equal(copies[0], copy, err_msg=b.path)
+    assert set(logs) == set(other_logs)
+    assert {"loss", "uar", "architecture_loss", "val_loss", "val_uar"} == set(
+        logs
+    )
     for name in logs:
-        np.testing.assert_allclose(logs[name], other_logs[name], rtol=1e-4)
+        np.testing.assert_allclose(
+            logs[name], other_logs[name], rtol=1e-5, err_msg=name
+        )
+
+
+def test_two_replicas_without_metrics():
+    arguments = {"cnn": (), "recurrent": ("rnn_1", "none")}
+    for name in ("none", "mirrored"):
+        _, _, logs = search(strategy(name).scope(), 1, arguments, metrics=False)
+        assert set(logs) == {"loss", "architecture_loss"}
+
+
+def test_validated_metrics_are_of_all_clips():
+    """Not the mean of what each replica's clips give."""
+    with strategy("mirrored").scope():
+        supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
+        supernet.compile(metrics=[ser.UnweightedAverageRecall(3), "accuracy"])
+    (x, _), _ = next(iter(halves(1, 13)))
+    predicted = (
+        supernet.network(x, supernet.architecture.mixing_weights())
+        .numpy()
+        .argmax(-1)
+    )
+    # Two right, both in the second replica's six: (0/7 + 2/6) / 2 is wrong.
+    y = (predicted + 1) % 3
+    y[-2:] = predicted[-2:]
+    data = tf.data.Dataset.from_tensors((x, y))
+    logs = supernet.evaluate(data, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "uar", "accuracy"}
+    np.testing.assert_allclose(logs["accuracy"], 2 / 13, rtol=1e-6)
+    recalls = [
+        np.mean(predicted[y == c] == c) for c in range(3) if (y == c).any()
+    ]
+    np.testing.assert_allclose(logs["uar"], np.mean(recalls), rtol=1e-6)
+    listed = supernet.evaluate(data, verbose=0)
+    np.testing.assert_allclose(sorted(listed), sorted(logs.values()), rtol=1e-6)
+
+
+def test_class_weights_belong_to_the_loss():
+    supernet = make_supernet(cnn=())
+    supernet.compile()
+    with pytest.raises(ValueError, match="class_weights="):
+        supernet.fit(halves(1), class_weight={0: 2.0}, verbose=0)
+
+
+def test_exported_after_a_search(tmp_path):
+    supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
+    supernet.compile()
+    supernet.fit(halves(1), verbose=0)
+    supernet.export(tmp_path / "search", verbose=False)
+    served = tf.saved_model.load(tmp_path / "search")
+    x = next(iter(halves(1)))[0][0]
+    np.testing.assert_allclose(
+        served.serve(x), supernet(x), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,26 @@ def all_reduce(tensors: list) -> list:
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
 
 
+def batch_share(batch):
+    """How much more than others this replica's mean counts: 1 if all are even.
+
+    Keras' losses are means over a replica's batch, divided by the number of
+    replicas: of 13 clips on two, the mean of 7 and that of 6 count the same.
+    A loss times this factor counts each clip alike.
+
+    Args:
+        batch: Tensors whose first axis is the replica's batch.
+
+    Returns:
+        A float32 scalar.
+    """
+    if num_replicas() == 1:
+        return tf.constant(1.0)
+    size = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
+    (total,) = all_reduce([size])
+    return size * num_replicas() / total
+
+
 def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
     """This replica's share of the decayed and clipped global gradient.
 
