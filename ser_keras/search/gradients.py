@@ -59,10 +59,10 @@ def unrolled(
     `0.01 / |dL_val/dw'|`, which needs no second derivative of any operation
     (cuDNN's recurrent layers have none).
 
-    Where the loss is smooth, that is the derivative through the step. Behind
-    ReLU and max-pooling it is DARTS' estimate of it: the two shifted losses
-    lie on other sides of some kinks, across which the difference is not a
-    derivative, and nested tapes do not see what a kink adds either.
+    Where the loss is smooth, that is the derivative through the step, and
+    equals nested tapes. Behind ReLU and max-pooling it is DARTS' estimate: the
+    two shifted losses lie on other sides of many kinks, and the estimate may
+    be further from the derivative than the first order is.
 
     Args:
         loss: `loss(weights, alphas, batch)`, a scalar.
