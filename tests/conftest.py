@@ -26,6 +26,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # beside it.
 LONG_FILES = (
     "test_readme.py",
+    "test_as_shipped.py",
+    "test_replicas.py",
     "test_recipes.py",
     "test_emotionnas_recipes.py",
     "test_light_sernet_recipes.py",
@@ -46,7 +48,11 @@ UNOPTIMISED = (
 )
 
 # Programs that tests start; pytest would import them to look for doctests.
-collect_ignore = ["data/killed_extraction.py", "data/tiny_encoders.py"]
+collect_ignore = [
+    "data/killed_extraction.py",
+    "data/tiny_encoders.py",
+    "search/kernels_search.py",
+]
 
 
 @pytest.fixture(scope="session")
@@ -175,6 +181,8 @@ def pytest_configure(config):
     test processes share the cores, each is given one: then none waits for
     another's.
     """
+    if "SER_KERAS_AS_SHIPPED" in os.environ:  # Of `as_shipped.py`.
+        return
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

@@ -3,7 +3,7 @@
 Slices, sums, products and Python loops over taps and frames: no convolution,
 pooling, recurrent or normalisation kernel of TensorFlow or Keras, and nothing
 of `ser_keras`. In float64, which no fast path takes. What computes as shipped
-is compared with it, gradients included (`test_as_shipped.py`).
+is compared with it, gradients included (`as_shipped.py`).
 
 Weights come by name, as `get_candidate` gives them.
 """

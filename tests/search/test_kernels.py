@@ -35,8 +35,8 @@ def test_with_and_without_onednn():
     ):
         error = np.linalg.norm(np.subtract(a, b))
         assert error <= 1e-4 * max(np.linalg.norm(b), 1e-2 * size)
-    # Adam has moved them by up to 0.01 in each of eight steps. (They are not the
-    # same to the last digit: ReLU and maxima amplify what rounding leaves.)
+    # Adam has moved them by up to 0.01 in each of eight steps. (They are not
+    # equal to the last digit: ReLU and maxima amplify what rounding leaves.)
     for alphas in without["alphas"].values():
         assert np.abs(alphas).max() > 0.02
     assert with_onednn["genotype"] == without["genotype"]
