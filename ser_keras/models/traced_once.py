@@ -46,10 +46,10 @@ class TracedOnce(keras.Model):
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        self.log_loss(self._loss_tracker, loss, share, x)
+        self._log_loss(self._loss_tracker, loss, share, x)
         return self.compute_metrics(x, y, logits, sample_weight)
 
-    def log_loss(self, tracker, loss, share, x):
+    def _log_loss(self, tracker, loss, share, x):
         """Adds a replica's part of a loss to a metric: a mean over clips.
 
         Args:

@@ -242,7 +242,7 @@ class SuperNet(TracedOnce):
         loss, slopes = self._architecture_step(weight_batch, architecture_batch)
         x = architecture_batch[0]
         share = replicas.batch_share(x)
-        self.log_loss(self.architecture_loss, loss, share, x)
+        self._log_loss(self.architecture_loss, loss, share, x)
         # Not at the same time, though they could be: the copies that either
         # makes of the weights would be in memory together.
         with tf.control_dependencies(slopes):
@@ -329,7 +329,7 @@ class SuperNet(TracedOnce):
             slopes, weights, self.weight_decay, self.clip_norm
         )
         self.optimizer.apply(slopes, self.trainable_variables)
-        self.log_loss(self._loss_tracker, loss, share, x)
+        self._log_loss(self._loss_tracker, loss, share, x)
         return self.compute_metrics(x, y, logits, sample_weight)
 
     @property
