@@ -69,8 +69,13 @@ def dataset(clips, batch, streams, seed):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", MODELS)
-def test_two_replicas_are_one_device(name, optimizer):
-    """Batches of 7 are 4 and 3; the last one, of 5, is 3 and 2."""
+def test_two_replicas_are_one_device(name, optimizer, monkeypatch):
+    """Batches of 7 are 4 and 3; the last one, of 5, is 3 and 2.
+
+    Without the kinks of ReLU, on whose other side rounding may push a unit:
+    a network of cells was seen to differ by 3e-4 after three steps then.
+    """
+    monkeypatch.setattr(tf.nn, "relu", tf.nn.softplus)
     streams = name == "two_streams"
     models, logs = [], []
     for devices in ("none", "mirrored"):
