@@ -108,7 +108,10 @@ def test_gradients_of_alphas_are_those_of_a_tape():
         kind: tf.convert_to_tensor(alpha)
         for kind, alpha in supernet.architecture.alphas.items()
     }
-    state = [tf.convert_to_tensor(v) for v in supernet._non_trainable()]
+    state = [
+        tf.convert_to_tensor(v)
+        for v in supernet.network.non_trainable_variables
+    ]
     weights = [tf.convert_to_tensor(v) for v in supernet.trainable_variables]
     slopes, value = gradients.first_order(
         lambda w, a, batch: supernet._loss_of(state, w, a, batch),
