@@ -24,10 +24,10 @@ class _ClipsGlobally:
     def apply(self, grads, trainable_variables=None):
         if self.global_clipnorm and _replicas.num_replicas() > 1:
             given = [gradient for gradient in grads if gradient is not None]
+            # Keras takes the scale of the loss off afterwards.
+            norm = self.global_clipnorm * (self.loss_scale_factor or 1.0)
             clipped = iter(
-                _replicas.global_gradients(
-                    given, given, clip_norm=self.global_clipnorm
-                )
+                _replicas.global_gradients(given, given, clip_norm=norm)
             )
             # Shares, too small for Keras to clip them again.
             grads = [g if g is None else next(clipped) for g in grads]

@@ -49,7 +49,9 @@ OPTIMIZERS = {
     "sgd": lambda: FusedSGD(0.02, momentum=0.9),
     # Each replica's own gradient is another one when it is clipped. (Not by
     # Adam: it makes steps of the learning rate of what is rounding alone.)
-    "clipped": lambda: FusedSGD(0.5, momentum=0.9, global_clipnorm=0.1),
+    "clipped": lambda: FusedSGD(
+        0.5, momentum=0.9, global_clipnorm=0.1, loss_scale_factor=8.0
+    ),
 }
 
 
