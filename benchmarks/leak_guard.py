@@ -20,11 +20,11 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from ser_keras.data.audio_content_cache import cache_file  # noqa: E402
-from ser_keras.data.corpora import load_corpus  # noqa: E402
-from ser_keras.data.splits import leave_one_speaker_out  # noqa: E402
-from ser_keras.evaluation.leak_guard import SeenAudio  # noqa: E402
-from ser_keras.evaluation.leak_guard import guard_folds  # noqa: E402
+from ser_keras.corpora.audio_content_cache import cache_file  # noqa: E402
+from ser_keras.corpora.parsers import load_corpus  # noqa: E402
+from ser_keras.protocols.leak_guard import SeenAudio  # noqa: E402
+from ser_keras.protocols.leak_guard import guard_folds  # noqa: E402
+from ser_keras.protocols.splits import leave_one_speaker_out  # noqa: E402
 
 
 def main():

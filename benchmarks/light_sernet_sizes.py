@@ -20,9 +20,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import ser_keras as ser
-from ser_keras.evaluation.figures import tidy
-from ser_keras.export.litert import export_litert
+from ser_keras.export.litert.export import export_litert
 from ser_keras.models.complexity import count_macs
+from ser_keras.reports.figures import tidy
 
 # Width, and whether the blocks' convolutions are depthwise-separable.
 SIZES = {

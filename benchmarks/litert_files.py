@@ -30,8 +30,8 @@ from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 from ser_keras import load_model  # noqa: E402
 from ser_keras.audio.mfcc import MFCC  # noqa: E402
-from ser_keras.export.litert import export_litert  # noqa: E402
-from ser_keras.export.litert_model import load_litert  # noqa: E402
+from ser_keras.export.litert.export import export_litert  # noqa: E402
+from ser_keras.export.litert.model import load_litert  # noqa: E402
 from ser_keras.models.waveform_model import with_frontend  # noqa: E402
 from ser_keras.serving.streaming import StreamingRecognizer  # noqa: E402
 

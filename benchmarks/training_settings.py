@@ -12,7 +12,7 @@ import argparse
 import pathlib
 
 import ser_keras as ser
-from ser_keras.data.splits import Fold
+from ser_keras.protocols.splits import Fold
 
 STRONG = {
     "optimizer": "adamw",

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 import ser_keras as ser
-from ser_keras.data.features import FeatureSet
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
-from ser_keras.data.streams import FeatureStreams
-from ser_keras.experiment.emotionnas_network import network_sizes
-from ser_keras.experiment.emotionnas_network import search_space
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.experiments.emotionnas_network import network_sizes
+from ser_keras.experiments.emotionnas_network import search_space
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.streams import FeatureStreams
 
 FRAMES = {"handcrafted": (184, 64), "deep": (7, 1024)}
 CLASSES = 7

@@ -71,8 +71,10 @@ def register_all():
     """Imports every module whose classes can be in a saved model."""
     for name in _SAVED:
         package = importlib.import_module(f"{PACKAGE}.{name}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.walk_packages(
+            package.__path__, f"{package.__name__}."
+        ):
+            importlib.import_module(module.name)
 
 
 def package_versions():

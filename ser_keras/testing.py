@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_keras.distribution import strategy
+from ser_keras.training.distribution import strategy
 
 
 def check_layer(

@@ -49,8 +49,8 @@ UNOPTIMISED = (
 
 # Programs that tests start; pytest would import them to look for doctests.
 collect_ignore = [
-    "data/killed_extraction.py",
-    "data/tiny_encoders.py",
+    "features/killed_extraction.py",
+    "features/extractors/tiny_encoders.py",
     "search/kernels_search.py",
 ]
 

@@ -35,9 +35,9 @@ def test_what_computes_nothing_waits_for_nothing(repository):
     """A client, a report, folds, and who starts other processes."""
     printed = run(
         "import sys\n"
-        "import ser_keras.data.corpora\n"
-        "import ser_keras.evaluation.html_report\n"
-        "import ser_keras.evaluation.processes\n"
+        "import ser_keras.corpora.parsers\n"
+        "import ser_keras.reports.html\n"
+        "import ser_keras.training.processes\n"
         "import ser_keras.serving.client\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n",
         cwd=repository,

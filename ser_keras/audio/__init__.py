@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from ser_keras._lazy import lazy
 
 if TYPE_CHECKING:
-    from ser_keras.audio.at_speed import AtSpeed
-    from ser_keras.audio.augment import FeatureNoise
-    from ser_keras.audio.augment import FrequencyWarp
-    from ser_keras.audio.augment import Gain
-    from ser_keras.audio.augment import GaussianNoise
-    from ser_keras.audio.augment import SpecAugment
-    from ser_keras.audio.augment import TimeShift
-    from ser_keras.audio.augment import TimeStretch
-    from ser_keras.audio.augmentation import derive_seed
+    from ser_keras.audio.augmentation.base import derive_seed
+    from ser_keras.audio.augmentation.layers import FeatureNoise
+    from ser_keras.audio.augmentation.layers import FrequencyWarp
+    from ser_keras.audio.augmentation.layers import Gain
+    from ser_keras.audio.augmentation.layers import GaussianNoise
+    from ser_keras.audio.augmentation.layers import SpecAugment
+    from ser_keras.audio.augmentation.layers import TimeShift
+    from ser_keras.audio.augmentation.layers import TimeStretch
+    from ser_keras.audio.augmentation.speed import AtSpeed
     from ser_keras.audio.batches import compute_features
     from ser_keras.audio.batches import features_from_files
     from ser_keras.audio.fixed_duration import FixedDuration
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from ser_keras.audio.spectrogram import Spectrogram
 
 _MODULE_OF = {
-    "AtSpeed": "ser_keras.audio.at_speed",
+    "AtSpeed": "ser_keras.audio.augmentation.speed",
     "AudioError": "ser_keras.audio.io",
-    "FeatureNoise": "ser_keras.audio.augment",
+    "FeatureNoise": "ser_keras.audio.augmentation.layers",
     "FixedDuration": "ser_keras.audio.fixed_duration",
-    "FrequencyWarp": "ser_keras.audio.augment",
-    "Gain": "ser_keras.audio.augment",
-    "GaussianNoise": "ser_keras.audio.augment",
+    "FrequencyWarp": "ser_keras.audio.augmentation.layers",
+    "Gain": "ser_keras.audio.augmentation.layers",
+    "GaussianNoise": "ser_keras.audio.augmentation.layers",
     "LogMelSpectrogram": "ser_keras.audio.log_mel",
     "MFCC": "ser_keras.audio.mfcc",
-    "SpecAugment": "ser_keras.audio.augment",
+    "SpecAugment": "ser_keras.audio.augmentation.layers",
     "Spectrogram": "ser_keras.audio.spectrogram",
-    "TimeShift": "ser_keras.audio.augment",
-    "TimeStretch": "ser_keras.audio.augment",
+    "TimeShift": "ser_keras.audio.augmentation.layers",
+    "TimeStretch": "ser_keras.audio.augmentation.layers",
     "UtteranceNormalization": "ser_keras.audio.normalization",
     "compute_features": "ser_keras.audio.batches",
-    "derive_seed": "ser_keras.audio.augmentation",
+    "derive_seed": "ser_keras.audio.augmentation.base",
     "features_from_files": "ser_keras.audio.batches",
     "fit_length": "ser_keras.audio.io",
     "inspect_audio": "ser_keras.audio.io",

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 
 from ser_keras.cli.command import Command
-from ser_keras.data.corpora import CorpusError
-from ser_keras.data.corpora import corpus_names
-from ser_keras.data.corpora import load_corpus
+from ser_keras.corpora.parsers import CorpusError
+from ser_keras.corpora.parsers import corpus_names
+from ser_keras.corpora.parsers import load_corpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DownloadConfig:
 
 def list_corpora(config):
     """Names of corpora and of protocols."""
-    from ser_keras.evaluation.protocols import PROTOCOLS
+    from ser_keras.protocols.protocol import PROTOCOLS
 
     return {
         "corpora": list(corpus_names()),
@@ -59,7 +59,7 @@ def list_corpora(config):
 
 def show_list(result):
     """Prints what `list_corpora` returned."""
-    from ser_keras.evaluation.protocols import PROTOCOLS
+    from ser_keras.protocols.protocol import PROTOCOLS
 
     print("corpora:")
     for name in result["corpora"]:
@@ -71,7 +71,7 @@ def show_list(result):
 
 def check(config):
     """Reads a corpus and audits it."""
-    from ser_keras.data.audit import audit_corpus
+    from ser_keras.protocols.audit import audit_corpus
 
     name, manifest = _read(config)
     audit = audit_corpus(manifest)
@@ -124,7 +124,7 @@ def show_check(result):
 
 def download(config):
     """Fetches a corpus."""
-    from ser_keras.data.download import download_corpus
+    from ser_keras.corpora.download import download_corpus
 
     manifest = download_corpus(
         # Not False, which would not even ask.

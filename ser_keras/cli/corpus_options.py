@@ -3,12 +3,12 @@
 import dataclasses
 import typing
 
-from ser_keras.data.corpora import load_corpus
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.splits import Fold
-from ser_keras.data.synthetic import built_in_corpus
-from ser_keras.evaluation.protocols import Protocol
-from ser_keras.evaluation.protocols import get_protocol
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.corpora.synthetic import built_in_corpus
+from ser_keras.protocols.protocol import Protocol
+from ser_keras.protocols.protocol import get_protocol
+from ser_keras.protocols.splits import Fold
 
 _USUAL = ("", "speaker-independent")
 

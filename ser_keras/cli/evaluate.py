@@ -11,14 +11,14 @@ import rich.progress
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
-from ser_keras.data.corpora import load_corpus
+from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.evaluation.report_data import read_run
-from ser_keras.evaluation.run_folder import to_json_types
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
+from ser_keras.reports.data import read_run
 from ser_keras.serving.predictor import load_predictor
+from ser_keras.training.run_folder import to_json_types
 
 
 @dataclasses.dataclass(frozen=True)

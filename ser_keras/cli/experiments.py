@@ -7,23 +7,23 @@ from ser_keras.cli.corpus_options import CorpusOptions
 from ser_keras.cli.corpus_options import check_together
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
-from ser_keras.data.corpora import load_corpus
-from ser_keras.evaluation.leak_guard import SeenAudio
-from ser_keras.evaluation.report_data import protocol_mark
-from ser_keras.evaluation.report_data import protocol_name
-from ser_keras.experiment.common import chosen_folds
-from ser_keras.experiment.common import open_run
-from ser_keras.experiment.common import read_features
-from ser_keras.experiment.deep_stream import deep_extractor
-from ser_keras.experiment.emodarts import EmoDARTSConfig
-from ser_keras.experiment.emodarts import front_end
-from ser_keras.experiment.emodarts import run_emodarts
-from ser_keras.experiment.emodarts import search
-from ser_keras.experiment.emotionnas import EmotionNASConfig
-from ser_keras.experiment.emotionnas import find_genotype
-from ser_keras.experiment.emotionnas import open_with_streams
-from ser_keras.experiment.emotionnas import run_emotionnas
-from ser_keras.export.serving_model import takes_waveforms
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.experiments.common import chosen_folds
+from ser_keras.experiments.common import open_run
+from ser_keras.experiments.common import read_features
+from ser_keras.experiments.deep_stream import deep_extractor
+from ser_keras.experiments.emodarts import EmoDARTSConfig
+from ser_keras.experiments.emodarts import front_end
+from ser_keras.experiments.emodarts import run_emodarts
+from ser_keras.experiments.emodarts import search
+from ser_keras.experiments.emotionnas import EmotionNASConfig
+from ser_keras.experiments.emotionnas import find_genotype
+from ser_keras.experiments.emotionnas import open_with_streams
+from ser_keras.experiments.emotionnas import run_emotionnas
+from ser_keras.export.saved_model.model import takes_waveforms
+from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.reports.data import protocol_mark
+from ser_keras.reports.data import protocol_name
 
 
 @dataclasses.dataclass(frozen=True)

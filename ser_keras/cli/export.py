@@ -86,8 +86,8 @@ def export(config):
     if getattr(run_config, "streams", "handcrafted") != "handcrafted":
         return _export_streams(config, run_config, parts, output)
     if config.format == "savedmodel":
-        from ser_keras.export.model_card import ModelCard
-        from ser_keras.export.serving import export_serving
+        from ser_keras.export.card import ModelCard
+        from ser_keras.export.saved_model.export import export_serving
 
         folder = export_serving(
             model,
@@ -99,7 +99,7 @@ def export(config):
         )
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         return {"exported": str(folder), "bytes": size}
-    from ser_keras.export.litert import export_litert
+    from ser_keras.export.litert.export import export_litert
 
     if config.precision == "int8":
         raise ValueError(
@@ -127,9 +127,9 @@ def _export_streams(config, run_config, parts, output):
             f"{config.source} has a deep stream, whose extractor a LiteRT file "
             "cannot hold. Received: format='litert'"
         )
-    from ser_keras.experiment.deep_stream import deep_extractor
-    from ser_keras.export.model_card import ModelCard
-    from ser_keras.export.two_stream_serving import export_streams
+    from ser_keras.experiments.deep_stream import deep_extractor
+    from ser_keras.export.card import ModelCard
+    from ser_keras.export.saved_model.two_streams import export_streams
 
     model, labels, frontend, normalization, *_ = parts
     if run_config.streams == "deep":
@@ -222,14 +222,14 @@ def _read(run, name):
 def _kind(run, settings):
     """Configuration and front end of whatever the run trained."""
     if "streams" in settings:
-        from ser_keras.experiment.cells import front_end
-        from ser_keras.experiment.emotionnas import EmotionNASConfig as Run
+        from ser_keras.experiments.cells import front_end
+        from ser_keras.experiments.emotionnas import EmotionNASConfig as Run
     elif "schedule" in settings:
-        from ser_keras.experiment.light_sernet import LightSERNetConfig as Run
-        from ser_keras.experiment.light_sernet import front_end
+        from ser_keras.experiments.light_sernet import LightSERNetConfig as Run
+        from ser_keras.experiments.light_sernet import front_end
     elif "search_filters" in settings:
-        from ser_keras.experiment.emodarts import EmoDARTSConfig as Run
-        from ser_keras.experiment.emodarts import front_end
+        from ser_keras.experiments.emodarts import EmoDARTSConfig as Run
+        from ser_keras.experiments.emodarts import front_end
     else:
         raise ValueError(
             f"{run} must be a run of emoDARTS, EmotionNAS or Light-SERNet. "

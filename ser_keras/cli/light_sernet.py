@@ -9,9 +9,9 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.corpus_options import read_corpus
 from ser_keras.cli.experiments import show_training
 from ser_keras.cli.experiments import with_folder
-from ser_keras.data.corpora import load_corpus
-from ser_keras.experiment.light_sernet import LightSERNetConfig
-from ser_keras.experiment.light_sernet import run_light_sernet
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.experiments.light_sernet import LightSERNetConfig
+from ser_keras.experiments.light_sernet import run_light_sernet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _targets(config):
 
 def _along(recognizer, file, target):
     from ser_keras.audio.io import stream_audio
-    from ser_keras.evaluation.stream_figure import plot_stream
+    from ser_keras.reports.stream_figure import plot_stream
 
     model, rate = recognizer.predictor, recognizer.sample_rate
     model.forget()

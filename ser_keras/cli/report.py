@@ -32,8 +32,8 @@ class ReportConfig:
 
 def report(config):
     """Writes the page and the table."""
-    from ser_keras.evaluation.html_report import write_html
-    from ser_keras.evaluation.html_report import write_markdown
+    from ser_keras.reports.html import write_html
+    from ser_keras.reports.html import write_markdown
 
     output = pathlib.Path(config.output)
     table = output.with_suffix(".md")

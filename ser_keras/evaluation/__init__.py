@@ -1,1 +1,1 @@
-"""Predictions, scores, figures, and the folder that a run leaves behind."""
+"""Predictions, scores, intervals, comparisons and calibration."""

@@ -17,21 +17,21 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.svm import LinearSVC
 
-from ser_keras.data.features import FeatureSet
-from ser_keras.data.splits import Fold
-from ser_keras.data.splits import check_classes
 from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import NOTHING_SEEN
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import fold_folders
 from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
-from ser_keras.evaluation.leak_guard import SeenAudio
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.evaluation.protocols import folds_hash
-from ser_keras.evaluation.protocols import overstated
-from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import score
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.protocol import folds_hash
+from ser_keras.protocols.protocol import overstated
+from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import check_classes
+from ser_keras.training.run_folder import RunFolder
 
 #: Names of the classifiers, and the values of C that each is tried with.
 CLASSIFIERS = {
@@ -87,7 +87,7 @@ def cross_validate_classifier(
     Args:
         name: Of `CLASSIFIERS`; see `fit_classifier`.
         features: Of all utterances; `vectors` says what is used of them.
-        folds: Folds, as the functions of `ser_keras.data.splits` make them.
+        folds: Folds, as a `Protocol` makes them.
         run: The run's folder.
         seed: Of whatever is random in a classifier.
         seen: What came before has heard, see `cross_validate`.
@@ -165,7 +165,7 @@ def fit_classifier(
         section 4.2 (the temperature).
 
     Example:
-    >>> from ser_keras.data.manifest import Manifest, Utterance
+    >>> from ser_keras.corpora.manifest import Manifest, Utterance
     >>> manifest = Manifest([
     ...     Utterance(f"{s}{i}", "x", "AN"[i], s) for s in "xyz" for i in (0, 1)
     ... ])
@@ -218,7 +218,7 @@ def vectors(features: FeatureSet) -> np.ndarray:
     Functionals, which are one frame, as they are; of several frames their mean
     and standard deviation over time, one after the other.
 
-    >>> from ser_keras.data.manifest import Manifest, Utterance
+    >>> from ser_keras.corpora.manifest import Manifest, Utterance
     >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
     >>> vectors(FeatureSet(manifest, [[[1.0, 5.0], [3.0, 5.0]]])).tolist()
     [[2.0, 5.0, 1.0, 0.0]]

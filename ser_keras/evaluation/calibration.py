@@ -7,8 +7,8 @@ import numpy as np
 import scipy.optimize
 
 from ser_keras._files import replace_file
-from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.protocols.splits import SpeakerOverlapError
 
 #: Bins of confidence: one number, or the ECE of a run is not one.
 BINS = 15

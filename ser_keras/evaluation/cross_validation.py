@@ -9,25 +9,25 @@ import keras
 
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
-from ser_keras.data.features import FeatureSet
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.pipeline import make_dataset
-from ser_keras.data.splits import Fold
-from ser_keras.data.splits import check_classes
+from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.calibration import calibrate
-from ser_keras.evaluation.fold_parts import check_fold_parts
-from ser_keras.evaluation.fold_parts import fold_parts
-from ser_keras.evaluation.leak_guard import SeenAudio
-from ser_keras.evaluation.leak_guard import guard_folds
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.evaluation.processes import run_in_processes
-from ser_keras.evaluation.protocols import folds_hash
-from ser_keras.evaluation.protocols import overstated
-from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import score
-from ser_keras.evaluation.training import train_network
+from ser_keras.features.dataset import make_dataset
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.protocols.fold_parts import check_fold_parts
+from ser_keras.protocols.fold_parts import fold_parts
+from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import guard_folds
+from ser_keras.protocols.protocol import folds_hash
+from ser_keras.protocols.protocol import overstated
+from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import check_classes
+from ser_keras.training.fit import train_network
+from ser_keras.training.processes import run_in_processes
+from ser_keras.training.run_folder import RunFolder
 
 _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
@@ -93,7 +93,7 @@ def cross_validate(
             given the `Fold` and the fold's `RunFolder`. A search belongs in
             here, unless its speakers are in none of the folds.
         features: Features of all utterances.
-        folds: Folds, as the functions of `ser_keras.data.splits` make them.
+        folds: Folds, as a `Protocol` makes them.
         run: The run's folder.
         copies: Further `FeatureSet`s of the same utterances, altered, such as
             at other speeds. Training takes any of them for an utterance;

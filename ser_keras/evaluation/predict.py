@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.evaluation.tracing import new_graphs
+from ser_keras.training.tracing import new_graphs
 
 
 def predict(model, dataset, manifest, from_logits=True):

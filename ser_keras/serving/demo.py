@@ -10,10 +10,10 @@ import numpy as np
 
 from ser_keras.audio.io import load_audio
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.export.serving_model import CARD
-from ser_keras.serving.calibration import calibration_note
-from ser_keras.serving.calibration import overstates
-from ser_keras.serving.calibration import predictions_beside
+from ser_keras.export.saved_model.model import CARD
+from ser_keras.serving.confidence import calibration_note
+from ser_keras.serving.confidence import overstates
+from ser_keras.serving.confidence import predictions_beside
 from ser_keras.serving.demo_figure import as_html
 from ser_keras.serving.demo_figure import draw_recording
 from ser_keras.serving.predictor import load_predictor

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.signal
 from matplotlib.figure import Figure
 
-from ser_keras.evaluation.figures import tidy
-from ser_keras.evaluation.stream_figure import Outline
-from ser_keras.evaluation.stream_figure import draw_probabilities
+from ser_keras.reports.figures import tidy
+from ser_keras.reports.stream_figure import Outline
+from ser_keras.reports.stream_figure import draw_probabilities
 
 _COLUMNS = 1200  # Of the spectrogram, at most: no screen shows more.
 _RANGE = 70.0  # dB below the loudest that are not white.

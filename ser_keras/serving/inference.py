@@ -7,7 +7,7 @@ import soundfile
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from ser_keras.export.serving_files import WARM_UP
+from ser_keras.export.saved_model.serving_files import WARM_UP
 from ser_keras.serving.rest import BadRequestError
 
 

@@ -7,9 +7,9 @@ import threading
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from ser_keras.export.serving_model import CARD
-from ser_keras.export.serving_model import ServingModel
-from ser_keras.export.serving_model import versions_in
+from ser_keras.export.saved_model.model import CARD
+from ser_keras.export.saved_model.model import ServingModel
+from ser_keras.export.saved_model.model import versions_in
 
 _LOG = logging.getLogger(__name__)
 

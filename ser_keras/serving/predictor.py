@@ -41,7 +41,7 @@ def load_predictor(path=None):
             "LiteRT file or a run's folder"
         )
     if path.is_file() and path.suffix != ".keras":
-        from ser_keras.export.litert_model import load_litert
+        from ser_keras.export.litert.model import load_litert
 
         return load_litert(path)
     if path.is_file():
@@ -49,7 +49,7 @@ def load_predictor(path=None):
             f"{path}: a .keras file has no labels and may run code of its "
             "maker's. Export what you trust first: ser_keras export --help"
         )
-    from ser_keras.export.serving import load_serving
+    from ser_keras.export.saved_model.export import load_serving
 
     exported = (path / "result.json").exists()
     model = load_serving(exported_by(path) if exported else path)

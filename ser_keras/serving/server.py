@@ -11,7 +11,7 @@ import signal
 
 import numpy as np
 
-from ser_keras.export.serving_model import CARD
+from ser_keras.export.saved_model.model import CARD
 from ser_keras.serving.batching import Batcher
 from ser_keras.serving.batching import QueueFullError
 from ser_keras.serving.model_versions import ModelVersions
@@ -34,7 +34,7 @@ try:
     from ser_keras.serving.inference import warm_up
     from ser_keras.serving.listening import ListeningServer
     from ser_keras.serving.listening import bind
-    from ser_keras.serving.metrics import Metrics
+    from ser_keras.serving.prometheus import Metrics
 except ImportError as error:
     raise ImportError(
         "The server needs the extra `serve`: pip install 'ser_keras[serve]'"

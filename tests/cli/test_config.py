@@ -13,7 +13,7 @@ from ser_keras.cli.corpus_options import on_corpus
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.experiments import TrainEmotionNASConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
-from ser_keras.evaluation.run_folder import RunFolder
+from ser_keras.training.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

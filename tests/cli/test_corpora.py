@@ -8,8 +8,8 @@ import soundfile
 from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
 
 
 def write(folder, name, seed, scale=0.1):

@@ -20,11 +20,11 @@ from ser_keras.cli.config import make_parser
 from ser_keras.cli.main import COMMANDS
 from ser_keras.cli.main import main
 from ser_keras.cli.serve import ServeConfig
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.evaluation.run_folder import RunFolder
 from ser_keras.serving import predictor
+from ser_keras.training.run_folder import RunFolder
 from tests.conftest import MaskedNetwork
 
 LABELS = ("anger", "fear", "neutral", "sadness")

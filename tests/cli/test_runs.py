@@ -23,9 +23,9 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
-from ser_keras.data.synthetic import write_synthetic_corpus
-from ser_keras.evaluation.leak_guard import SeenAudio
-from ser_keras.experiment.light_sernet import front_end
+from ser_keras.corpora.synthetic import write_synthetic_corpus
+from ser_keras.experiments.light_sernet import front_end
+from ser_keras.protocols.leak_guard import SeenAudio
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import tensorflow as tf
 import ser_keras as ser
 from ser_keras.cli.experiments import show_training
 from ser_keras.cli.main import main
-from ser_keras.data.features import FeatureSet
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.experiment.cells import front_end
-from ser_keras.experiment.emotionnas import EmotionNASConfig
-from ser_keras.experiment.emotionnas_network import build_network
-from ser_keras.experiment.emotionnas_network import search_space
+from ser_keras.experiments.cells import front_end
+from ser_keras.experiments.emotionnas import EmotionNASConfig
+from ser_keras.experiments.emotionnas_network import build_network
+from ser_keras.experiments.emotionnas_network import search_space
+from ser_keras.features.feature_set import FeatureSet
 
 LABELS = ("calm", "anger")
 CLIP = np.random.default_rng(0).normal(0, 0.1, 16000).astype("float32")

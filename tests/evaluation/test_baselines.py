@@ -7,17 +7,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import ser_keras as ser
-from ser_keras.data.features import FeatureSet
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation import baselines
 from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.baselines import fit_classifier
-from ser_keras.evaluation.baselines_networks import HAND_MADE
-from ser_keras.evaluation.baselines_networks import hand_made_genotype
-from ser_keras.evaluation.baselines_networks import hand_made_network
-from ser_keras.evaluation.protocols import folds_hash
-from ser_keras.evaluation.report import summary
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.models.hand_made import HAND_MADE
+from ser_keras.models.hand_made import hand_made_genotype
+from ser_keras.models.hand_made import hand_made_network
+from ser_keras.protocols.protocol import folds_hash
+from ser_keras.reports.report import summary
 from ser_keras.testing import check_model_saving
 
 

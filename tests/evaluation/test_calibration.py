@@ -6,7 +6,6 @@ import sklearn.calibration
 import sklearn.linear_model
 import sklearn.metrics
 
-from ser_keras.data.splits import SpeakerOverlapError
 from ser_keras.evaluation.calibration import apply_temperature
 from ser_keras.evaluation.calibration import calibrate
 from ser_keras.evaluation.calibration import calibration
@@ -14,6 +13,7 @@ from ser_keras.evaluation.calibration import coverage_curve
 from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.calibration import plot_reliability
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.protocols.splits import SpeakerOverlapError
 
 
 def make(n=400, classes=4, sharpness=1.0, seed=0, speakers="ab"):

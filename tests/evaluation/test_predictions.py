@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_keras.data.manifest import Manifest
-from ser_keras.data.manifest import Utterance
-from ser_keras.distribution import strategy
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.training.distribution import strategy
 
 FIELDS = {
     "ids": ("a", 'b, "c"', "ü"),

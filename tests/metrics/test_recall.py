@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import balanced_accuracy_score
 
-from ser_keras.distribution import strategy
 from ser_keras.metrics import UnweightedAverageRecall
+from ser_keras.training.distribution import strategy
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.export.serving import export_serving
+from ser_keras.export.saved_model.export import export_serving
 from ser_keras.models.waveform_model import with_frontend
 
 LABELS = ("anger", "happiness", "neutral", "sadness")

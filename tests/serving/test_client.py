@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.export.serving import export_serving
-from ser_keras.export.serving_files import WARM_UP
+from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.serving_files import WARM_UP
 from ser_keras.models.light_sernet import LightSERNet
 from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.client import Client

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_keras.export.serving import export_serving
-from ser_keras.export.serving_model import CARD
-from ser_keras.export.serving_model import load_serving
+from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.model import CARD
+from ser_keras.export.saved_model.model import load_serving
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("starlette")

@@ -6,10 +6,10 @@ import soundfile
 
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.io import stream_audio
-from ser_keras.export.litert import export_litert
-from ser_keras.export.litert_model import load_litert
-from ser_keras.export.serving import export_serving
-from ser_keras.export.serving_model import load_serving
+from ser_keras.export.litert.export import export_litert
+from ser_keras.export.litert.model import load_litert
+from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.model import load_serving
 from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.streaming import StreamingRecognizer
 

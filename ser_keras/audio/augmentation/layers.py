@@ -1,0 +1,326 @@
+"""Augmentations of waveforms and of features, as layers and as functions.
+
+All of them keep the padding's convention: what follows a clip's end stays
+exactly 0, and a clip's length, as `functional.valid_lengths` infers it, changes
+only where the augmentation is to change it (`TimeStretch`).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ser_keras._registry import serializable
+from ser_keras.audio.augmentation.base import ALGORITHM
+from ser_keras.audio.augmentation.base import Augmentation
+from ser_keras.audio.augmentation.base import RangeAugmentation
+from ser_keras.audio.augmentation.base import normal
+from ser_keras.audio.augmentation.base import uniform
+from ser_keras.audio.functional import valid_lengths
+
+
+@serializable
+class SpecAugment(Augmentation):
+    """Sets random stretches of time and random bands of features to 0.
+
+    0 is the mean of normalised features. The last frame of a clip is left as
+    it is, so that the clip's length can still be told.
+
+    Args:
+        num_time_masks: Stretches of time in each clip.
+        max_time_width: Longest of them, frames.
+        max_time_fraction: No stretch is longer than this part of its clip.
+        num_feature_masks: Bands in each clip.
+        max_feature_width: Widest of them, features.
+        seed: See `Augmentation`.
+
+    References:
+        Park et al., "SpecAugment", Interspeech 2019, section 2.
+
+    >>> x = tf.ones((1, 100, 40))
+    >>> bool(tf.reduce_any(SpecAugment(seed=0)(x, training=True) == 0))
+    True
+    """
+
+    def __init__(
+        self,
+        num_time_masks=2,
+        max_time_width=20,
+        max_time_fraction=0.2,
+        num_feature_masks=2,
+        max_feature_width=6,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        for name, value in (
+            ("num_time_masks", num_time_masks),
+            ("max_time_width", max_time_width),
+            ("num_feature_masks", num_feature_masks),
+            ("max_feature_width", max_feature_width),
+        ):
+            if value < 0:
+                raise ValueError(
+                    f"`{name}` must not be negative. Received: {name}={value}"
+                )
+        if not 0 <= max_time_fraction <= 1:
+            raise ValueError(
+                "`max_time_fraction` must be between 0 and 1. "
+                f"Received: max_time_fraction={max_time_fraction}"
+            )
+        self.num_time_masks = num_time_masks
+        self.max_time_width = max_time_width
+        self.max_time_fraction = max_time_fraction
+        self.num_feature_masks = num_feature_masks
+        self.max_feature_width = max_feature_width
+
+    def transform(self, x, seed):
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        shape, lengths = tf.shape(x), valid_lengths(x)
+        limit = tf.cast(lengths, tf.float32) * self.max_time_fraction
+        limit = tf.minimum(tf.floor(limit), float(self.max_time_width))
+        # All but the last frame may be masked.
+        stretches = _stretches(
+            shape[1], self.num_time_masks, limit, lengths - 1, seeds[0]
+        )
+        features = tf.fill([shape[0]], shape[2])
+        limit = tf.minimum(features, self.max_feature_width)
+        bands = _stretches(
+            shape[2],
+            self.num_feature_masks,
+            tf.cast(limit, tf.float32),
+            features,
+            seeds[1],
+        )
+        last = tf.range(shape[1])[None] >= lengths[:, None] - 1
+        keep = last[:, :, None] | ~(stretches[:, :, None] | bands[:, None])
+        return tf.where(keep, x, tf.zeros_like(x))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_time_masks": self.num_time_masks,
+            "max_time_width": self.max_time_width,
+            "max_time_fraction": self.max_time_fraction,
+            "num_feature_masks": self.num_feature_masks,
+            "max_feature_width": self.max_feature_width,
+        }
+
+
+@serializable
+class Gain(RangeAugmentation):
+    """Random gain of each waveform.
+
+    Args:
+        low: Smallest gain, dB.
+        high: Largest gain, dB.
+        seed: See `Augmentation`.
+
+    >>> Gain(20.0, 20.0)(tf.ones((1, 3)), training=True).numpy().round(3)
+    array([[10., 10., 10.]], dtype=float32)
+    """
+
+    _rank = 2
+
+    def __init__(self, low=-6.0, high=6.0, seed=None, **kwargs):
+        super().__init__(low, high, False, seed, kwargs)
+
+    def transform(self, x, seed):
+        return x * _amplitude(self.draw(x, seed))[:, None]
+
+
+@serializable
+class GaussianNoise(RangeAugmentation):
+    """White noise at a random signal-to-noise ratio of each waveform.
+
+    The signal's power is that up to its last sample that is not 0; nothing is
+    added after it.
+
+    Args:
+        low: Smallest signal-to-noise ratio, dB.
+        high: Largest signal-to-noise ratio, dB.
+        seed: See `Augmentation`.
+
+    >>> noisy = GaussianNoise(20.0, 20.0)(tf.ones((1, 9)), training=True)
+    >>> bool(tf.reduce_all(noisy != 1))
+    True
+    """
+
+    _rank = 2
+
+    def __init__(self, low=10.0, high=40.0, seed=None, **kwargs):
+        super().__init__(low, high, False, seed, kwargs)
+
+    def transform(self, x, seed):
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        lengths = valid_lengths(x)
+        count = tf.cast(tf.maximum(lengths, 1), x.dtype)
+        root = tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) / count)
+        level = root * _amplitude(-self.draw(x, seeds[0]))
+        noise = normal(tf.shape(x), seeds[1])
+        inside = tf.sequence_mask(lengths, tf.shape(x)[1], x.dtype)
+        return x + noise * level[:, None] * inside
+
+
+@serializable
+class FeatureNoise(RangeAugmentation):
+    """White noise on features, of a deviation drawn for each clip.
+
+    Args:
+        low: Smallest deviation, in units of the features.
+        high: Largest deviation.
+        seed: See `Augmentation`.
+
+    >>> noisy = FeatureNoise(0.1, 0.1)(tf.ones((1, 9, 4)), training=True)
+    >>> bool(tf.reduce_all(noisy != 1))
+    True
+    """
+
+    def __init__(self, low=0.0, high=0.1, seed=None, **kwargs):
+        super().__init__(low, high, False, seed, kwargs)
+
+    def transform(self, x, seed):
+        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        level = self.draw(x, seeds[0])[:, None, None]
+        inside = tf.sequence_mask(valid_lengths(x), tf.shape(x)[1], x.dtype)
+        noise = tf.cast(normal(tf.shape(x), seeds[1]) * level, x.dtype)
+        return x + noise * inside[:, :, None]
+
+
+@serializable
+class TimeShift(Augmentation):
+    """Turns each waveform round by a random number of samples.
+
+    What leaves at one end of the clip comes in at the other; the padding
+    after the clip stays where it is.
+
+    Args:
+        max_shift: Largest shift in either direction, samples.
+        seed: See `Augmentation`.
+
+    >>> TimeShift(5)(tf.ones((1, 8)), training=True).shape
+    TensorShape([1, 8])
+    """
+
+    _rank = 2
+
+    def __init__(self, max_shift=1600, seed=None, **kwargs):
+        super().__init__(seed=seed, **kwargs)
+        if max_shift < 0:
+            raise ValueError(
+                "`max_shift` must not be negative. "
+                f"Received: max_shift={max_shift}"
+            )
+        self.max_shift = max_shift
+
+    def transform(self, x, seed):
+        limits = {"minval": -self.max_shift, "maxval": self.max_shift + 1}
+        shift = tf.random.stateless_uniform(
+            [tf.shape(x)[0]], seed, dtype=tf.int32, alg=ALGORITHM, **limits
+        )
+        time = tf.range(tf.shape(x)[1])[None]
+        lengths = tf.maximum(valid_lengths(x), 1)[:, None]
+        turned = tf.math.floormod(time - shift[:, None], lengths)
+        index = tf.where(time < lengths, turned, time)
+        return tf.gather(x, index, axis=1, batch_dims=1)
+
+    def get_config(self):
+        return {**super().get_config(), "max_shift": self.max_shift}
+
+
+@serializable
+class FrequencyWarp(RangeAugmentation):
+    """Stretches the feature axis, as vocal tracts of other lengths would.
+
+    Feature `f` takes the value at `f * factor`, interpolated; beyond the
+    highest feature its value is kept. For log-mel features (on a mel axis this
+    is close to a warp of the frequency axis), not for MFCC.
+
+    Args:
+        low: Smallest factor.
+        high: Largest factor.
+        seed: See `Augmentation`.
+
+    References:
+        Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves
+        speech recognition", ICML workshop 2013, equation 1.
+
+    >>> x = tf.reshape(tf.range(4.0), (1, 1, 4))
+    >>> FrequencyWarp(0.5, 0.5)(x, training=True).numpy().ravel().tolist()
+    [0.0, 0.5, 1.0, 1.5]
+    """
+
+    def __init__(self, low=0.9, high=1.1, seed=None, **kwargs):
+        super().__init__(low, high, True, seed, kwargs)
+
+    def transform(self, x, seed):
+        bins = tf.range(tf.shape(x)[2])
+        axis = tf.cast(bins, tf.float32)
+        position = self.draw(x, seed)[:, None] * axis
+        position = tf.minimum(position, axis[-1])
+        # Interpolation as a small matrix for each clip: far faster than a
+        # gather, and rows of zeros stay exactly zero.
+        distance = tf.abs(axis[:, None] - position[:, None, :])
+        weights = tf.cast(tf.maximum(1.0 - distance, 0.0), x.dtype)
+        return tf.matmul(x, weights)
+
+
+@serializable
+class TimeStretch(RangeAugmentation):
+    """Changes the tempo of each clip of features; the array's size is kept.
+
+    A clip of `n` frames becomes one of `round(n * factor)` frames, linearly
+    interpolated, and is cut where it would outgrow the array.
+
+    Args:
+        low: Smallest factor: below 1 is faster speech.
+        high: Largest factor.
+        seed: See `Augmentation`.
+
+    >>> x = tf.constant([[[1.0], [2.0], [3.0], [0.0], [0.0]]])
+    >>> y = TimeStretch(1.5, 1.5)(x, training=True)
+    >>> y.numpy().round().ravel().tolist()
+    [1.0, 2.0, 2.0, 3.0, 0.0]
+    """
+
+    def __init__(self, low=0.8, high=1.25, seed=None, **kwargs):
+        super().__init__(low, high, True, seed, kwargs)
+
+    def transform(self, x, seed):
+        lengths = tf.cast(valid_lengths(x), tf.float32)
+        stretched = tf.maximum(tf.round(lengths * self.draw(x, seed)), 1.0)
+        # First frame on first frame, last on last.
+        step = (lengths - 1.0) / tf.maximum(stretched - 1.0, 1.0)
+        time = tf.range(tf.shape(x)[1])
+        position = tf.cast(time, tf.float32)[None] * step[:, None]
+        last = tf.maximum(lengths - 1.0, 0.0)[:, None]
+        position = tf.clip_by_value(position, 0.0, last)
+        before = tf.floor(position)
+        part = tf.cast(position - before, x.dtype)[:, :, None]
+        before = tf.cast(before, tf.int32)
+        after = tf.minimum(before + 1, tf.cast(last, tf.int32))
+        x = (1 - part) * tf.gather(x, before, axis=1, batch_dims=1) + (
+            part * tf.gather(x, after, axis=1, batch_dims=1)
+        )
+        ends = tf.where(lengths > 0, stretched, 0.0)  # Silence has no frames.
+        inside = tf.sequence_mask(tf.cast(ends, tf.int32), tf.shape(x)[1])
+        return tf.where(inside[:, :, None], x, tf.zeros_like(x))
+
+
+def _amplitude(decibel):
+    return tf.exp(decibel * np.float32(np.log(10.0) / 20.0))
+
+
+def _stretches(size, number, max_width, ends, seed):
+    """Mask `(batch, size)`: true inside random stretches that stop by `ends`.
+
+    Widths are drawn from 0 to `max_width`, floats `(batch,)`.
+    """
+    shape = [2, tf.shape(ends)[0], number]
+    widths, starts = tf.unstack(uniform(shape, seed))
+    room = tf.cast(tf.maximum(ends, 0), tf.float32)[:, None]
+    widths = tf.floor(widths * (tf.minimum(max_width[:, None], room) + 1.0))
+    starts = tf.floor(starts * (room - widths + 1.0))
+    positions = tf.range(tf.cast(size, tf.float32))
+    inside = (positions >= starts[:, :, None]) & (
+        positions < (starts + widths)[:, :, None]
+    )
+    return tf.reduce_any(inside, axis=1)

@@ -1,0 +1,1 @@
+"""Corpora: manifests, one parser a corpus, download, audit and label maps."""

@@ -1,0 +1,119 @@
+"""Any corpus in audEERING's audformat, such as those that audb loads."""
+
+import pathlib
+
+from ser_keras.corpora.manifest import SEXES
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import CorpusError
+from ser_keras.corpora.parsers._files import corpus_folder
+from ser_keras.corpora.parsers._files import corpus_manifest
+
+_LAYOUT = "an audformat database: db.yaml, its tables, and the audio."
+
+
+def load(
+    root,
+    labels=None,
+    tables="emotion",
+    emotion="emotion",
+    speaker="speaker",
+    sex="gender",
+    speakers="files",
+):
+    """Reads a database in audformat; needs the extra `ser_keras[audformat]`.
+
+    Args:
+        root: Folder with `db.yaml`, such as `audb.load` leaves behind.
+        labels: Labels to keep, in this order. None means all that are there,
+            sorted.
+        tables: Name of the table with the emotions, or a list of such tables,
+            such as `["emotion.train", "emotion.test"]`: which one an
+            utterance is from is its `partition`, if there are several.
+        emotion: Its column with the emotion.
+        speaker: Column of the speaker, in `speakers`.
+        sex: Key of the speaker's sex in the scheme of `speaker`, if it has
+            one.
+        speakers: Name of the table with the speakers.
+
+    Returns:
+        `Manifest`. Rows without an emotion are left out.
+
+    Raises:
+        ImportError: There is a database, but audformat is not installed.
+        CorpusError: There is no such database, table or column, a file has
+            no speaker, or there is no audio.
+    """
+    folder = corpus_folder(root, "a database", _LAYOUT)
+    if not (folder / "db.yaml").is_file():
+        raise CorpusError(f"{folder} has no db.yaml. Expected {_LAYOUT}")
+    try:
+        import audformat
+    except ImportError as error:
+        raise ImportError(
+            "An audformat database needs the extra: pip install "
+            "'ser_keras[audformat]'"
+        ) from error
+    try:
+        database = audformat.Database.load(folder)
+    except Exception as error:  # Of YAML, CSV, Parquet, or of neither.
+        raise CorpusError(
+            f"{folder / 'db.yaml'} or one of its tables cannot be read: "
+            f"{error!r}. Load the database again."
+        ) from error
+    tables = [tables] if isinstance(tables, str) else list(tables)
+    who = _column(database, speakers, speaker, folder).dropna()
+    scheme = database[speakers].columns[speaker].scheme_id
+    known = database.schemes[scheme].labels if scheme else None
+    utterances = []
+    for table in tables:
+        column = _column(database, table, emotion, folder)
+        rows = audformat.utils.to_segmented_index(column.dropna())
+        for (file, start, end), label in rows.items():
+            person = who.get(file)
+            if person is None:
+                raise CorpusError(
+                    f"{folder}: table {speakers!r} has no {speaker} of {file}"
+                )
+            facts = known.get(person) if isinstance(known, dict) else None
+            facts = facts if isinstance(facts, dict) else {}
+            whole = end != end  # NaT: to the end of the file.
+            begin = start.total_seconds()
+            part = f":{begin:g}" if not whole or begin else ""
+            utterances.append(
+                Utterance(
+                    id=str(pathlib.PurePosixPath(file).with_suffix("")) + part,
+                    path=str(folder / file),
+                    label=str(label),
+                    speaker=str(person),
+                    sex=facts.get(sex) if facts.get(sex) in SEXES else None,
+                    start=begin or None,
+                    end=None if whole else end.total_seconds(),
+                    corpus=database.name,
+                    partition=table if len(tables) > 1 else None,
+                )
+            )
+    missing = [u.path for u in utterances if not pathlib.Path(u.path).is_file()]
+    if missing or not utterances:
+        raise CorpusError(
+            f"{folder}: {len(missing)} of {len(utterances)} utterances have no "
+            f"audio, such as {missing[:3]}. Load the database with its media."
+        )
+    known = sorted({u.label for u in utterances})
+    return corpus_manifest(utterances, labels, known, known)
+
+
+def _column(database, table, column, folder):
+    for what, name, names in (
+        ("table", table, list(database)),
+        (
+            "column",
+            column,
+            list(database[table].columns) if table in database else [],
+        ),
+    ):
+        if name not in names:
+            raise CorpusError(
+                f"{folder}: the database {database.name!r} must have the "
+                f"{what} {name!r}. Received: {names}"
+            )
+    return database[table][column].get()

@@ -1,0 +1,79 @@
+"""CaFE: 936 clips of twelve Canadian French actors."""
+
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import read_names
+
+LABELS = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+# Colère, Dégoût, Joie, Neutre, Peur, Surprise, Tristesse.
+_LABEL_OF = {
+    "C": "anger",
+    "D": "disgust",
+    "J": "happiness",
+    "N": "neutral",
+    "P": "fear",
+    "S": "surprise",
+    "T": "sadness",
+}
+# The sentences are alliterative; the release's Readme numbers them.
+_TEXTS = {
+    "1": "Un cheval fou dans mon jardin",
+    "2": "Deux ânes aigris au pelage brun",
+    "3": "Trois cygnes aveugles au bord du lac",
+    "4": "Quatre vieilles truies éléphantesques",
+    "5": "Cinq pumas fiers et passionnés",
+}
+_NAME = re.compile(r"(?P<actor>\d\d)-(?P<label>[CDJNPST])-[12]-(?P<text>[1-6])")
+_LAYOUT = (
+    "files named AA-E-I-S (actor, emotion, intensity, sentence) such as "
+    "Colère/Fort/01-C-2-1.wav, .wav or .aiff. Pass the folder of one sample "
+    "rate, such as CaFE_48k/."
+)
+
+
+def load(root, labels=None):
+    """Reads CaFE from its file names.
+
+    Args:
+        root: Folder with `Colère/`, `Dégoût/` and so on, or with the files.
+        labels: Labels to keep, in this order. None means all seven.
+
+    Returns:
+        `Manifest` with speaker, sex, and text (for the sixth sentence, its
+        number).
+
+    Raises:
+        CorpusError: If the folder holds no such files, or two releases.
+
+    References:
+        Gournay, Lahaie and Lefebvre, "A Canadian French emotional speech
+        dataset", MMSys 2018.
+    """
+    utterances = read_names(root, "CaFE", _LAYOUT, ("**/*",), _utterance)
+    return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    actor = match["actor"]
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[match["label"]],
+        speaker=actor,
+        sex="male" if int(actor) % 2 else "female",
+        text=_TEXTS.get(match["text"], match["text"]),
+        corpus="cafe",
+    )

@@ -1,0 +1,142 @@
+"""CREMA-D: 7442 clips of 91 actors, with intended and perceived emotion."""
+
+import dataclasses
+import pathlib
+import re
+
+from ser_keras.corpora.manifest import SEXES
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import CorpusError
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._files import read_table
+from ser_keras.corpora.parsers._files import visible
+
+LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust")
+VOTES = {
+    "intended": None,
+    "voice": "VoiceVote",
+    "face": "FaceVote",
+    "multimodal": "MultiModalVote",
+}
+_LABEL_OF = {
+    "N": "neutral",
+    "H": "happiness",
+    "S": "sadness",
+    "A": "anger",
+    "F": "fear",
+    "D": "disgust",
+}
+_NAME = re.compile(
+    r"(?P<actor>1\d{3})_(?P<text>[A-Z]{3})_(?P<label>[NHSAFD])[A-Z]{2}_\w+"
+)
+_LAYOUT = (
+    "files named AAAA_TTT_EEE_LL (actor, sentence, emotion, level) such as "
+    "AudioWAV/1001_DFA_ANG_XX.wav, in `AudioWAV/` or directly in the folder; "
+    "VideoDemographics.csv for the sex of the actors; "
+    "processedResults/summaryTable.csv for voted labels."
+)
+
+
+def load(root, labels=None, votes="intended"):
+    """Reads CREMA-D: the emotion that was acted, or the one that was heard.
+
+    Args:
+        root: Folder with `AudioWAV/`, or with the audio files.
+        labels: Labels to keep, in this order. None means all six.
+        votes: `"intended"` for the acted emotion; `"voice"`, `"face"` or
+            `"multimodal"` for what most raters perceived in the sound, the
+            silent video or both. Clips whose vote is tied are left out.
+
+    Returns:
+        `Manifest` with speaker, the code of the sentence as text, and sex if
+        `VideoDemographics.csv` is there.
+
+    Raises:
+        CorpusError: If the folder holds no such files, or there is no vote
+            for some of them or two for one.
+
+    References:
+        Cao et al., "CREMA-D: Crowd-sourced emotional multimodal actors
+        dataset", IEEE Trans. Affective Computing 5(4), 2014.
+    """
+    if votes not in VOTES:
+        raise ValueError(
+            f"`votes` must be one of {tuple(VOTES)}. Received: votes={votes!r}"
+        )
+    utterances = read_names(
+        root, "CREMA-D", _LAYOUT, ("AudioWAV/*", "*"), _utterance
+    )
+    sexes = _sexes(root)
+    utterances = [
+        dataclasses.replace(u, sex=sexes.get(u.speaker)) for u in utterances
+    ]
+    if VOTES[votes]:
+        utterances = _voted(root, utterances, VOTES[votes])
+    return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[match["label"]],
+        speaker=match["actor"],
+        text=match["text"],
+        corpus="crema_d",
+    )
+
+
+def _sexes(root):
+    file = next(_find(root, "VideoDemographics.csv"), None)
+    if file is None:
+        return {}
+    rows = read_table(file, ("ActorID", "Sex"), key="ActorID")
+    for line, row in rows:
+        if row["Sex"].lower() not in SEXES:
+            raise CorpusError(
+                f"{file}, line {line}: unknown sex {row['Sex']!r}. Known: "
+                f"{SEXES}"
+            )
+    return {row["ActorID"]: row["Sex"].lower() for _, row in rows}
+
+
+def _voted(root, utterances, column):
+    file = next(_find(root, "summaryTable.csv"), None)
+    if file is None:
+        raise CorpusError(
+            f"Voted labels need processedResults/summaryTable.csv in {root}. "
+            "It is part of the release; or use votes='intended'."
+        )
+    votes = {}
+    for line, row in read_table(file, ("FileName", column), key="FileName"):
+        letters = row[column].split(":")
+        unknown = [letter for letter in letters if letter not in _LABEL_OF]
+        if unknown:
+            raise CorpusError(f"{file}, line {line}: unknown votes {unknown}")
+        votes[row["FileName"]] = letters
+    without = [u.id for u in utterances if u.id not in votes]
+    if without:
+        raise CorpusError(
+            f"{file} has no vote for {len(without)} of {len(utterances)} "
+            f"clips, such as {', '.join(without[:3])}."
+        )
+    return [
+        dataclasses.replace(u, label=_LABEL_OF[votes[u.id][0]])
+        for u in utterances
+        if len(votes[u.id]) == 1
+    ]
+
+
+def _find(root, name):
+    folder = pathlib.Path(root).expanduser()
+    for pattern in (
+        name,
+        f"processedResults/{name}",
+        f"*/{name}",
+        f"../{name}",
+    ):
+        yield from visible(folder, pattern)

@@ -1,0 +1,77 @@
+"""Berlin Database of Emotional Speech (EMO-DB): 535 clips, 10 actors."""
+
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._files import unknown_code
+
+LABELS = (
+    "anger",
+    "boredom",
+    "disgust",
+    "fear",
+    "happiness",
+    "neutral",
+    "sadness",
+)
+
+# First letters of the German words: Wut, Langeweile, Ekel, Angst, Freude ...
+_LABEL_OF = {
+    "W": "anger",
+    "L": "boredom",
+    "E": "disgust",
+    "A": "fear",
+    "F": "happiness",
+    "N": "neutral",
+    "T": "sadness",
+}
+_MALE = frozenset({"03", "10", "11", "12", "15"})
+_FEMALE = frozenset({"08", "09", "13", "14", "16"})
+_NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<label>[A-Z])[a-z]")
+_LAYOUT = (
+    "files named SSTTTEv (speaker, text, emotion, version) such as "
+    "wav/03a01Fa.wav, in `wav/` or directly in the folder, .wav or .flac."
+)
+
+
+def load(root, labels=None):
+    """Reads EMO-DB from its file names.
+
+    Args:
+        root: Folder with `wav/`, or with the audio files themselves.
+        labels: Labels to keep, in this order. None means all seven.
+
+    Returns:
+        `Manifest` with speaker, sex and the code of the sentence as text.
+
+    Raises:
+        CorpusError: If the folder holds no such files, or one whose emotion
+            is unknown.
+
+    References:
+        Burkhardt et al., "A database of German emotional speech",
+        Interspeech 2005.
+    """
+    utterances = read_names(root, "EMO-DB", _LAYOUT, ("wav/*", "*"), _utterance)
+    return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    if match["label"] not in _LABEL_OF:
+        raise unknown_code(path, match["label"], _LABEL_OF)
+    speaker = match["speaker"]
+    sex = "male" if speaker in _MALE else None
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[match["label"]],
+        speaker=speaker,
+        sex="female" if speaker in _FEMALE else sex,
+        text=match["text"],
+        corpus="emodb",
+    )

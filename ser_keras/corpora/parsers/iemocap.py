@@ -1,0 +1,141 @@
+"""IEMOCAP: dialogues of ten actors in five sessions."""
+
+import dataclasses
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import CorpusError
+from ser_keras.corpora.parsers._files import check_audio
+from ser_keras.corpora.parsers._files import check_first
+from ser_keras.corpora.parsers._files import corpus_folder
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import visible
+from ser_keras.corpora.parsers._files import wrong_layout
+
+LABELS = ("neutral", "happiness", "sadness", "anger")
+"""The four classes that most work uses, and their order here."""
+
+SCRIPTS = ("all", "improvised", "scripted")
+
+_LABEL_OF = {
+    "neu": "neutral",
+    "hap": "happiness",
+    "sad": "sadness",
+    "ang": "anger",
+    "exc": "excitement",
+    "fru": "frustration",
+    "sur": "surprise",
+    "fea": "fear",
+    "dis": "disgust",
+    "oth": "other",
+}
+_NO_AGREEMENT = "xxx"
+_SEX_OF = {"F": "female", "M": "male"}
+# "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]". All other
+# lines are comments and the answers of single raters.
+_LINE = re.compile(
+    r"\[[\d.]+ - [\d.]+\]\t(?P<id>Ses\d\d[FM]_\S+_[FM]\S*)\t"
+    r"(?P<label>[^\t]*)\t\["
+)
+_ID = re.compile(
+    r"(?P<session>Ses\d\d)[FM]_(?P<part>impro|script)\S*_(?P<sex>[FM])\w*"
+)
+_SPOKEN = re.compile(r"(?P<id>Ses\S+) \[[\d.]+-[\d.]+\]: (?P<text>.*)")
+_LAYOUT = (
+    "the original release's IEMOCAP_full_release/ with "
+    "Session1/sentences/wav/<dialogue>/<utterance>.wav and "
+    "Session1/dialog/EmoEvaluation/<dialogue>.txt, Session2/, ..."
+)
+
+
+def load(root, labels=None, scripts="all", merge_excited=True):
+    """Reads IEMOCAP from its original release.
+
+    With the defaults these are the 5531 utterances of four classes that most
+    published results use. Utterances on which the raters do not agree (`xxx`)
+    are left out.
+
+    Args:
+        root: Folder with `Session1/` ... `Session5/`.
+        labels: Labels to keep, in this order; `"all"` for all ten (nine when
+            excitement is merged). None means `LABELS`.
+        scripts: `"all"`, `"improvised"` or `"scripted"` dialogues.
+        merge_excited: Whether excitement counts as happiness.
+
+    Returns:
+        `Manifest`. The speaker of `Ses01F_impro01_M003` is `"Ses01M"`: the
+        letter at the front only tells who wore the markers in the dialogue.
+        Text is there if the release's transcriptions are.
+
+    Raises:
+        CorpusError: If the folder has another layout, an annotation has an
+            unknown label, or annotated utterances are there twice or have
+            no audio.
+
+    References:
+        Busso et al., "IEMOCAP: Interactive emotional dyadic motion capture
+        database", Language Resources and Evaluation 42(4), 2008.
+    """
+    if scripts not in SCRIPTS:
+        raise ValueError(
+            f"`scripts` must be one of {SCRIPTS}. Received: scripts={scripts!r}"
+        )
+    folder = corpus_folder(root, "IEMOCAP", _LAYOUT)
+    utterances, places = [], {}
+    for session in sorted(visible(folder, "Session*")):
+        annotations = session / "dialog" / "EmoEvaluation"
+        for file in sorted(visible(annotations, "Ses*.txt")):
+            utterances += _dialogue(session, file, places)
+    if not utterances:
+        raise wrong_layout(folder, "IEMOCAP", _LAYOUT)
+    known = list(_LABEL_OF.values())
+    if merge_excited:
+        known.remove("excitement")
+        utterances = [
+            dataclasses.replace(u, label="happiness")
+            if u.label == "excitement"
+            else u
+            for u in utterances
+        ]
+    if scripts != "all":
+        part = "_impro" if scripts == "improvised" else "_script"
+        utterances = [u for u in utterances if part in u.id]
+    manifest = corpus_manifest(utterances, labels, known, LABELS)
+    check_audio(folder, manifest)
+    return manifest
+
+
+def _dialogue(session, file, places):
+    texts = _texts(session / "dialog" / "transcriptions" / file.name)
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.match(line)
+        if match:
+            check_first(places, match["id"], f"{file}, line {number}")
+        if not match or match["label"] == _NO_AGREEMENT:
+            continue
+        name = _ID.fullmatch(match["id"])
+        if not name or match["label"] not in _LABEL_OF:
+            raise CorpusError(
+                f"{file}, line {number}: cannot read the annotation {line!r}. "
+                f"Known labels: {', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
+            )
+        wav = session / "sentences" / "wav" / file.stem / f"{match['id']}.wav"
+        yield Utterance(
+            id=match["id"],
+            path=str(wav),
+            label=_LABEL_OF[match["label"]],
+            speaker=name["session"] + name["sex"],
+            session=name["session"],
+            sex=_SEX_OF[name["sex"]],
+            text=texts.get(match["id"]),
+            corpus="iemocap",
+        )
+
+
+def _texts(file):
+    if not file.is_file():
+        return {}
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    spoken = (_SPOKEN.match(line) for line in lines)
+    return {m["id"]: m["text"].strip() for m in spoken if m}

@@ -1,0 +1,131 @@
+"""MSP-IMPROV: dialogues of twelve actors in six sessions."""
+
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import CorpusError
+from ser_keras.corpora.parsers._files import audio_by_stem
+from ser_keras.corpora.parsers._files import check_first
+from ser_keras.corpora.parsers._files import corpus_folder
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import visible
+from ser_keras.corpora.parsers._files import wrong_layout
+
+LABELS = ("neutral", "happiness", "sadness", "anger")
+SCENARIOS = {
+    "P": "what was said between the takes",
+    "R": "the target sentence, read",
+    "S": "improvised turns without the target sentence",
+    "T": "the target sentence, improvised",
+}
+_LABEL_OF = {
+    "N": "neutral",
+    "H": "happiness",
+    "S": "sadness",
+    "A": "anger",
+    "O": "other",
+}
+_NO_AGREEMENT = "X"
+_SEX_OF = {"F": "female", "M": "male"}
+# "UTD-IMPROV-S01A-F01-S-FM01.avi; N; A:3.0; V:3.5; D:3.0 ; N:4.2;". All other
+# lines are the answers of single raters.
+_LINE = re.compile(
+    r"(?:UTD|MSP)-IMPROV-(?P<id>\S+)\.(?:avi|wav)\s*;\s*(?P<label>\w+)\s*;"
+)
+_ID = re.compile(
+    r"S(?P<session>\d\d)(?P<target>[A-Z])-(?P<speaker>[FM]\d\d)-"
+    r"(?P<scenario>[PRST])-\w+"
+)
+_LAYOUT = (
+    "Evalution.txt (or Evaluation.txt) and files such as "
+    "session1/S01A/S/MSP-IMPROV-S01A-F01-S-FM01.wav, in `Audio/` or directly "
+    "in the folder."
+)
+
+
+def load(root, labels=None, scenarios="PRST"):
+    """Reads MSP-IMPROV from its original release.
+
+    Clips on which the raters do not agree (`X`) are left out.
+
+    Args:
+        root: Folder with the evaluation file.
+        labels: Labels to keep, in this order; `"all"` for all five. None
+            means `LABELS`, without `other`.
+        scenarios: Letters of the scenarios to keep, keys of `SCENARIOS`.
+
+    Returns:
+        `Manifest`. The speaker is `"F01"` ... `"M06"`; a session is a pair
+        of them.
+
+    Raises:
+        CorpusError: If the folder has another layout, the evaluation has an
+            unknown label or a clip twice, a clip has two files, or evaluated
+            clips have no audio.
+
+    References:
+        Busso et al., "MSP-IMPROV: An acted corpus of dyadic interactions to
+        study emotion perception", IEEE Trans. Affective Computing 8(1), 2017.
+    """
+    unknown = sorted(set(scenarios) - set(SCENARIOS))
+    if unknown or not scenarios:
+        raise ValueError(
+            f"`scenarios` must be letters among {sorted(SCENARIOS)}. "
+            f"Received: scenarios={scenarios!r}"
+        )
+    folder = corpus_folder(root, "MSP-IMPROV", _LAYOUT)
+    tables = sorted(visible(folder, "Eval*tion.txt"))
+    # The session's folder is not in the annotation: one listing finds all.
+    found = audio_by_stem(
+        folder,
+        ("Audio/session*/*/*/*.wav", "session*/*/*/*.wav"),
+        id_of=lambda path: path.stem.split("IMPROV-")[-1],
+    )
+    if not tables or not found:
+        raise wrong_layout(folder, "MSP-IMPROV", _LAYOUT)
+    utterances = [
+        utterance
+        for utterance in _read(tables[0], found)
+        if _ID.fullmatch(utterance.id)["scenario"] in scenarios
+    ]
+    known = tuple(_LABEL_OF.values())
+    return corpus_manifest(utterances, labels, known, LABELS)
+
+
+def _read(table, found):
+    missing, utterances, places = [], [], {}
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.match(line)
+        if match:
+            check_first(places, match["id"], f"{table}, line {number}")
+        if not match or match["label"] == _NO_AGREEMENT:
+            continue
+        name = _ID.fullmatch(match["id"])
+        if not name or match["label"] not in _LABEL_OF:
+            raise CorpusError(
+                f"{table}, line {number}: cannot read {line!r}. Known labels: "
+                f"{', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
+            )
+        if match["id"] not in found:
+            missing.append(match["id"])
+            continue
+        utterances.append(
+            Utterance(
+                id=match["id"],
+                path=str(found[match["id"]]),
+                label=_LABEL_OF[match["label"]],
+                speaker=name["speaker"],
+                session=name["session"],
+                sex=_SEX_OF[name["speaker"][0]],
+                text=name["target"],
+                corpus="msp_improv",
+            )
+        )
+    if missing:
+        raise CorpusError(
+            f"{len(missing)} of {len(missing) + len(utterances)} evaluated "
+            f"clips have no audio beside {table}, the first are "
+            f"{', '.join(missing[:3])}. Unpack the release again, all sessions."
+        )
+    return utterances

@@ -1,0 +1,77 @@
+"""RAVDESS, the speech part: 1440 clips, 24 actors."""
+
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._files import unknown_code
+
+# In the order of the emotion codes 01 ... 08.
+LABELS = (
+    "neutral",
+    "calm",
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+_TEXTS = {
+    "01": "Kids are talking by the door",
+    "02": "Dogs are sitting by the door",
+}
+# Modality 03 is audio only, vocal channel 01 is speech (02 is song).
+_NAME = re.compile(r"03-01-(\d\d)-(0[12])-(0[12])-(0[12])-(\d\d)")
+_LABEL_OF = {f"{code:02d}": x for code, x in enumerate(LABELS, start=1)}
+_LAYOUT = (
+    "speech files named 03-01-EE-II-SS-RR-AA such as "
+    "Actor_01/03-01-05-01-02-01-01.wav, in `Actor_NN/` or directly in the "
+    "folder, .wav or .flac."
+)
+
+
+def load(root, labels=None):
+    """Reads the speech part of RAVDESS from its file names.
+
+    Songs and videos that lie in the same folders are left out.
+
+    Args:
+        root: Folder with `Actor_01/` ... `Actor_24/`, or with the audio files
+            themselves.
+        labels: Labels to keep, in this order. None means all eight.
+
+    Returns:
+        `Manifest` with speaker (`"01"` ... `"24"`), sex and text.
+
+    Raises:
+        CorpusError: If the folder holds no such files, or one whose emotion
+            is unknown.
+
+    References:
+        Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional
+        Speech and Song", PLoS ONE 13(5), 2018.
+    """
+    utterances = read_names(
+        root, "RAVDESS", _LAYOUT, ("Actor_*/*", "*"), _utterance
+    )
+    return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    emotion, _, statement, _, actor = match.groups()
+    if emotion not in _LABEL_OF:
+        raise unknown_code(path, emotion, _LABEL_OF)
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[emotion],
+        speaker=actor,
+        sex="male" if int(actor) % 2 else "female",
+        text=_TEXTS[statement],
+        corpus="ravdess",
+    )

@@ -1,0 +1,83 @@
+"""SAVEE: 480 clips of four English actors, all male."""
+
+import re
+
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._files import read_names
+
+LABELS = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+_LABEL_OF = {
+    "n": "neutral",
+    "h": "happiness",
+    "sa": "sadness",
+    "a": "anger",
+    "f": "fear",
+    "d": "disgust",
+    "su": "surprise",
+}
+_NAME = re.compile(r"(DC|JE|JK|KL)_(n|h|sa|a|f|d|su)(\d\d)")
+_LAYOUT = (
+    "the folders DC/, JE/, JK/ and KL/ with files such as sa07.wav, in "
+    "`AudioData/` or directly in the folder, or files such as DC_sa07.wav."
+)
+
+
+def load(root, labels=None):
+    """Reads SAVEE from its file names.
+
+    Args:
+        root: Folder with `AudioData/`, with the speakers' folders, or with
+            files whose names begin with the speaker.
+        labels: Labels to keep, in this order. None means all seven.
+
+    Returns:
+        `Manifest`. Ids are `DC_sa07` in every layout; text is the number of
+        the sentence, which differs from emotion to emotion.
+
+    Raises:
+        CorpusError: If the folder holds no such files.
+
+    References:
+        Haq and Jackson, "Speaker-dependent audio-visual emotion recognition",
+        AVSP 2009.
+    """
+    utterances = read_names(
+        root,
+        "SAVEE",
+        _LAYOUT,
+        ("AudioData/*/*", "[DJK][CEKL]/*", "*"),
+        _utterance,
+        id_of=_id,
+    )
+    return corpus_manifest(utterances, labels, LABELS, LABELS)
+
+
+def _id(path):
+    folder = path.parent.name
+    alone = "_" not in path.stem and len(folder) == 2
+    return f"{folder}_{path.stem}" if alone else path.stem
+
+
+def _utterance(name, path):
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    speaker, label, number = match.groups()
+    return Utterance(
+        id=name,
+        path=str(path),
+        label=_LABEL_OF[label],
+        speaker=speaker,
+        sex="male",
+        text=f"{label}{number}",
+        corpus="savee",
+    )

@@ -1,1 +1,0 @@
-"""From files to a manifest, to folds, to features, to `tf.data` batches."""

@@ -1,1 +1,0 @@
-"""Whole runs: corpus, training, scores, SavedModel; resumable throughout."""

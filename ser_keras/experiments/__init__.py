@@ -1,0 +1,1 @@
+"""Experiments: a system as hooks, and one driver that runs all of them."""

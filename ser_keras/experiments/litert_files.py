@@ -1,0 +1,120 @@
+"""LiteRT files of a run's networks, and what each precision costs."""
+
+import functools
+
+from ser_keras._registry import load_model
+from ser_keras.audio.io import load_many
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import score
+from ser_keras.export.litert.export import export_litert
+from ser_keras.export.litert.model import load_litert
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.protocols.splits import Fold
+from ser_keras.training.run_folder import RunFolder
+
+PRECISIONS = ("float32", "float16", "int8")
+_REPRESENTATIVE = 200  # Clips that give int8 its ranges.
+
+
+def write_litert_files(
+    run: RunFolder,
+    folds: list[Fold],
+    features: FeatureSet,
+    frontend,
+    normalization,
+    duration: float,
+) -> dict:
+    """Writes the files of each fold's network and scores them.
+
+    They are in the fold's folder: `float32.tflite` and so on, waveform in, and
+    `features_float32.tflite` and so on, features in. A file hears `duration`
+    seconds of an utterance, and not all of it as in the run's own scores; so
+    compare its scores with those of the other files. Those with features in
+    have the same network and no scores of their own. The ranges of int8 are
+    those of training clips. What is there is not written again.
+
+    Args:
+        run: A finished run of `cross_validate`.
+        folds: Its folds.
+        features: Features of all utterances.
+        frontend: Layer from waveforms to features.
+        normalization: Of the features, or `None`.
+        duration: Seconds of a clip.
+
+    Returns:
+        For each precision `bytes` and `file` of the last fold's file, waveform
+        in, `features_bytes` and `features_file` of the one with features in,
+        and `uar` and `wa` over the test utterances of all folds.
+    """
+    parts = {precision: [] for precision in PRECISIONS}
+    for fold in folds:
+        folder = run.path / "folds" / fold.name
+        test = features.select(fold.test).manifest
+        training = features.select(fold.train).arrays
+        network = functools.cache(
+            functools.partial(load_model, folder / "network.keras")
+        )
+        # Of all speakers: a manifest is in their order.
+        step = -(-len(training) // _REPRESENTATIVE)
+        for precision, done in parts.items():
+            export = functools.partial(
+                export_litert,
+                labels=test.labels,
+                frontend=frontend,
+                normalization=normalization,
+                precision=precision,
+                duration=duration,
+                representative=training[::step],
+            )
+            table = folder / f"{precision}.csv"
+            file = _file(folder, precision, "waveform")
+            bare = _file(folder, precision, "features")
+            if not file.exists():
+                table.unlink(missing_ok=True)  # It is of another file.
+                both = None if bare.exists() else bare
+                export(network(), file, features_path=both)
+            elif not bare.exists():
+                export(network(), bare, inputs="features")
+            if not table.exists():
+                _predict(load_litert(file), test).save_csv(table)
+            done.append(Predictions.load_csv(table))
+    files = {}
+    for precision, done in parts.items():
+        file = _file(folder, precision, "waveform")
+        bare = _file(folder, precision, "features")
+        scores = score(Predictions.concatenate(done))
+        files[precision] = {
+            "file": str(file),
+            "bytes": file.stat().st_size,
+            "features_file": str(bare),
+            "features_bytes": bare.stat().st_size,
+            "uar": scores.uar,
+            "wa": scores.wa,
+        }
+        print(
+            f"{file}: {file.stat().st_size / 1e6:.2f} MB, "
+            f"UAR {scores.uar:.3f} on {duration:g} s of each test utterance"
+        )
+    return files
+
+
+def _file(folder, precision, inputs):
+    prefix = "features_" if inputs == "features" else ""
+    return folder / f"{prefix}{precision}.tflite"
+
+
+def _predict(model, manifest):
+    waveforms, _ = load_many(
+        [u.path for u in manifest],
+        model.sample_rate,
+        starts=[u.start for u in manifest],
+        ends=[u.end for u in manifest],
+    )
+    return Predictions(
+        ids=tuple(u.id for u in manifest),
+        speakers=tuple(u.speaker for u in manifest),
+        sexes=tuple(u.sex for u in manifest),
+        labels=manifest.label_ids,
+        probabilities=model(waveforms)["probabilities"],
+        label_names=manifest.labels,
+    )

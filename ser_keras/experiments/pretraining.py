@@ -1,0 +1,70 @@
+"""A start for all folds: a network that has learned another corpus."""
+
+import pathlib
+
+import keras
+
+from ser_keras._files import replace_file
+from ser_keras._registry import load_model
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.features.dataset import class_weights
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.models.transfer import transfer_weights
+from ser_keras.training.fit import train_network
+from ser_keras.training.run_folder import RunFolder
+
+
+def check_pretraining(config, others: Manifest) -> None:
+    """Raises `ValueError` if a corpus is too small to learn it first.
+
+    Args:
+        config: With `batch_size`.
+        others: All utterances of that corpus.
+    """
+    class_weights(others)  # Each class must be there.
+    if len(others) < config.batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most the {len(others)} utterances of "
+            "the corpus to pretrain on. Received: "
+            f"batch_size={config.batch_size}"
+        )
+
+
+def pretrain(
+    build_network, features: FeatureSet, run: RunFolder, *, seed, **training
+) -> pathlib.Path:
+    """Trains a network on another corpus, once; resumable.
+
+    Args:
+        build_network: `build_network(features)`, a new network for these
+            features and their classes.
+        features: Of all utterances of that corpus.
+        run: The run's folder.
+        seed: Of everything random.
+        **training: Arguments of `train_network`.
+
+    Returns:
+        The network's file, `pretrained.keras` in the run's folder.
+    """
+    file = run.path / "pretrained.keras"
+    if not file.exists():
+        print(f"first: {features.manifest.describe()}", flush=True)
+        keras.utils.set_random_seed(seed)
+        network = build_network(features)
+        train_network(
+            network,
+            features,
+            run=run,
+            stage="pretrain",
+            seed=seed,
+            **training,
+        )
+        replace_file(file, network.save)
+    return file
+
+
+def pretrained(network: keras.Model, file) -> keras.Model:
+    """The network, with the weights of `pretrain`'s file if there is one."""
+    if file is not None:
+        transfer_weights(load_model(file), network)
+    return network

@@ -1,0 +1,190 @@
+"""The model card: what a model is, how good it is, and what it is not for."""
+
+import dataclasses
+import json
+import pathlib
+
+from ser_keras.corpora.download import SOURCES
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import confidence_interval
+
+_UNKNOWN = "Not stated."
+_BABBLE = "No corpus' licence applies: it has learned from generated babble."
+_INTENDED = (
+    "Research on speech emotion, on recordings like those of the corpus that "
+    "it was trained on. It recognises what a voice sounds like, not what a "
+    "person feels."
+)
+_LIMITS = (
+    "Scores fall on other speakers, languages, microphones, rooms and noise, "
+    "and on spontaneous speech where the corpus is acted. Probabilities are "
+    "not calibrated unless the scores say so. Not for decisions about people; "
+    "recognising emotions at work and in education is prohibited in the EU "
+    "(Regulation 2024/1689, article 5(1)(f))."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """Facts about an exported model, for `export_serving`.
+
+    What is left out is said to be not stated, so that nobody takes a model
+    without scores for a good one.
+
+    Args:
+        description: What the model is, in a sentence.
+        corpus: What it was trained and scored on.
+        protocol: How it was scored: folds, who is unseen, who chose the epoch.
+        scores: Name to value, or to `(value, low, high)` with a 95 % interval.
+        licence: Of the weights; the corpus' licence may restrict it.
+        intended_use: What it is for.
+        limits: What it is not for, where it fails.
+
+    >>> card = ModelCard(corpus="EMO-DB", scores={"UAR": (0.71, 0.66, 0.76)})
+    >>> print(card.markdown("emodb").splitlines()[0])
+    # Model card: emodb
+    """
+
+    description: str = _UNKNOWN
+    corpus: str = _UNKNOWN
+    protocol: str = _UNKNOWN
+    scores: dict = dataclasses.field(default_factory=dict)
+    licence: str = _UNKNOWN
+    intended_use: str = _INTENDED
+    limits: str = _LIMITS
+
+    @classmethod
+    def from_run(cls, path, **fields):
+        """The card of a finished run.
+
+        Args:
+            path: Folder with `config.json` and `result.json`.
+            **fields: Arguments of `ModelCard` that replace the run's.
+
+        Raises:
+            FileNotFoundError: The run has not finished, or is none.
+        """
+        path = pathlib.Path(path)
+        if not (path / "result.json").exists():
+            raise FileNotFoundError(
+                f"{path} has no result.json: no run of ser_keras, or it has "
+                "not finished."
+            )
+        config = json.loads((path / "config.json").read_text())
+        result = json.loads((path / "result.json").read_text())
+        table = path / "predictions.csv"
+        predictions = Predictions.load_csv(table) if table.exists() else None
+        return cls.from_result(
+            config.get("config", config), result, predictions, **fields
+        )
+
+    @classmethod
+    def from_result(cls, config, result, predictions=None, **fields):
+        """The card of a run's configuration and of what its `result.json` has.
+
+        Args:
+            config: Dict of the configuration.
+            result: Dict of the result.
+            predictions: `Predictions` of its test, for the interval of WA.
+            **fields: Arguments of `ModelCard` that replace the run's.
+
+        >>> result = {"scores": {"uar": 0.7, "wa": 0.75, "n": 535},
+        ...           "uar_interval_95": [0.65, 0.75], "folds": {"03": {}}}
+        >>> config = {"corpus": "emodb", "data_dir": "/corpora/emodb"}
+        >>> card = ModelCard.from_result(config, result)
+        >>> card.scores
+        {'UAR': (0.7, 0.65, 0.75), 'WA': 0.75}
+        >>> card.licence
+        "The corpus' licence: CC0 1.0, https://creativecommons.org/..."
+        """
+        scores = result["scores"]
+        interval = result.get("uar_interval_95") or ()
+        folds = result.get("folds", {})
+        named = result.get("protocol")  # A name alone in older runs.
+        if isinstance(named, dict) and named.get("hash"):
+            name = f"{named['name']} ({named['hash']})"
+        else:
+            name = str(config.get("protocol") or "held-out")
+        protocol = [
+            name,
+            f"{scores['n']} test utterances in {len(folds)} fold(s): "
+            + ", ".join(folds),
+        ]
+        if len(folds) > 1:
+            protocol.append(
+                "the weights are those of the last fold; scores are pooled "
+                "over all"
+            )
+        if result.get("leaks_speakers"):
+            protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
+        if result.get("selects_on_test"):
+            protocol.append("THE EPOCH WAS CHOSEN ON THE TEST UTTERANCES")
+        wa = scores["wa"]
+        if predictions is not None:
+            low_high = confidence_interval(predictions, "wa")
+            wa = (wa, *low_high) if low_high else wa
+        corpus, licence = _corpus_and_licence(config)
+        ece = result.get("calibration", {}).get("ece")  # Not in older runs.
+        known = {
+            "corpus": corpus,
+            "licence": licence,
+            "protocol": "; ".join(protocol) + ".",
+            "scores": {
+                "UAR": (scores["uar"], *interval) if interval
+                else scores["uar"],
+                "WA": wa,
+                **({"Calibration error (ECE)": ece} if ece is not None else {}),
+            },
+        }  # fmt: skip
+        return cls(**(known | fields))
+
+    def markdown(self, name, **facts):
+        """The card as a Markdown page.
+
+        Args:
+            name: The model's name.
+            **facts: Lines of the last section, such as `labels`.
+
+        Returns:
+            A string.
+        """
+        scores = "\n".join(
+            ["| score | value | 95 % interval |", "|---|---|---|"]
+            + [_row(*item) for item in self.scores.items()]
+        )
+        technical = "\n".join(
+            f"- {key.replace('_', ' ')}: {value}"
+            for key, value in facts.items()
+        )
+        sections = {
+            "Corpus": self.corpus,
+            "Protocol": self.protocol,
+            "Scores": scores
+            if self.scores
+            else "None stated: how good it is, is not known.",
+            "Licence": self.licence,
+            "Intended use": self.intended_use,
+            "Limits": self.limits,
+            "Technical": technical,
+        }
+        return f"# Model card: {name}\n\n{self.description}\n" + "".join(
+            f"\n## {title}\n\n{text}\n" for title, text in sections.items()
+        )
+
+
+def _corpus_and_licence(config):
+    """What a run's configuration tells of them."""
+    if not config.get("data_dir"):
+        return "built-in corpus (babble)", _BABBLE
+    name = config.get("corpus")
+    if name not in SOURCES:
+        return str(name or config["data_dir"]), _UNKNOWN
+    source = SOURCES[name]
+    return f"{name}, {source.page}", f"The corpus' licence: {source.licence}."
+
+
+def _row(name, value):
+    if isinstance(value, int | float):
+        return f"| {name} | {value:.3f} | not stated |"
+    value, low, high = value
+    return f"| {name} | {value:.3f} | {low:.3f} to {high:.3f} |"

@@ -1,0 +1,376 @@
+"""LiteRT files (formerly TFLite): one network for phones and small boards."""
+
+import math
+import numbers
+import pathlib
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ser_keras
+from ser_keras._files import write_bytes
+from ser_keras.audio.io import fit_length
+from ser_keras.export.litert.file_format import chain
+from ser_keras.models.two_stream import TwoStreamNet
+from ser_keras.models.waveform_model import WaveformModel
+from ser_keras.models.waveform_model import with_frontend
+
+_PRECISIONS = ("float32", "float16", "int8")
+
+
+def export_litert(
+    model,
+    path,
+    labels,
+    frontend=None,
+    normalization=None,
+    *,
+    inputs="waveform",
+    precision="float32",
+    duration=None,
+    padding=None,
+    representative=None,
+    features_path=None,
+):
+    """Writes a `.tflite` file that the plain LiteRT interpreter runs.
+
+    It has builtin operations only, one input and one output, float32 in every
+    precision, and a signature `serving_default` that names them:
+
+    | `inputs`     | input                                | output          |
+    |--------------|--------------------------------------|-----------------|
+    | `"waveform"` | `waveform` `(1, samples)` in [-1, 1] | `probabilities` |
+    |              |                                      | `(1, classes)`  |
+    | `"features"` | `features` `(1, time, features)`, as | the same        |
+    |              | `make_dataset` yields them           |                 |
+
+    The front end and the softmax are float32 in all of them: a log-mel
+    spectrum has more range than 8 bits hold. `"float16"` stores the weights
+    in half the space and computes with float32. `"int8"` has weights and
+    activations of 8 bits in the whole network.
+
+    Labels, sample rate, front end, normalization, precision and version are
+    inside; `load_litert` needs nothing else.
+
+    Args:
+        model: A `WaveformModel`, or a network from features `(batch, time,
+            features, 1)` to logits.
+        path: File to write, such as `"emodb.tflite"`. Replaced if it exists.
+        labels: Class names in the order of the logits.
+        frontend: Layer from waveforms to features, such as `MFCC`, for a
+            network of features. `inputs="features"` does without it if the
+            network's input has a fixed length.
+        normalization: Per-utterance normalization of the features, or `None`.
+        inputs: `"waveform"` or `"features"`.
+        precision: `"float32"`, `"float16"` or `"int8"`.
+        duration: Length of a clip in seconds; the file takes no other. None
+            means the front end's `duration`, if it has one, otherwise 3 s;
+            where it has one, no other is possible.
+        padding: What zeros around a short clip mean. `"features"`: those at
+            the waveform's end are padding, and the features after the clip
+            are zero, as in `make_dataset` and `export_serving`. `"waveform"`:
+            they are silence, and go through the front end. None means
+            `"waveform"` for a front end with a `duration` of its own.
+        representative: For `"int8"`: clips of training speakers, from which
+            the range of every activation is read; some hundred are enough. An
+            iterable of waveforms `(samples,)` or of features
+            `(time, features)`, normalized; a `FeatureSet`'s `arrays` for one.
+        features_path: With `inputs="waveform"`: another file to write, of the
+            same network with features in. It is converted, and for int8
+            calibrated, once for both.
+
+    Returns:
+        `pathlib.Path` of the file.
+
+    Raises:
+        ValueError: An argument is invalid, the network or the front end wants
+            another length than `duration`, or there are no representative
+            clips for int8.
+
+    Example:
+    >>> from ser_keras import MFCC
+    >>> mfcc = MFCC(sample_rate=16000)
+    >>> features = keras.Input((None, mfcc.num_features, 1))
+    >>> pooled = keras.layers.GlobalAveragePooling2D()(features)
+    >>> network = keras.Model(features, keras.layers.Dense(2)(pooled))
+    >>> path = getfixture("tmp_path") / "tiny.tflite"
+    >>> export_litert(network, path, ("calm", "anger"), mfcc).name
+    'tiny.tflite'
+    """
+    files = {inputs: pathlib.Path(path)}
+    if features_path is not None:
+        if inputs != "waveform":
+            raise ValueError(
+                "`features_path` must be left out unless `inputs` is "
+                f"'waveform'. Received: inputs={inputs!r}, "
+                f"features_path={str(features_path)!r}"
+            )
+        files["features"] = pathlib.Path(features_path)
+    for file in files.values():
+        if file.is_dir():
+            raise ValueError(
+                "`path` must be the file to write, such as 'emotion.tflite'. "
+                f"Received: the folder {file}"
+            )
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "`model` must be a Keras model; `load_model` reads one. Received: "
+            f"model={model!r}"
+        )
+    if isinstance(model, WaveformModel):
+        if frontend is not None or normalization is not None:
+            raise ValueError("`model` has a front end already.")
+        frontend, normalization = model.frontend, model.normalization
+        model = model.model
+    if isinstance(model, TwoStreamNet):
+        raise ValueError(
+            "`model` must be of one stream: a LiteRT file has no extractor in "
+            "it. `export_streams` writes SavedModels of two. Received: "
+            f"model={model.name!r}, a TwoStreamNet"
+        )
+    if padding is None:
+        padding = "waveform" if hasattr(frontend, "duration") else "features"
+    duration = _duration(duration, frontend)
+    for name, value, allowed in (
+        ("inputs", inputs, ("waveform", "features")),
+        ("precision", precision, _PRECISIONS),
+        ("padding", padding, ("features", "waveform")),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+            )
+    samples, shape = _shapes(model, frontend, inputs, duration)
+    # A word is a sequence as well, of letters.
+    if isinstance(labels, str):
+        raise ValueError(
+            "`labels` must be a sequence of class names. Received: "
+            f"labels={labels!r}"
+        )
+    labels = [str(label) for label in labels]
+    classes = model(tf.zeros((*shape, 1)), training=False).shape[-1]
+    if classes != len(labels):
+        raise ValueError(
+            f"`labels` must be as many as the model's {classes} classes. "
+            f"Received: labels={labels}"
+        )
+    front = None
+    if frontend is not None:
+        front = _FrontEnd(model, frontend, normalization, samples, padding)
+    clips = None
+    if precision == "int8":
+        clips = _representative_features(representative, front, shape)
+    network = [
+        _convert(
+            lambda x: model(x[..., None], training=False),
+            [shape],
+            precision,
+            clips,
+        ),
+        _convert(tf.nn.softmax, [(1, len(labels))]),
+    ]
+    metadata = {
+        "labels": labels,
+        "precision": precision,
+        "padding": padding,
+        "samples": samples,
+        "frames": shape[1],
+        "features": shape[2],
+        "sample_rate": getattr(frontend, "sample_rate", None),
+        "min_samples": getattr(frontend, "min_samples", 1),
+        "frontend": _config(frontend),
+        "normalization": _config(normalization),
+        "version": ser_keras.__version__,
+    }
+    for kind, file in files.items():
+        parts = network
+        if kind == "waveform":
+            parts = front.parts(precision) + network
+        facts = {"inputs": kind, **metadata}
+        write_bytes(file, chain(parts, kind, "probabilities", facts))
+    return files[inputs]
+
+
+class _FrontEnd:
+    """Waveform `(1, samples)` to the network's input, in convertible parts."""
+
+    def __init__(self, network, frontend, normalization, samples, padding):
+        if hasattr(frontend, "without_fft"):
+            frontend = frontend.without_fft()
+        self.model = with_frontend(network, frontend, normalization)
+        self.frontend = frontend
+        self.samples = samples
+        self.padded = padding == "features"
+
+    def features(self, waveform):
+        """Features of `(1, samples)`, in TensorFlow."""
+        lengths = _valid_lengths(waveform) if self.padded else None
+        return self.model.features(waveform, lengths)
+
+    def parts(self, precision):
+        """Bytes of LiteRT files, to be chained.
+
+        The Fourier transform is float32 always: float16 would fill a quiet
+        frequency band with the rounding of a loud one.
+        """
+        if not hasattr(self.frontend, "from_spectrum"):
+            return [_convert(self.features, [(1, self.samples)])]
+
+        def spectrum(waveform):
+            if not self.padded:
+                return self.frontend.spectrum(waveform)
+            lengths = _valid_lengths(waveform)
+            return self.frontend.spectrum(waveform, lengths), lengths
+
+        def features(spectrum, lengths=None):
+            x = self.frontend.from_spectrum(spectrum, lengths)
+            frames = None
+            if lengths is not None:
+                frames = self.frontend.num_frames(lengths)
+            return self.model.normalize(x, frames)
+
+        stored = "float16" if precision == "float16" else "float32"
+        waveform = (1, self.samples)
+        shapes = [self.frontend.spectrum(tf.zeros(waveform)).shape]
+        if self.padded:
+            shapes.append(tf.TensorSpec((1,), tf.int32))
+        return [
+            _convert(spectrum, [waveform]),
+            _convert(features, shapes, stored),
+        ]
+
+
+def _valid_lengths(waveform):
+    """As `functional.valid_lengths`, but without a constant per sample."""
+    active = tf.cast(tf.not_equal(waveform, 0.0), tf.float32)
+    after = tf.argmax(tf.reverse(active, [1]), axis=1, output_type=tf.int32)
+    sounding = tf.cast(tf.reduce_max(active, axis=1), tf.int32)
+    return (waveform.shape[1] - after) * sounding
+
+
+def _duration(duration, frontend):
+    """Seconds of a clip, once they are known to be possible."""
+    own = getattr(frontend, "duration", None)
+    if duration is None:
+        return 3.0 if own is None else own
+    if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
+        raise ValueError(
+            "`duration` must be positive, finite seconds, or None. "
+            f"Received: duration={duration!r}"
+        )
+    if own is not None and duration != own:
+        raise ValueError(
+            f"`duration` must be None or the front end's own, {own} s, of "
+            "which it makes every clip. To change it, train with another one. "
+            f"Received: duration={duration}"
+        )
+    return duration
+
+
+def _shapes(model, frontend, inputs, duration):
+    """Samples of a clip, None without a front end, and the features' shape."""
+    # A subclassed model does not know; its front end does then.
+    expected = getattr(model, "input_shape", (None,) * 4)
+    if len(expected) != 4:
+        raise ValueError(
+            "`model` must read features (batch, time, features, 1). Received: "
+            f"model={model.name!r} of input shape {expected}"
+        )
+    _, frames, width, _ = expected
+    if frontend is None:
+        if inputs == "waveform" or None in (frames, width):
+            raise ValueError(
+                "`frontend` must be given for `inputs='waveform'`, and for a "
+                "model without a fixed length. Received: frontend=None, "
+                f"model={model.name!r} of input shape {expected}"
+            )
+        return None, (1, frames, width)
+    samples = round(duration * frontend.sample_rate)
+    made = tuple(frontend.compute_output_shape((1, samples)))
+    if made[1] < 1 or any(
+        wanted is not None and wanted != size
+        for wanted, size in zip((frames, width), made[1:], strict=True)
+    ):
+        raise ValueError(
+            f"`duration` and `frontend` must make what `model` reads: "
+            f"{(frames, width)} frames and features. Received: duration="
+            f"{duration} s, of which the front end makes {made[1:]}"
+        )
+    return samples, made
+
+
+def _representative_features(clips, front, shape):
+    """Features `(1, time, features)` of each clip, as in the file."""
+    clips = [] if clips is None else list(clips)
+    if not clips:
+        raise ValueError(
+            "`representative` must be given for precision='int8': the scale "
+            "of every activation is read off clips of training speakers. "
+            "Received: none"
+        )
+    features = []
+    for i, clip in enumerate(clips):
+        clip = np.asarray(clip)
+        if clip.dtype.kind != "f":
+            raise ValueError(
+                "`representative` must be floats, waveforms in [-1, 1]: divide "
+                f"int16 by 32768. Received: clip {i} of {clip.dtype}"
+            )
+        if not np.isfinite(clip).all():
+            raise ValueError(
+                f"`representative` must be finite. Received: clip {i} with "
+                "NaN or infinite values"
+            )
+        clip = clip.astype("float32")
+        if clip.ndim == 1 and front is not None and clip.size:
+            mode = "start" if front.padded else "center"
+            if len(clip) > front.samples:
+                mode = "center"
+            clip = fit_length(clip, front.samples, mode)
+            clip = front.features(clip[None])[0].numpy()
+        if clip.ndim != 2 or clip.shape[1] != shape[2] or not len(clip):
+            raise ValueError(
+                "`representative` must be waveforms (samples,), with a front "
+                f"end, or features (time, {shape[2]}). Received: clip {i} of "
+                f"shape {clip.shape}"
+            )
+        mode = "center" if len(clip) > shape[1] else "start"
+        features.append(fit_length(clip, shape[1], mode)[None])
+    return features
+
+
+def _convert(function, shapes, precision="float32", representative=None):
+    """Bytes of the LiteRT file of a function; shapes are float32 by default."""
+    specs = [
+        shape
+        if isinstance(shape, tf.TensorSpec)
+        else tf.TensorSpec(shape, tf.float32)
+        for shape in shapes
+    ]
+    traced = tf.function(function, autograph=False)
+    # An empty module and not the model: the converter makes constants of
+    # variables that it cannot find.
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [traced.get_concrete_function(*specs)], tf.Module()
+    )
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.representative_dataset = lambda: ([x] for x in representative)
+        # An operation without an 8-bit kernel is an error, not a float island.
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        ]
+    with warnings.catch_warnings():
+        # Said of every int8 model whose input is float32, as ours are meant
+        # to be.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+        return converter.convert()
+
+
+def _config(layer):
+    return None if layer is None else keras.saving.serialize_keras_object(layer)

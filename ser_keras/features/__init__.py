@@ -1,0 +1,1 @@
+"""Features: from audio files to arrays and batches, cached on disk."""

@@ -1,0 +1,1 @@
+"""Extractors of deep and hand-crafted features, one file a runtime."""

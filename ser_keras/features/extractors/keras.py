@@ -1,0 +1,109 @@
+"""Deep features from a Keras model."""
+
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ser_keras._registry import load_model
+from ser_keras.features.extractors.base import WaveformNetwork
+from ser_keras.features.extractors.base import check_file
+from ser_keras.features.extractors.base import check_sample_rate
+from ser_keras.features.store import without_names
+
+
+class KerasExtractor(WaveformNetwork):
+    """Frames of a Keras model that takes a waveform.
+
+    A model with an input of fixed size runs window by window, one with an
+    input of variable size on whole clips; see `WaveformNetwork`.
+
+    Args:
+        model: `keras.Model` from `(batch, samples)` to `(batch, time,
+            features)`, or, window by window, to any shape with features last;
+            or a `.keras` file of one.
+        sample_rate: Of the model, Hz. It is compared with that of its front
+            end: of every layer that has a `sample_rate`.
+        hop: Seconds from frame to frame.
+        layer: Name of the layer whose output becomes the features. The model
+            must then be a functional one. None means the model's output.
+        trust: Read a file of other classes than Keras' plain layers and ours;
+            see `ser_keras.load_model`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The model takes no waveform, or one of another sample rate,
+            or has no layer of that name, or its file is refused.
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((None,)), keras.layers.Reshape((-1, 1)),
+    ...     keras.layers.Conv1D(8, 400, strides=160)])
+    >>> extractor = KerasExtractor(model, sample_rate=16000, hop=0.01)
+    >>> extractor.extract(np.ones(16000, "float32")).shape
+    (98, 8)
+    """
+
+    def __init__(
+        self, model, sample_rate=16000, hop=0.48, layer=None, trust=False
+    ):
+        name = "`model`"
+        if isinstance(model, str | pathlib.Path):
+            name = check_file(model)
+            model = load_model(name, trust, compile=False)
+        self.model = model
+        self.layer = layer
+        for layer_inside in _layers(model):
+            found = getattr(layer_inside, "sample_rate", None)
+            check_sample_rate(name, found, sample_rate)
+        try:
+            shape = model.input_shape
+        except AttributeError:  # A class of its own: whole clips.
+            shape = (None, None)
+        if not isinstance(shape, tuple) or len(shape) != 2:
+            raise ValueError(
+                f"{name} must take one waveform `(batch, samples)`. Received: "
+                f"input_shape={shape}"
+            )
+        if layer is not None:
+            names = [x.name for x in model.layers]
+            if layer not in names:
+                raise ValueError(
+                    f"`layer` must be one of {name}, which are {names}. "
+                    f"Received: layer={layer!r}"
+                )
+            model = keras.Model(model.inputs, model.get_layer(layer).output)
+        self._function = tf.function(
+            lambda x: model(x, training=False),
+            input_signature=[tf.TensorSpec((1, shape[1]), tf.float32)],
+        )
+        super().__init__(name, sample_rate, shape[1], hop)
+
+    def run(self, samples):
+        return self._function(samples[None]).numpy()
+
+    def settings(self):
+        config = keras.saving.serialize_keras_object(self.model)
+        digest = hashlib.blake2b(digest_size=16)
+        text = json.dumps(without_names(config), sort_keys=True, default=str)
+        digest.update(text.encode())
+        for weight in self.model.weights:
+            digest.update(np.ascontiguousarray(weight).tobytes())
+        return {
+            "extractor": "KerasExtractor",
+            "model": digest.hexdigest(),
+            "sample_rate": self.sample_rate,
+            "hop": self.hop,
+            "layer": self.layer,
+        }
+
+
+def _layers(model):
+    """Layers of a model, and of the models in it."""
+    for layer in model.layers:
+        yield layer
+        # What another layer holds, such as `AtSpeed`, has a rate of its own.
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)

@@ -1,0 +1,107 @@
+"""Deep features from an ONNX file."""
+
+import numpy as np
+
+from ser_keras.features.extractors.base import WaveformNetwork
+from ser_keras.features.extractors.base import check_file
+from ser_keras.features.extractors.base import check_sample_rate
+from ser_keras.features.extractors.base import content_hash
+
+# What onnxruntime would otherwise leave to the processor, and give other
+# features for. Its kernels of uint8 by int8 saturate at 16 bits where there is
+# AVX2 but no VNNI: sums came out at half of what they are. And on Arm, float32
+# stays float32, as is its default, whatever that becomes.
+_PRECISION = {
+    "session.x64quantprecision": "1",
+    "mlas.enable_gemm_fastmath_arm64_bfloat16": "0",
+}
+
+
+class ONNXExtractor(WaveformNetwork):
+    """Frames of an ONNX file that takes a waveform.
+
+    A file with an input of fixed size runs window by window, one with an input
+    of variable size on whole clips; see `WaveformNetwork`. It computes in the
+    file's own precision on every processor, so that features of one machine go
+    with those of another.
+
+    Args:
+        path: The `.onnx` file. Its one input is float32 `(samples,)` or
+            `(batch, samples)`.
+        sample_rate: Of the file, Hz. It is compared with a `sample_rate` in
+            the file's metadata.
+        hop: Seconds from frame to frame.
+        output: Name of the output that becomes the features. None means the
+            first.
+
+    Raises:
+        ModuleNotFoundError: onnxruntime is not installed.
+        FileNotFoundError: There is no such file.
+        ValueError: It is no ONNX file, or of another sample rate, its input is
+            no waveform, or it has no output of that name.
+    """
+
+    def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "ONNX files need the package onnxruntime: "
+                "pip install 'ser_keras[onnx]'",
+                name=error.name,
+            ) from error
+        self.path = check_file(path)
+        self._file = content_hash(path)  # Of what is read now, not later.
+        options = onnxruntime.SessionOptions()
+        # Utterances run in parallel, not what is inside of one.
+        options.intra_op_num_threads = 1
+        for name, value in _PRECISION.items():
+            options.add_session_config_entry(name, value)
+        options.log_severity_level = 4  # What is raised need not be printed.
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # Its errors have no base of their own.
+            raise ValueError(
+                f"{self.path} is no ONNX file, or damaged: {error}"
+            ) from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        found = metadata.get("sample_rate")
+        check_sample_rate(self.path, found and int(found), sample_rate)
+        outputs = [x.name for x in self._session.get_outputs()]
+        if output not in (None, *outputs):
+            raise ValueError(
+                f"`output` must be among those of {self.path}, {outputs}. "
+                f"Received: output={output!r}"
+            )
+        self.output = output
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        if (
+            len(inputs) != 1
+            or inputs[0].type != "tensor(float)"
+            or len(shape) not in (1, 2)
+        ):
+            received = [(x.name, x.type, x.shape) for x in inputs]
+            raise ValueError(
+                f"{self.path} must have one input, a float32 waveform "
+                f"`(samples,)` or `(batch, samples)`. Received: {received}"
+            )
+        self._input, self._rank = inputs[0].name, len(shape)
+        self._outputs = [output or outputs[0]]
+        window = shape[-1] if isinstance(shape[-1], int) else None
+        super().__init__(self.path, sample_rate, window, hop)
+
+    def run(self, samples):
+        samples = np.reshape(samples, [1] * (self._rank - 1) + [-1])
+        return self._session.run(self._outputs, {self._input: samples})[0]
+
+    def settings(self):
+        return {
+            "extractor": "ONNXExtractor",
+            "file": self._file,
+            "sample_rate": self.sample_rate,
+            "hop": self.hop,
+            "output": self.output,
+        }

@@ -1,0 +1,308 @@
+"""A look at a whole corpus before hours are spent on it."""
+
+import collections
+import dataclasses
+import functools
+
+from ser_keras.corpora.audio_content import audio_contents
+from ser_keras.protocols.splits import check_classes
+from ser_keras.protocols.splits import leave_one_session_out
+from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.protocols.splits import partition_folds
+from ser_keras.protocols.splits import random_folds_shared_speakers
+from ser_keras.protocols.splits import speaker_groups
+
+_SHORT = 0.5  # Seconds; less than two syllables.
+_SHOWN = 5
+_MOST_FOLDS = 100  # A fold for each of a thousand speakers is nobody's plan.
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldFacts:
+    """What a way of dividing a corpus does with it.
+
+    Args:
+        protocol: Its name.
+        folds: Number of folds; 0 if it cannot be done.
+        smallest: Utterances in the smallest test part.
+        largest: Utterances in the largest test part.
+        shared_speakers: Most speakers that both parts of a fold have.
+        duplicates: Test utterances, of all folds, whose very audio is in the
+            training part under another id.
+        lacking: Names of folds whose test part lacks a class.
+        problem: Why it cannot be done or must not be, or None.
+    """
+
+    protocol: str
+    folds: int = 0
+    smallest: int = 0
+    largest: int = 0
+    shared_speakers: int = 0
+    duplicates: int = 0
+    lacking: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusAudit:
+    """What `audit_corpus` found.
+
+    Args:
+        utterances: How many there are.
+        hours: Of all audio that can be decoded.
+        classes: Dict from label to number of utterances.
+        speakers: Dict from speaker to a dict of `sex`, `utterances`,
+            `minutes` and `lacks`, the labels that the speaker never has.
+        sessions: Names of the sessions.
+        partitions: Dict from each part that the owners made to its number of
+            utterances.
+        divided: Dict from each speaker who is in several partitions to their
+            names.
+        duplicates: Groups of ids with the same audio.
+        conflicting: Those of the groups whose labels differ.
+        unusable: Dict from id to what is wrong with the file.
+        silent: Ids of utterances in which nothing is to be heard.
+        clipped: Dict from id to the number of samples cut off at full scale.
+        short: Dict from id to seconds, of those shorter than half a second.
+        protocols: `FoldFacts` of each way of dividing the corpus.
+    """
+
+    utterances: int
+    hours: float
+    classes: dict
+    speakers: dict
+    sessions: tuple[str, ...]
+    partitions: dict
+    divided: dict
+    duplicates: tuple[tuple[str, ...], ...]
+    conflicting: tuple[tuple[str, ...], ...]
+    unusable: dict
+    silent: tuple[str, ...]
+    clipped: dict
+    short: dict
+    protocols: tuple[FoldFacts, ...]
+
+    @property
+    def usable(self):
+        """Whether training would not stop at a file: none bad, none silent."""
+        return not self.unusable and not self.silent
+
+    @property
+    def sound(self):
+        """Whether it is usable, and no audio has two ids."""
+        return self.usable and not self.duplicates
+
+    def to_dict(self):
+        """Everything as JSON types."""
+        return dataclasses.asdict(self)
+
+    def describe(self):
+        """Text for a terminal."""
+        sexes = collections.Counter(
+            row["sex"] or "sex unknown" for row in self.speakers.values()
+        )
+        count = ", ".join(f"{k} {v}" for k, v in self.classes.items())
+        people = ", ".join(f"{n} {sex}" for sex, n in sorted(sexes.items()))
+        lines = [
+            f"{self.utterances} utterances, {self.hours:.3f} hours",
+            f"classes: {count}",
+            f"{len(self.speakers)} speakers ({people})",
+        ]
+        if self.sessions:
+            lines.append(f"sessions: {', '.join(self.sessions)}")
+        if self.partitions:
+            parts = [f"{k} {v}" for k, v in self.partitions.items()]
+            lines.append(f"partitions: {', '.join(parts)}")
+            lines.append(_line("speakers in several partitions", self.divided))
+        lacking = {
+            name: row["lacks"]
+            for name, row in self.speakers.items()
+            if row["lacks"]
+        }
+        for what, found in (
+            ("speakers who lack a class", lacking),
+            ("groups of identical audio", self.duplicates),
+            ("of them with different labels", self.conflicting),
+            ("unusable files", self.unusable),
+            ("silent files", self.silent),
+            ("clipped files (samples)", self.clipped),
+            (f"files shorter than {_SHORT} s", self.short),
+        ):
+            lines.append(_line(what, found))
+        lines.append("folds:")
+        lines += [f"  {_describe(facts)}" for facts in self.protocols]
+        return "\n".join(lines)
+
+
+def audit_corpus(manifest, jobs=None):
+    """Decodes all of a corpus and says what there is, and what is wrong.
+
+    Args:
+        manifest: `Manifest`.
+        jobs: Threads that decode; None means one for each processor.
+
+    Returns:
+        `CorpusAudit`.
+
+    Example:
+    >>> import tempfile, soundfile
+    >>> from ser_keras.corpora.manifest import Manifest, Utterance
+    >>> folder = tempfile.mkdtemp()
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, 16000)
+    >>> for name in "ab":
+    ...     soundfile.write(f"{folder}/{name}.wav", noise, 16000)
+    >>> audit = audit_corpus(Manifest(
+    ...     [Utterance(x, f"{folder}/{x}.wav", "anger", x) for x in "ab"]))
+    >>> audit.duplicates, audit.protocols[0].duplicates
+    ((('a', 'b'),), 2)
+    """
+    contents = audio_contents(manifest, jobs)
+    by_hash = collections.defaultdict(list)
+    for utterance in manifest:
+        by_hash[contents[utterance.id].hash].append(utterance)
+    by_hash.pop(None, None)
+    # Digital silence is no recording twice, it is none at all.
+    copies = [
+        group
+        for group in by_hash.values()
+        if len(group) > 1 and not contents[group[0].id].silent
+    ]
+    parts = [u.partition for u in manifest if u.partition is not None]
+    parts_of = collections.defaultdict(set)
+    for utterance in manifest:
+        parts_of[utterance.speaker].add(utterance.partition)
+    good = {k: x for k, x in contents.items() if x.problem is None}
+    return CorpusAudit(
+        utterances=len(manifest),
+        hours=sum(x.duration for x in good.values()) / 3600,
+        classes=manifest.counts(),
+        speakers=_speakers(manifest, contents),
+        sessions=manifest.sessions,
+        partitions=dict(sorted(collections.Counter(parts).items())),
+        divided={
+            speaker: sorted(names - {None})
+            for speaker, names in sorted(parts_of.items())
+            if len(names - {None}) > 1
+        },
+        duplicates=tuple(tuple(u.id for u in group) for group in copies),
+        conflicting=tuple(
+            tuple(u.id for u in group)
+            for group in copies
+            if len({u.label for u in group}) > 1
+        ),
+        unusable={k: x.problem for k, x in contents.items() if x.problem},
+        silent=tuple(k for k, x in good.items() if x.silent),
+        clipped={k: x.clipped for k, x in good.items() if x.clipped},
+        short={
+            k: round(x.duration, 3)
+            for k, x in good.items()
+            if x.duration < _SHORT
+        },
+        protocols=tuple(_protocols(manifest, copies)),
+    )
+
+
+def _speakers(manifest, contents):
+    parts = collections.defaultdict(list)
+    for utterance in manifest:
+        parts[utterance.speaker].append(utterance)
+    found = {}
+    for speaker in manifest.speakers:
+        part = parts[speaker]
+        seconds = sum(contents[u.id].duration for u in part)
+        labels = {u.label for u in part}
+        found[speaker] = {
+            "sex": part[0].sex,
+            "utterances": len(part),
+            "minutes": round(seconds / 60, 2),
+            "lacks": [x for x in manifest.labels if x not in labels],
+        }
+    return found
+
+
+def _protocols(manifest, copies):
+    ways = {}
+    if any(u.partition is not None for u in manifest):
+        ways["partitions"] = partition_folds
+    if len(manifest.speakers) <= _MOST_FOLDS:
+        ways["leave-one-speaker-out"] = leave_one_speaker_out
+    if 0 < len(manifest.sessions) <= _MOST_FOLDS:
+        ways["leave-one-session-out"] = leave_one_session_out
+    for number in (5, 6):
+        if len(manifest.speakers) > number:
+            ways[f"speaker-groups-{number}"] = functools.partial(
+                speaker_groups, groups=number
+            )
+    if len(manifest) >= 5:
+        ways["random-folds"] = random_folds_shared_speakers
+    for name, folds in ways.items():
+        try:
+            yield _facts(name, folds(manifest), copies)
+        except ValueError as error:
+            yield FoldFacts(name, problem=str(error))
+
+
+def _facts(name, folds, copies):
+    group_of = {u.id: row for row, group in enumerate(copies) for u in group}
+    shared = duplicates = 0
+    lacking, problem = [], None
+    for fold in folds:
+        both = set(fold.train.speakers) & set(fold.test.speakers)
+        shared = max(shared, len(both))
+        trained = {group_of.get(u.id) for u in fold.train} - {None}
+        duplicates += sum(group_of.get(u.id) in trained for u in fold.test)
+        if not all(fold.test.counts().values()):
+            lacking.append(fold.name)
+        try:
+            check_classes(fold)
+        except ValueError as error:
+            problem = problem or str(error)
+    sizes = [len(fold.test) for fold in folds]
+    return FoldFacts(
+        name,
+        len(folds),
+        min(sizes),
+        max(sizes),
+        shared,
+        duplicates,
+        tuple(lacking),
+        problem,
+    )
+
+
+def _line(what, found):
+    if not found:
+        return f"{what}: none"
+    shown = list(found.items() if isinstance(found, dict) else found)[:_SHOWN]
+    texts = [_text(entry, isinstance(found, dict)) for entry in shown]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"{what}: {len(found)}: {'; '.join(texts)}{more}"
+
+
+def _text(entry, is_pair):
+    if is_pair:
+        name, value = entry
+        value = ", ".join(value) if isinstance(value, list) else value
+        return f"{name} ({value})"
+    return entry if isinstance(entry, str) else " = ".join(entry)
+
+
+def _describe(facts):
+    if not facts.folds:
+        return f"{facts.protocol}: not possible: {facts.problem}"
+    text = (
+        f"{facts.protocol}: {facts.folds} folds of {facts.smallest} to "
+        f"{facts.largest} utterances"
+    )
+    if facts.shared_speakers:
+        text += f"; SPEAKER-DEPENDENT, {facts.shared_speakers} shared speakers"
+    if facts.duplicates:
+        text += (
+            f"; {facts.duplicates} test utterances are in training under "
+            "another name"
+        )
+    if facts.lacking:
+        text += f"; test lacks a class in {', '.join(facts.lacking)}"
+    if facts.problem:
+        text += f"; PROBLEM: {facts.problem}"
+    return text

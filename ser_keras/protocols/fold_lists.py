@@ -1,0 +1,115 @@
+"""A protocol that is a published list of files."""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.protocols.protocol import Protocol
+from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import SpeakerOverlapError
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldLists(Protocol):
+    """Published lists of files, as EmoBox and others give them.
+
+    Args:
+        name: What it is called, such as `"emobox-emodb"`.
+        lists: For each fold its name, the ids it trains on, and the ids it
+            tests on.
+        leaks_speakers: Whether the lists share speakers. Folds that do, and
+            do not say so here, raise.
+        selects_on_test: Whether the epoch is to be picked on the test part.
+    """
+
+    name: str = "lists"
+    lists: tuple = ()
+    leaks_speakers: bool = False
+    selects_on_test: bool = False
+
+    @classmethod
+    def read(cls, folder, name=None, **facts):
+        """Reads a folder of lists in EmoBox' layout.
+
+        Args:
+            folder: Holds `fold_1/`, `fold_2/` ..., each with a file
+                `*_train_fold_1.jsonl` and a file `*_test_fold_1.jsonl`, whose
+                lines have a `wav`; the stem of its name is the id.
+            name: None for the folder's.
+            **facts: `leaks_speakers`, `selects_on_test`.
+
+        Raises:
+            ValueError: There are no such files, or a line is wrong.
+        """
+        folder = pathlib.Path(folder)
+        lists = []
+        found = [x for x in folder.glob("fold_*") if x.is_dir()]
+        for part in sorted(found, key=lambda x: int(re.sub(r"\D", "", x.name))):
+            ids = [
+                _listed(part, f"*_{which}_{part.name}.jsonl")
+                for which in ("train", "test")
+            ]
+            lists.append((part.name, *ids))
+        if not lists:
+            raise ValueError(
+                f"{folder} must hold fold_1/, fold_2/ ... with lists such as "
+                "fold_1/emodb_train_fold_1.jsonl."
+            )
+        return cls(name or f"lists-{folder.name}", tuple(lists), **facts)
+
+    def divide(self, manifest):
+        by_id = {u.id: u for u in manifest}
+        listed = {x for _, *parts in self.lists for ids in parts for x in ids}
+        unknown = sorted(listed - by_id.keys())
+        if unknown:
+            raise ValueError(
+                f"The lists of {self.name} name {len(unknown)} of "
+                f"{len(listed)} utterances that the manifest does not have, "
+                f"such as {unknown[:3]}. Is it another release, or does it "
+                "lack labels?"
+            )
+        folds = []
+        for name, *parts in self.lists:
+            train, test = (
+                Manifest([by_id[x] for x in ids], manifest.labels)
+                for ids in parts
+            )
+            try:
+                folds.append(
+                    Fold(
+                        name,
+                        train,
+                        test,
+                        self.leaks_speakers,
+                        self.selects_on_test,
+                    )
+                )
+            except SpeakerOverlapError as error:
+                raise SpeakerOverlapError(
+                    f"Fold {name} of {self.name}: {error}. To repeat a "
+                    "published figure all the same, pass leaks_speakers=True."
+                ) from error
+        return folds
+
+
+def _listed(folder, pattern):
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        raise ValueError(
+            f"{folder} must have one file {pattern}. Received: "
+            f"{[file.name for file in files]}"
+        )
+    ids = []
+    lines = files[0].read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                ids.append(pathlib.PurePosixPath(json.loads(line)["wav"]).stem)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{files[0]}, line {number}: expected an object with "
+                    f"`wav`. Received: {line[:60]}"
+                ) from error
+    return tuple(ids)

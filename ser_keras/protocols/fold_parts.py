@@ -1,0 +1,87 @@
+"""What each fold trains on, chooses its epoch on, and tests."""
+
+from ser_keras.protocols.splits import hold_out_speakers
+
+
+def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
+    """The three parts of a fold, without what was skipped as bad audio.
+
+    Args:
+        fold: `Fold`.
+        features: `FeatureSet` or `FeatureStreams` of all utterances.
+        held_out_speakers: Training speakers who choose the epoch, or 0.
+        seed: Which of them are held out.
+
+    Returns:
+        `(train, held_out, test)`, manifests; `held_out` is None if nobody is
+        held out, and `test` if the epoch is picked on it.
+
+    Raises:
+        ValueError: A part is empty, there are too few speakers to hold out,
+            or a class is not trained on. The message names the fold.
+    """
+    train, test = (_kept(fold, part, features) for part in ("train", "test"))
+    held_out, without = None, []
+    skipped = len(fold.train) - len(train)
+    if skipped:
+        without.append(f"{skipped} utterances skipped as bad audio")
+    if fold.selects_on_test:
+        held_out = test
+    elif held_out_speakers:
+        count = len(train.speakers)
+        if not 0 < held_out_speakers < count:
+            raise ValueError(
+                "`held_out_speakers` must be 0 or more, and less than the "
+                f"{count} training speakers of fold {fold.name!r}. Received: "
+                f"held_out_speakers={held_out_speakers}"
+            )
+        train, held_out = hold_out_speakers(
+            train, count=held_out_speakers, seed=seed
+        )
+        names = ", ".join(held_out.speakers)
+        without.append(f"speakers held out to choose the epoch ({names})")
+    counts = train.counts()
+    missing = [label for label, count in counts.items() if not count]
+    if missing:
+        raise ValueError(
+            f"Fold {fold.name!r} must have every class in what it trains on, "
+            f"which is without {' and '.join(without) or 'nothing'}. Missing: "
+            f"{missing}. Received counts: {counts}. Hold out nobody "
+            "(--held-out-speakers 0) or others (another --seed), repair the "
+            "audio, or select fewer labels."
+        )
+    return train, held_out, test
+
+
+def check_fold_parts(
+    folds, features, held_out_speakers=1, seed=0, batch_size=1
+) -> None:
+    """Raises `ValueError` if a fold could not be trained or scored.
+
+    To be called before anything is searched or trained. Beside what
+    `fold_parts` asks for, each fold must have a batch to train on.
+    """
+    for fold in folds:
+        train, _, _ = fold_parts(fold, features, held_out_speakers, seed)
+        if len(train) < batch_size:
+            raise ValueError(
+                f"`batch_size` must be at most the {len(train)} utterances "
+                f"that fold {fold.name!r} trains on. Received: "
+                f"batch_size={batch_size}"
+            )
+
+
+def _kept(fold, part, features):
+    """The part's utterances that have features."""
+    manifest = getattr(fold, part)
+    known = {u.id for u in features.manifest}
+    found = sum(u.id in known for u in manifest)
+    if found == len(manifest):
+        return manifest
+    if not found:
+        raise ValueError(
+            f"Fold {fold.name!r} must have utterances in its {part} part. "
+            f"Received: none of {len(manifest)} has features, as all of their "
+            "audio was skipped. Repair it, or choose other folds."
+        )
+    return features.select(manifest).manifest

@@ -1,0 +1,334 @@
+"""Protocols by name: how a corpus is divided, and what its scores are worth.
+
+A protocol is a small frozen object. It makes the folds of a manifest, and says
+of itself whether test speakers are trained on and whether anything is chosen
+on the test part, so that no table can lose these facts. Its hash names it,
+with all of its settings, beside a score.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+
+from ser_keras.corpora.label_maps import map_labels
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import leave_one_session_out
+from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.protocols.splits import partition_folds
+from ser_keras.protocols.splits import random_folds_shared_speakers
+from ser_keras.protocols.splits import speaker_groups
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What all protocols have; the others derive from it.
+
+    A protocol of your own implements `divide`.
+
+    Attributes:
+        name: What it is called in tables.
+        leaks_speakers: Whether test speakers are trained on.
+        selects_on_test: Whether the epoch is to be picked on the test part.
+    """
+
+    name = ""
+    leaks_speakers = False
+    selects_on_test = False
+
+    def divide(self, manifest):
+        """List of `Fold` of a manifest, which know nothing of a protocol."""
+        raise NotImplementedError
+
+    def folds(self, manifest):
+        """List of `Fold` of a manifest; each says which protocol made it."""
+        return [
+            dataclasses.replace(fold, protocol=self.record)
+            for fold in self.divide(manifest)
+        ]
+
+    @property
+    def record(self):
+        """Name, facts and hash: what is written beside every score."""
+        return {
+            "name": self.name,
+            "leaks_speakers": self.leaks_speakers,
+            "selects_on_test": self.selects_on_test,
+            "hash": self.hash,
+        }
+
+    def to_dict(self):
+        """Name, facts and settings, as JSON types."""
+        settings = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        described = {
+            "name": self.name,
+            "leaks_speakers": self.leaks_speakers,
+            "selects_on_test": self.selects_on_test,
+            **settings,
+        }
+        return json.loads(json.dumps(described))
+
+    @property
+    def hash(self):
+        """Twelve hexadecimal digits that stand for all of `to_dict()`."""
+        return _hash(self.to_dict())
+
+    def describe(self):
+        """One line for a table: name, facts, hash."""
+        warnings = [
+            text
+            for applies, text in (
+                (self.leaks_speakers, "SPEAKER-DEPENDENT"),
+                (self.selects_on_test, "SELECTS ON TEST"),
+            )
+            if applies
+        ]
+        facts = ", ".join(warnings) or "new speakers, nothing chosen on them"
+        return f"{self.name} ({facts}; {self.hash})"
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneSpeakerOut(Protocol):
+    """Every speaker is tested once, by a network of all the others.
+
+    >>> LeaveOneSpeakerOut().describe()
+    'leave-one-speaker-out (new speakers, nothing chosen on them; ...)'
+    """
+
+    name = "leave-one-speaker-out"
+
+    def divide(self, manifest):
+        return leave_one_speaker_out(manifest)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneSessionOut(Protocol):
+    """Every session, a pair of speakers in dialogue, is tested once."""
+
+    name = "leave-one-session-out"
+
+    def divide(self, manifest):
+        return leave_one_session_out(manifest)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeakerGroups(Protocol):
+    """Every group of speakers is tested once: k-fold over speakers.
+
+    Args:
+        groups: Their number, or the groups as a tuple of tuples of speakers;
+            see `ser_keras.protocols.splits.speaker_groups`.
+        name: What it is called; None names the number of groups.
+        selects_on_test: Whether the epoch is to be picked on the test part, as
+            some published code does.
+    """
+
+    groups: int | tuple = 5
+    name: str | None = None
+    selects_on_test: bool = False
+
+    def __post_init__(self):
+        if self.name is None:
+            groups = self.groups
+            number = groups if isinstance(groups, int) else len(groups)
+            object.__setattr__(self, "name", f"speaker-groups-{number}")
+
+    def divide(self, manifest):
+        folds = speaker_groups(manifest, self.groups)
+        return [
+            dataclasses.replace(fold, selects_on_test=self.selects_on_test)
+            for fold in folds
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomFolds(Protocol):
+    """Shuffled utterances: only to show what published figures measure.
+
+    Args:
+        number: Of folds.
+        seed: Of the shuffling.
+        selects_on_test: Whether the epoch is to be picked on the test part.
+    """
+
+    number: int = 5
+    seed: int = 0
+    selects_on_test: bool = True
+    name = "random-folds"
+    leaks_speakers = True
+
+    def divide(self, manifest):
+        return random_folds_shared_speakers(
+            manifest, self.number, self.seed, self.selects_on_test
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Partitions(Protocol):
+    """The parts that the corpus' owners made, such as MSP-Podcast's.
+
+    Args:
+        train: Names of the parts to train on.
+        test: Names of the parts to test on; each is a fold of its own.
+    """
+
+    train: tuple = ("train",)
+    test: tuple = ("test1",)
+    name = "partitions"
+
+    def divide(self, manifest):
+        return partition_folds(manifest, self.train, self.test)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossCorpus(Protocol):
+    """Train on some corpora, test on others, in classes that all know.
+
+    Its manifest holds all of them: `combine_corpora([first, second])`.
+
+    Args:
+        train: Names of the corpora to train on.
+        test: Names of the corpora to test on; each is a fold of its own.
+        label_map: Name of one of `LABEL_MAPS`.
+    """
+
+    train: tuple = ()
+    test: tuple = ()
+    label_map: str = "4"
+    name = "cross-corpus"
+
+    def divide(self, manifest):
+        known = sorted({u.corpus for u in manifest} - {None})
+        named = (*self.train, *self.test)
+        missing = [name for name in named if name not in known]
+        if missing or not self.train or not self.test:
+            raise ValueError(
+                "`train` and `test` must name corpora of the manifest, "
+                f"{known}. Received: train={self.train}, test={self.test}"
+            )
+        both = sorted(set(self.train) & set(self.test))
+        if both:
+            raise ValueError(
+                "A corpus must be trained on or tested on, not both. "
+                f"Received: {both}"
+            )
+
+        def part(names):
+            chosen = [u for u in manifest if u.corpus in names]
+            return map_labels(Manifest(chosen, manifest.labels), self.label_map)
+
+        train = part(self.train)
+        return [Fold(name, train, part((name,))) for name in self.test]
+
+
+_IEMOCAP_PAIRS = tuple(
+    (f"Ses{first:02d}M", f"Ses{first % 5 + 1:02d}F") for first in range(1, 6)
+)
+_EMODB_PAIRS = (
+    ("03", "08"),
+    ("09", "10"),
+    ("11", "13"),
+    ("12", "14"),
+    ("15", "16"),
+)
+_RAVDESS_GROUPS = tuple(
+    tuple(f"{actor:02d}" for actor in range(first, first + 4))
+    for first in range(1, 25, 4)
+)
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        LeaveOneSpeakerOut(),
+        LeaveOneSessionOut(),
+        SpeakerGroups(_EMODB_PAIRS, "emodb-pairs"),
+        SpeakerGroups(_RAVDESS_GROUPS, "ravdess-groups"),
+        # Speaker-independent, but each test speaker's partner in dialogue is
+        # trained on; the code picks the epoch on the test speakers.
+        SpeakerGroups(_IEMOCAP_PAIRS, "emodarts-pairs"),
+        SpeakerGroups(_IEMOCAP_PAIRS, "emodarts-pairs-published", True),
+        RandomFolds(),
+        Partitions(),
+    )
+}
+"""Protocols that need no further settings, by name."""
+
+
+def get_protocol(name, **settings):
+    """One of `PROTOCOLS` by its name; a protocol is returned as it is.
+
+    Args:
+        name: One of `PROTOCOLS`, or `speaker-groups-N` for N groups of
+            consecutive speakers; or a `Protocol`.
+        **settings: Fields of the protocol that are to be others.
+
+    Raises:
+        ValueError: There is no protocol of that name.
+
+    >>> get_protocol("emodb-pairs").groups[0]
+    ('03', '08')
+    >>> get_protocol("speaker-groups-6").groups
+    6
+    >>> get_protocol("random-folds", number=10).number
+    10
+    """
+    if isinstance(name, Protocol):
+        protocol = name
+    elif groups := re.fullmatch(r"speaker-groups-(\d+)", str(name)):
+        protocol = SpeakerGroups(int(groups[1]))
+    elif name in PROTOCOLS:
+        protocol = PROTOCOLS[name]
+    else:
+        raise ValueError(
+            f"`name` must be one of {tuple(PROTOCOLS)} or speaker-groups-N, "
+            f"such as speaker-groups-5. Received: name={name!r}"
+        )
+    return dataclasses.replace(protocol, **settings) if settings else protocol
+
+
+def folds_hash(folds):
+    """Twelve hexadecimal digits for who is in which part, with which label.
+
+    Two results can be compared if they have the same; it does not depend on
+    the order of utterances, nor on where the files are.
+    """
+    return _hash(
+        [
+            [
+                fold.name,
+                fold.leaks_speakers,
+                fold.selects_on_test,
+                fold.test.labels,
+                *[
+                    sorted((u.id, u.speaker, u.label) for u in part)
+                    for part in (fold.train, fold.test)
+                ],
+            ]
+            for fold in folds
+        ]
+    )
+
+
+def _hash(value):
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def overstated(leaks_speakers, selects_on_test) -> str:
+    """What must be said wherever such a score is shown."""
+    reasons = [
+        reason
+        for applies, reason in (
+            (leaks_speakers, "the test speakers are trained on as well"),
+            (selects_on_test, "the epoch is picked on the test part"),
+        )
+        if applies
+    ]
+    return (
+        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
+        "about new speakers; do not compare it with speaker-independent ones."
+    )

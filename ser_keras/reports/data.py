@@ -1,0 +1,371 @@
+"""What a report says of finished runs, read from their folders."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import numpy as np
+
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.synthetic import is_synthetic
+from ser_keras.evaluation.comparison import align
+from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import METRICS
+from ser_keras.evaluation.scores import Scores
+from ser_keras.evaluation.scores import confidence_interval
+from ser_keras.evaluation.scores import score
+from ser_keras.genotype import load_genotype
+from ser_keras.protocols.protocol import overstated
+
+#: Manifest of all test utterances, in a run's folder.
+UTTERANCES = "utterances.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Args:
+        name: Name in a report, unique in it.
+        path: Its folder.
+        record: What `config.json` holds.
+        result: What `result.json` holds.
+        predictions: `Predictions` of all test utterances.
+        manifest: `Manifest` of them, or None in a folder of an old version.
+    """
+
+    name: str
+    path: pathlib.Path
+    record: dict
+    result: dict
+    predictions: Predictions
+    manifest: Manifest | None
+
+    @property
+    def config(self) -> dict:
+        """The run's settings."""
+        return self.record["config"]
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """Scores of the predictions."""
+        return score(self.predictions)
+
+    @functools.cached_property
+    def intervals(self) -> dict:
+        """95 % interval of each metric; None with a single speaker."""
+        return {
+            name: confidence_interval(self.predictions, name)
+            for name in METRICS
+        }
+
+    @property
+    def facts(self) -> dict:
+        """`leaks_speakers` and `selects_on_test`."""
+        return protocol_facts(self.result)
+
+    @property
+    def protocol(self) -> str | None:
+        """Name of the protocol, and its hash, if the run says it."""
+        return protocol_name(self.result)
+
+    @property
+    def mark(self) -> str:
+        """What the protocol's scores are worth, in a few words."""
+        return protocol_mark(self.result)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be said loudly beside every score of this run."""
+        lines = [overstated(**self.facts)] if any(self.facts.values()) else []
+        if self.synthetic:
+            lines.append(
+                "SYNTHETIC CORPUS: generated noise that imitates speech. The "
+                "scores show that the program works, and nothing about "
+                "emotion."
+            )
+        if len(self.scores.per_speaker) < 2:
+            lines.append(
+                "ONE TEST SPEAKER: there is no interval, and nothing is known "
+                "about other speakers."
+            )
+        return lines
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it ran on the built-in corpus."""
+        if self.config.get("data_dir", "unknown") != "":
+            return False
+        if self.manifest is None:
+            return True
+        path = pathlib.Path(self.manifest[0].path)
+        return not path.exists() or any(map(is_synthetic, path.parents))
+
+    @property
+    def genotypes(self) -> dict:
+        """The different architectures, each with the folders that have it."""
+        found = {}
+        for folder in self.folders:
+            file = folder / "genotype.json"
+            if file.exists():
+                found.setdefault(load_genotype(file), []).append(folder)
+        return found
+
+    @property
+    def folders(self) -> list[pathlib.Path]:
+        """The run's folder, and that of each fold."""
+        folds = (self.path / "folds" / name for name in self.result["folds"])
+        return [self.path, *folds]
+
+
+def protocol_facts(result) -> dict:
+    """`leaks_speakers` and `selects_on_test` of a `result.json`."""
+    return {
+        name: bool(result.get(name))
+        for name in ("leaks_speakers", "selects_on_test")
+    }
+
+
+def protocol_name(result) -> str | None:
+    """Name of the protocol, and its hash, if a `result.json` says it.
+
+    Older runs say nothing, or a name alone, or have no hash with it.
+    """
+    protocol = result.get("protocol")
+    if not isinstance(protocol, dict):
+        return protocol
+    known = protocol.get("hash")
+    return f"{protocol['name']} ({known})" if known else protocol["name"]
+
+
+def protocol_mark(result) -> str:
+    """What a protocol's scores are worth, for a cell of a table.
+
+    >>> protocol_mark({"leaks_speakers": True, "selects_on_test": False})
+    'OVERSTATES: leaks speakers'
+    >>> protocol_mark({})
+    'new speakers'
+    """
+    facts = protocol_facts(result)
+    named = [name.replace("_", " ") for name, is_so in facts.items() if is_so]
+    return f"OVERSTATES: {', '.join(named)}" if named else "new speakers"
+
+
+def read_runs(paths) -> list[Run]:
+    """Reads finished runs; several must be of the same test utterances.
+
+    Args:
+        paths: Folders of runs.
+
+    Returns:
+        List of `Run`, in that order, with a name each: the last part of the
+        path, or as many parts as tell them apart.
+
+    Raises:
+        ValueError: A folder is no run, is not finished, is there twice, or
+            its predictions do not cover its test utterances; or two runs
+            tested different utterances. The message names folders and rows.
+    """
+    if isinstance(paths, str | pathlib.PurePath):
+        paths = [paths]
+    paths = [pathlib.Path(path) for path in paths]
+    if not paths:
+        raise ValueError("A report needs at least one run's folder.")
+    resolved = [path.resolve() for path in paths]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
+            raise ValueError(f"{path} is given twice. Name every run once.")
+    runs = [
+        read_run(path, name)
+        for path, name in zip(paths, _names(resolved), strict=True)
+    ]
+    for other in runs[1:]:
+        try:
+            align(runs[0].predictions, other.predictions)
+        except ValueError as error:
+            raise ValueError(
+                "Runs of one report must have tested the same utterances. "
+                f"{runs[0].path} (the first) and {other.path} (the second) "
+                f"did not: {error} Write a report of each."
+            ) from error
+    return runs
+
+
+def read_run(path, name=None) -> Run:
+    """Reads a finished run.
+
+    Args:
+        path: Its folder.
+        name: Its name in a report; default the folder's.
+
+    Raises:
+        ValueError: See `read_runs`.
+    """
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path} must be the folder of a run. It is not.")
+    record = _read_json(path / "config.json")
+    if not isinstance(record, dict) or "config" not in record:
+        raise ValueError(
+            f"{path} is not a run of ser_keras: its config.json is missing or "
+            "was not written by it. Name the folder that a recipe got as "
+            "--output-dir."
+        )
+    result = _read_json(path / "result.json")
+    file = path / "predictions.csv"
+    if result is None or not file.exists():
+        raise ValueError(_unfinished(path))
+    predictions = Predictions.load_csv(file)
+    manifest = None
+    if (path / UTTERANCES).exists():
+        manifest = Manifest.load(path / UTTERANCES)
+        try:
+            predictions.check_covers(manifest)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+    elif len(predictions) != result["scores"]["n"]:
+        raise ValueError(
+            f"{file} must have the {result['scores']['n']} test utterances "
+            f"that result.json counts. Received: {len(predictions)} rows"
+        )
+    return Run(
+        name or path.resolve().name, path, record, result, predictions, manifest
+    )
+
+
+def comparisons(runs) -> list[dict]:
+    """Every later run against the first one: difference of UAR, p-values.
+
+    Several tests are made at once, so p-values are also given adjusted by
+    Holm's method.
+
+    Args:
+        runs: List of `Run`.
+
+    Returns:
+        List of dicts: `name`, `difference` (later run minus first), `low`,
+        `high`, `p_value`, `adjusted`, `verdict`.
+    """
+    first, *others = runs
+    rows = []
+    for run in others:
+        found = compare_predictions(run.predictions, first.predictions)
+        rows.append(
+            {
+                "name": run.name,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "p_value": found.p_value,
+            }
+        )
+    adjusted = holm([row["p_value"] for row in rows])
+    for row, p_value, run in zip(rows, adjusted, others, strict=True):
+        row["adjusted"] = p_value
+        row["verdict"] = "no difference shown"
+        if _another_protocol(run, first):
+            row["verdict"] = "not comparable: another protocol"
+        elif p_value < 0.05:
+            row["verdict"] = "better" if row["difference"] > 0 else "worse"
+    return rows
+
+
+def _another_protocol(run, first):
+    """Whether two runs on the same utterances did not have the same folds."""
+    if run.facts != first.facts:
+        return True
+    # Two protocols may make the same folds. Older runs say less.
+    hashes = []
+    for result in (run.result, first.result):
+        protocol = result.get("protocol")
+        known = protocol.get("hash") if isinstance(protocol, dict) else None
+        hashes.append((result.get("folds_hash"), known))
+    for pair in zip(*hashes, strict=True):
+        if all(pair):
+            return pair[0] != pair[1]
+    return set(run.result["folds"]) != set(first.result["folds"])
+
+
+def holm(p_values) -> list[float]:
+    """P-values of several tests, adjusted so that all hold at once.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+
+    References:
+        Holm, "A simple sequentially rejective multiple test procedure",
+        Scand. J. Stat., 1979.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values)
+    raised = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return adjusted.tolist()
+
+
+def confident_errors(predictions, count) -> list[dict]:
+    """The wrong answers that were given with the highest probability.
+
+    Args:
+        predictions: `Predictions`.
+        count: How many at most.
+
+    Returns:
+        List of dicts: `id`, `speaker`, `truth`, `answer`, `probability` of the
+        answer and `true_probability`.
+    """
+    predicted = predictions.predicted
+    rows = np.flatnonzero(predicted != predictions.labels)
+    confidence = predictions.probabilities.max(axis=1)
+    rows = rows[np.argsort(-confidence[rows], kind="stable")][:count]
+    names = predictions.label_names
+    return [
+        {
+            "id": predictions.ids[row],
+            "speaker": predictions.speakers[row],
+            "truth": names[predictions.labels[row]],
+            "answer": names[predicted[row]],
+            "probability": float(confidence[row]),
+            "true_probability": float(
+                predictions.probabilities[row, predictions.labels[row]]
+            ),
+        }
+        for row in rows
+    ]
+
+
+def _names(resolved):
+    """The shortest ends of the paths that are all different."""
+    for parts in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in resolved]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _read_json(file):
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
+
+
+def _unfinished(path):
+    if (path / "ablation.json").exists():
+        return (
+            f"{path} is an ablation, whose table is in ablation.md. Name its "
+            f"runs: {path / 'variants'}/<name>"
+        )
+    folds = path / "folds"
+    begun = sorted(folds.iterdir()) if folds.is_dir() else []
+    done = [x.name for x in begun if (x / "predictions.csv").exists()]
+    return (
+        f"{path} is a run that is not finished: it has no result.json or no "
+        f"predictions.csv. Finished folds: {', '.join(done) or 'none'}. Start "
+        "it again with the command that made it, and it goes on where it was."
+    )

@@ -1,0 +1,180 @@
+"""Reports of finished runs: a self-contained HTML page, a Markdown table."""
+
+import pathlib
+
+import jinja2
+import markupsafe
+
+import ser_keras
+from ser_keras._files import write_text
+from ser_keras.evaluation.calibration import BINS
+from ser_keras.evaluation.calibration import calibration
+from ser_keras.evaluation.calibration import coverage_curve
+from ser_keras.reports.data import comparisons
+from ser_keras.reports.data import confident_errors
+from ser_keras.reports.data import read_runs
+from ser_keras.reports.report_figures import coverage_diagram
+from ser_keras.reports.report_figures import picture
+from ser_keras.reports.report_figures import reliability_diagram
+from ser_keras.reports.report_figures import sound
+
+_TITLES = {
+    "uar": "UAR",
+    "wa": "WA",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+}
+_PICTURES = 8  # Of one run: each is up to a quarter of a megabyte.
+_SOUNDS = 40  # Of a page: each is up to 40 kB.
+
+
+def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
+    """Writes one page about finished runs that needs no other file.
+
+    It has each run's settings, protocol and what the protocol overstates,
+    scores with intervals, confusion matrix, speakers, architectures,
+    calibration and the errors made with the highest probability; of several
+    runs, of the same test utterances, each one's difference to the first.
+
+    The page holds recordings. Whether it may be passed on is up to the
+    licence of the corpus; `audio=False` leaves them out.
+
+    Args:
+        runs: Folders of finished runs.
+        output: The HTML file; it is replaced if it exists.
+        errors: Errors shown of each run, at most.
+        audio: Whether errors can be heard: their first 8 seconds, of at most
+            40 in all.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        ValueError: A folder is no finished run, or the runs tested different
+            utterances (see `read_runs`); nothing is written.
+
+    Example:
+        `ser_keras report results/run` on the command line, or
+        `write_html(["results/run"], "report.html")`.
+    """
+    runs = read_runs(runs)
+    sounds = max(1, _SOUNDS // len(runs)) if audio else 0
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            runs=[_run(run, errors, min(sounds, errors)) for run in runs],
+            comparisons=comparisons(runs),
+            audio=audio,
+            titles=_TITLES,
+            bins=BINS,
+            version=ser_keras.__version__,
+        )
+    )
+    write_text(output, page)
+    return pathlib.Path(output)
+
+
+def write_markdown(runs, output) -> pathlib.Path:
+    """Writes the scores of finished runs as a Markdown table.
+
+    Args:
+        runs: Folders of finished runs.
+        output: The file; it is replaced if it exists.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        ValueError: See `write_html`.
+    """
+    write_text(output, markdown(read_runs(runs)))
+    return pathlib.Path(output)
+
+
+def markdown(runs) -> str:
+    """The text of `write_markdown`.
+
+    Args:
+        runs: List of `Run`, from `read_runs`.
+    """
+    template = _environment(autoescape=False).get_template("report.md")
+    return template.render(
+        runs=runs, comparisons=comparisons(runs), titles=_TITLES
+    )
+
+
+def _run(run, errors, sounds):
+    """What the template shows of a run."""
+    found = calibration(run.predictions)
+    coverage = coverage_curve(run.predictions)
+    return {
+        "run": run,
+        "calibration": found,
+        "coverage": coverage,
+        "diagram": markupsafe.Markup(reliability_diagram(found)),
+        "curve": markupsafe.Markup(coverage_diagram(coverage)),
+        "architectures": [
+            {
+                "text": genotype.describe(),
+                "folds": [_named(run, folder) for folder in folders],
+            }
+            for genotype, folders in run.genotypes.items()
+        ],
+        "pictures": _pictures(run),
+        "errors": _errors(run, errors, sounds),
+        "shares": run.scores.confusion
+        / run.scores.confusion.sum(axis=1, keepdims=True).clip(1),
+    }
+
+
+def _pictures(run):
+    """Cells and alphas, of the first folds that have them."""
+    titles = {"cells": "Cells", "alphas": "Alphas over the search's epochs"}
+    first = [folders[0] for folders in run.genotypes.values()]
+    found = [
+        (f"{title}, {_named(run, folder)}", folder / f"{name}.png")
+        for folder in [*first, *(x for x in run.folders if x not in first)]
+        for name, title in titles.items()
+        if (folder / f"{name}.png").exists()
+    ]
+    return [
+        {"title": title, "address": picture(path)}
+        for title, path in found[:_PICTURES]
+    ]
+
+
+def _named(run, folder):
+    return "all folds" if folder == run.path else f"fold {folder.name}"
+
+
+def _errors(run, count, sounds):
+    rows = confident_errors(run.predictions, count)
+    utterances = {u.id: u for u in run.manifest or ()}
+    for row in rows[:sounds]:
+        if row["id"] in utterances:
+            row["sound"] = sound(utterances[row["id"]])
+    return rows
+
+
+def _environment(autoescape=True):
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ser_keras.reports", "templates"),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "score": lambda x: "–" if x is None else f"{x:.3f}",
+        "signed": lambda x: "–" if x is None else f"{x:+.3f}",
+        "interval": _interval,
+        "p": lambda x: "<0.001" if x < 0.001 else f"{x:.3f}",
+    }
+    return environment
+
+
+def _interval(pair, sign=""):
+    if pair is None or pair[0] is None:
+        return "one speaker"
+    return f"{pair[0]:{sign}.3f} to {pair[1]:{sign}.3f}"

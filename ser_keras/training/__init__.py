@@ -1,0 +1,1 @@
+"""Training that resumes: loops, checkpoints, run folders, processes."""

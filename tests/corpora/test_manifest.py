@@ -1,0 +1,113 @@
+import pytest
+
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+
+
+def utterance(name, label="anger", speaker="03", **fields):
+    return Utterance(name, f"{name}.wav", label, speaker, **fields)
+
+
+@pytest.fixture
+def manifest():
+    return Manifest(
+        [
+            utterance("c", "sadness", "08", session="S2", sex="female"),
+            utterance("a", "anger", "03", session="S1", sex="male"),
+            utterance("b", "neutral", "08", session="S2", sex="female"),
+        ],
+        ("neutral", "sadness", "anger", "fear"),
+    )
+
+
+def test_order_of_utterances_and_labels_is_kept(manifest):
+    assert [u.id for u in manifest] == ["c", "a", "b"]
+    assert manifest.labels == ("neutral", "sadness", "anger", "fear")
+    assert manifest.label_ids.tolist() == [1, 2, 0]
+    assert manifest.label_ids.dtype == "int32"
+    assert manifest.speakers == ("03", "08")
+    assert manifest.counts() == {
+        "neutral": 1,
+        "sadness": 1,
+        "anger": 1,
+        "fear": 0,
+    }
+    assert [u.id for u in manifest[1:]] == ["a", "b"]
+    assert manifest[0].id == "c"
+
+
+def test_select(manifest):
+    assert [u.id for u in manifest.select(speakers=["08"])] == ["c", "b"]
+    assert [u.id for u in manifest.select(sessions="S1")] == ["a"]
+    chosen = manifest.select(labels=["sadness", "neutral"])
+    assert chosen.labels == ("sadness", "neutral")
+    assert chosen.label_ids.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="joy.*known|unknown labels.*joy"):
+        manifest.select(labels=["joy"])
+    with pytest.raises(ValueError, match="'99'"):
+        manifest.select(speakers=["03", "99"])
+    with pytest.raises(ValueError, match="at least one utterance"):
+        manifest.select(labels=["fear"])
+
+
+def test_relabel_merges(manifest):
+    merged = manifest.relabel({"sadness": "neutral"})
+    assert merged.labels == ("neutral", "anger", "fear")
+    assert merged.counts()["neutral"] == 2
+    ordered = manifest.relabel(
+        {"sadness": "neutral"}, ("fear", "anger", "neutral")
+    )
+    assert ordered.label_ids.tolist() == [2, 1, 2]
+    with pytest.raises(ValueError, match="unknown labels.*sad'"):
+        manifest.relabel({"sad": "sadness"})
+
+
+def test_saved_manifest_reads_back(manifest, tmp_path):
+    path = tmp_path / "new" / "manifest.jsonl"
+    manifest.save(path)
+    assert Manifest.load(path) == manifest
+    assert [p.name for p in path.parent.iterdir()] == ["manifest.jsonl"]
+
+
+def test_broken_manifest_file_names_file_and_line(manifest, tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    manifest.save(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], '{"id": "x"}']))
+    with pytest.raises(ValueError, match=r"manifest.jsonl, line 3: .*path"):
+        Manifest.load(path)
+    path.write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(ValueError, match=r"manifest.jsonl: .*'c' in lines 2 "):
+        Manifest.load(path)
+
+
+def test_bad_rows_are_named():
+    with pytest.raises(ValueError, match="at least one utterance"):
+        Manifest([])
+    with pytest.raises(ValueError, match="'a' in rows 0 and 2"):
+        Manifest([utterance("a"), utterance("b"), utterance("a")])
+    with pytest.raises(
+        ValueError, match=r"known \['anger'\].*'joy' in row 1 \(b\)"
+    ):
+        Manifest([utterance("a"), utterance("b", "joy")], ("anger",))
+    with pytest.raises(ValueError, match="`labels` must not repeat"):
+        Manifest([utterance("a")], ("anger", "anger"))
+    with pytest.raises(ValueError, match="`sex`"):
+        utterance("a", sex="f")
+    with pytest.raises(ValueError, match="end after it starts"):
+        utterance("a", start=2.0, end=1.0)
+    with pytest.raises(ValueError, match="`speaker`"):
+        utterance("a", speaker="")
+
+
+def test_many_bad_rows_are_counted():
+    rows = [utterance(str(i), "joy") for i in range(50)]
+    with pytest.raises(ValueError, match="and 45 more"):
+        Manifest(rows, ("anger",))
+
+
+def test_describe(manifest):
+    text = manifest.describe()
+    assert "3 utterances: neutral 1, sadness 1, anger 1, fear 0" in text
+    assert "2 speakers (1 female, 1 male): 03, 08" in text
+    assert "2 sessions: S1, S2" in text

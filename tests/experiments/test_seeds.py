@@ -1,0 +1,116 @@
+"""One command, several seeds, one table; with runs that train nothing."""
+
+import dataclasses
+import json
+import statistics
+
+import pytest
+
+import ser_keras as ser
+from ser_keras.cli import parse
+from ser_keras.cli.experiments import SearchEmoDARTSConfig
+from ser_keras.cli.experiments import SearchEmotionNASConfig
+from ser_keras.cli.light_sernet import TrainLightSERNetConfig
+from ser_keras.experiments import emodarts
+from ser_keras.experiments import emotionnas
+from ser_keras.experiments import light_sernet
+from ser_keras.experiments import seeds
+from ser_keras.experiments.common import open_run
+from ser_keras.experiments.emotionnas import EmotionNASConfig
+from ser_keras.experiments.seeds import markdown
+from ser_keras.experiments.seeds import run_seeds
+
+
+def fake_run(config, folds):
+    """Like a real one it writes `config.json`, and refuses another's."""
+    assert not config.seeds
+    result = {
+        "scores": {"uar": 0.5 + config.seed / 10, "wa": 0.6, "n": 40},
+        "uar_interval_95": [0.4, 0.7] if config.seed else None,
+        "protocol": {"name": "leave-one-speaker-out", "hash": "abc"},
+        "leaks_speakers": False,
+        "selects_on_test": False,
+    }
+    open_run(config).write_json("result.json", result)
+    return result
+
+
+def test_one_table_of_runs_in_folders_of_their_own(tmp_path, capsys):
+    argv = ["--seeds", "0", "1", "--output-dir", str(tmp_path / "run")]
+    config = parse(TrainLightSERNetConfig, argv)
+    assert config.seeds == (0, 1)
+    run_seeds(config, ["first", "second"], fake_run)
+    # A seed more, in the same folder; how many jobs there are does not matter.
+    config = dataclasses.replace(config, seeds=(0, 1, 3), jobs=2)
+    table = run_seeds(config, ["first", "second"], fake_run)
+    assert json.loads((tmp_path / "run/seeds.json").read_text()) == table
+    assert [row["uar"] for row in table["seeds"]] == [0.5, 0.6, 0.8]
+    assert table["uar_mean"] == pytest.approx(0.6333, abs=1e-4)
+    assert table["uar_deviation"] == statistics.stdev([0.5, 0.6, 0.8])
+    for seed in config.seeds:
+        record = json.loads(
+            (tmp_path / f"run/seed_{seed}/config.json").read_text()
+        )
+        assert record["seed"] == seed and "seeds" not in record["config"]
+        exported = record["config"]["export_dir"]
+        assert exported == f"saved_models/run/seed_{seed}"
+    text = (tmp_path / "run/seeds.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "| 0 | 0.500 | none |" in text
+    assert "| 3 | 0.800 | 0.400 to 0.700 |" in text
+    assert "| mean | 0.633 ± 0.153 |" in text
+    assert "Protocol: leave-one-speaker-out (abc): new speakers." in text
+    told = markdown({**table, "leaks_speakers": True})
+    assert "OVERSTATES: leaks speakers" in told and "**THIS SCORE" in told
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
+    """What runs several processes has tests of its own."""
+    given = []
+
+    def run_in_processes(function, calls, jobs, logs):
+        given.append(jobs)
+        for name, (config, *others) in calls.items():
+            assert config.jobs == 1  # They share the cores already.
+            assert logs[name] == tmp_path / f"run/{name}.txt"
+            function(config, *others)
+
+    monkeypatch.setattr(seeds, "run_in_processes", run_in_processes)
+    config = ser.LightSERNetConfig(
+        seeds=(0, 1), jobs=2, fold=fold, output_dir=str(tmp_path / "run")
+    )
+    folds = ["first", "second"] if fold else ["only"]
+    table = run_seeds(config, folds, fake_run)
+    assert given == [2]
+    assert [row["uar"] for row in table["seeds"]] == [0.5, 0.6]
+    assert table["seeds"][1]["run"] == str(tmp_path / "run/seed_1")
+    # The same command without processes has the same answer.
+    assert run_seeds(dataclasses.replace(config, jobs=1), folds, fake_run) == (
+        table
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "config", "run"),
+    [
+        (light_sernet, ser.LightSERNetConfig, ser.run_light_sernet),
+        (emodarts, ser.EmoDARTSConfig, ser.run_emodarts),
+        (emotionnas, EmotionNASConfig, ser.run_emotionnas),
+    ],
+)
+def test_every_training_takes_seeds(module, config, run, monkeypatch):
+    monkeypatch.setattr(
+        module, "run_seeds", lambda config, folds, function, *_: function
+    )
+    assert run(config(seeds=(0, 1)), []) is run
+
+
+def test_seeds_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"once each.*seeds=\(1, 1\)"):
+        ser.LightSERNetConfig(seeds=(1, 1))
+    with pytest.raises(ValueError, match="An ablation has one seed"):
+        EmotionNASConfig(ablate=True, seeds=(0, 1))
+    for search in (SearchEmoDARTSConfig, SearchEmotionNASConfig):
+        with pytest.raises(ValueError, match="one genotype of one `seed`"):
+            search(seeds=(0, 1))

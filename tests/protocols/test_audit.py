@@ -1,0 +1,247 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_keras.corpora.audio_content import audio_content
+from ser_keras.corpora.audio_content import audio_contents
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.protocols.audit import audit_corpus
+
+RATE = 16000
+
+
+def noise(seed, seconds=1.0, scale=0.1):
+    random = np.random.default_rng(seed)
+    return random.normal(0, scale, round(seconds * RATE)).clip(-0.9, 0.9)
+
+
+def write(folder, name, samples, rate=RATE, **options):
+    path = folder / name
+    soundfile.write(path, samples, rate, **options)
+    return Utterance(name, str(path), "anger", "03")
+
+
+def test_same_audio_under_other_names_and_formats(tmp_path):
+    # libsndfile rounds floats to 16 bits in WAV otherwise than in FLAC.
+    clip = np.round(noise(0) * 32767).astype(np.int16)
+    same = [
+        write(tmp_path, "a.wav", clip),
+        write(tmp_path, "b.flac", clip),
+        write(tmp_path, "c.aiff", clip, subtype="PCM_16"),
+        write(tmp_path, "d.wav", np.stack([clip, clip], 1)),
+    ]
+    other = [
+        write(tmp_path, "e.wav", noise(1)),
+        write(tmp_path, "f.wav", clip, rate=8000),
+        write(tmp_path, "g.wav", clip[:-1]),
+        write(tmp_path, "h.wav", np.stack([clip, -clip], 1)),
+    ]
+    hashes = [audio_content(u).hash for u in same]
+    assert len(set(hashes)) == 1
+    assert len({audio_content(u).hash for u in other} | set(hashes)) == 5
+
+
+def test_stretches_of_a_file(tmp_path):
+    long = write(tmp_path, "long.wav", np.concatenate([noise(0), noise(1)]))
+    second = Utterance("x", long.path, "anger", "03", start=1.0, end=2.0)
+    rest = Utterance("y", long.path, "anger", "03", start=1.0)
+    alone = write(tmp_path, "alone.wav", noise(1))
+    contents = audio_contents(Manifest([second, rest, alone]), jobs=2)
+    assert list(contents) == ["x", "y", "alone.wav"]
+    assert len({content.hash for content in contents.values()}) == 1
+    assert contents["x"].duration == 1.0
+    beyond = Utterance("z", long.path, "anger", "03", start=3.0)
+    assert audio_content(beyond).problem
+
+
+def test_clipping_counts_runs_at_full_scale(tmp_path):
+    samples = noise(0)
+    samples[100:105] = 1.0
+    samples[200:203] = -1.0
+    samples[300:302] = 1.0  # Two in a row happen by chance.
+    content = audio_content(write(tmp_path, "a.wav", samples))
+    assert content.clipped == 8
+    assert content.peak == pytest.approx(1, abs=1e-4)
+    loud = audio_content(write(tmp_path, "b.wav", samples * 0.99))
+    assert loud.clipped == 0
+
+
+def test_bad_files_are_problems_and_not_errors(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("no audio")
+    broken = write(tmp_path, "nan.wav", np.full(100, np.nan), subtype="FLOAT")
+    cut = write(tmp_path, "cut.wav", noise(0))
+    content = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[:9000])
+    found = {
+        name: audio_content(Utterance(name, str(tmp_path / name), "a", "b"))
+        for name in ("empty.wav", "text.wav", "nan.wav", "cut.wav", "none.wav")
+    }
+    for name, word in (
+        ("empty.wav", "empty file"),
+        ("text.wav", "not audio"),
+        ("nan.wav", "NaN"),
+        ("cut.wav", "truncated"),
+        ("none.wav", "no such file"),
+    ):
+        assert word in found[name].problem and found[name].hash is None
+    assert broken.id in found and cut.id in found
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    rows = []
+    for number in range(12):
+        name = f"u{number:02d}"
+        # u06 is u00 again; u07 is silent, u08 short, u09 clipped.
+        clip = noise(0 if number == 6 else number)
+        if number == 7:
+            clip = clip * 0
+        if number == 8:
+            clip = clip[: RATE // 4]
+        if number == 9:
+            clip[:50] = 1.0
+        soundfile.write(tmp_path / f"{name}.wav", clip, RATE)
+        rows.append(
+            Utterance(
+                name,
+                str(tmp_path / f"{name}.wav"),
+                ("anger", "fear")[number % 2 or number == 6],
+                f"s{number // 2}",
+                session=f"S{number // 4}",
+                sex="male",
+            )
+        )
+    (tmp_path / "u11.wav").write_bytes(b"RIFF")
+    return Manifest(rows)
+
+
+def test_audit_finds_what_is_wrong(corpus):
+    audit = audit_corpus(corpus, jobs=2)
+    assert audit.utterances == 12 and not audit.usable
+    # u08 is a quarter of a second, u11 nothing.
+    assert audit.hours == pytest.approx(10.25 / 3600)
+    assert audit.classes == {"anger": 5, "fear": 7}
+    assert audit.duplicates == (("u00", "u06"),)
+    assert audit.conflicting == (("u00", "u06"),)
+    assert audit.silent == ("u07",)
+    assert audit.clipped == {"u09": 50}
+    assert audit.short == {"u08": 0.25}
+    assert list(audit.unusable) == ["u11"]
+    assert audit.speakers["s3"]["lacks"] == ["anger"]
+    assert audit.speakers["s0"]["minutes"] == pytest.approx(2 / 60, abs=0.01)
+    assert json.loads(json.dumps(audit.to_dict()))["sessions"] == [
+        "S0",
+        "S1",
+        "S2",
+    ]
+
+
+def test_what_protocols_do(corpus):
+    facts = {row.protocol: row for row in audit_corpus(corpus).protocols}
+    assert set(facts) == {
+        "leave-one-speaker-out",
+        "leave-one-session-out",
+        "speaker-groups-5",
+        "random-folds",
+    }
+    speakers = facts["leave-one-speaker-out"]
+    assert (speakers.folds, speakers.smallest, speakers.largest) == (6, 2, 2)
+    assert speakers.lacking == ("s3",) and speakers.shared_speakers == 0
+    # The copies are of speakers s0 and s3: tested once, trained on once.
+    assert speakers.duplicates == 2
+    assert facts["random-folds"].shared_speakers >= 1
+    assert facts["leave-one-session-out"].folds == 3
+
+
+def test_what_cannot_be_done_is_said(corpus):
+    alone = corpus.select(speakers="s0")
+    speakers, sessions = audit_corpus(alone).protocols
+    assert speakers.folds == sessions.folds == 0
+    assert "at least two speakers" in speakers.problem
+    assert "at least two sessions" in sessions.problem
+    rare = Manifest(
+        [u for u in corpus if u.label == "fear" or u.speaker == "s0"],
+        corpus.labels,
+    )
+    facts = audit_corpus(rare).protocols[0]
+    assert "'s0' must have every class" in facts.problem
+
+
+def test_describe(corpus):
+    text = audit_corpus(corpus).describe()
+    for part in (
+        "12 utterances, 0.003 hours",
+        "6 speakers (6 male)",
+        "sessions: S0, S1, S2",
+        "groups of identical audio: 1: u00 = u06",
+        "silent files: 1: u07",
+        "clipped files (samples): 1: u09 (50)",
+        "files shorter than 0.5 s: 1: u08 (0.25)",
+        "unusable files: 1: u11 (not audio",
+        "2 test utterances are in training under another name",
+        "SPEAKER-DEPENDENT",
+    ):
+        assert part in text
+    one = audit_corpus(corpus.select(speakers=["s1"])).describe()
+    assert "not possible: Folds need at least two speakers" in one
+    assert "silent files: none" in one
+
+
+def test_partitions_and_many_speakers(corpus):
+    rows = [
+        dataclasses.replace(
+            corpus[i % 12],
+            id=f"x{i}",
+            speaker=f"s{i:03d}",
+            session=None,
+            partition=("train", "test1")[i > 80],
+        )
+        for i in range(101)
+    ]
+    audit = audit_corpus(Manifest(rows))
+    assert audit.partitions == {"test1": 20, "train": 81}
+    assert "partitions: test1 20, train 81" in audit.describe()
+    assert "speakers in several partitions: none" in audit.describe()
+    names = [facts.protocol for facts in audit.protocols]
+    assert names == [
+        "partitions",
+        "speaker-groups-5",
+        "speaker-groups-6",
+        "random-folds",
+    ]
+    facts = audit.protocols[0]
+    assert (facts.folds, facts.largest, facts.problem) == (1, 20, None)
+
+
+def test_partitions_that_share_speakers(corpus):
+    parts = ("train", "train", "test1", "development", "test1", "test2")
+    rows = [
+        dataclasses.replace(u, partition=parts[i % 6])
+        for i, u in enumerate(corpus)
+    ]
+    audit = audit_corpus(Manifest(rows))
+    assert audit.divided["s2"] == ["test1", "test2"]
+    text = audit.describe()
+    assert "in several partitions: 4: s1 (development, test1)" in text
+    rows[1] = dataclasses.replace(rows[1], partition="test1")
+    text = audit_corpus(Manifest(rows)).describe()
+    assert "partitions: not possible: " in text
+    assert "shared speakers: ['s0']" in text
+    rows = [dataclasses.replace(u, partition="fold1") for u in corpus]
+    text = audit_corpus(Manifest(rows)).describe()
+    assert "partitions: not possible: The manifest must have" in text
+
+
+def test_the_known_pair_of_ravdess(corpora_root):
+    # Published: actor 07 says one clip twice.
+    manifest = load_corpus("ravdess", corpora_root / "ravdess")
+    audit = audit_corpus(manifest.select(speakers=["07", "08"]))
+    pair = ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07")
+    assert audit.duplicates == (pair,) and audit.conflicting == ()
+    assert audit.usable and audit.utterances == 120

@@ -1,0 +1,143 @@
+"""What a fold trains on, and what is wrong with it before anything trains."""
+
+import keras
+import numpy as np
+import pytest
+
+import ser_keras as ser
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.evaluation import cross_validation
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.feature_set import SkippedUtterance
+from ser_keras.protocols.fold_parts import check_fold_parts
+from ser_keras.protocols.fold_parts import fold_parts
+from ser_keras.training.run_folder import RunFolder
+
+LABELS = ("anger", "neutral")
+MANIFEST = Manifest(
+    [
+        Utterance(f"{s}{i}", "x.wav", LABELS[i % 2], s)
+        for s in "abcd"
+        for i in range(4)
+    ],
+    LABELS,
+)
+FOLDS = ser.leave_one_speaker_out(MANIFEST)
+
+
+def features(*skipped, manifest=MANIFEST):
+    """Of all utterances but these, whose audio is bad."""
+    kept = [u for u in manifest if u.id not in skipped]
+    return FeatureSet(
+        Manifest(kept, LABELS),
+        [np.ones((5, 2), "float32") for _ in kept],
+        [SkippedUtterance(name, "x.wav", "silent") for name in skipped],
+    )
+
+
+def names(manifest):
+    return {u.id for u in manifest}
+
+
+def test_parts_are_without_skipped_utterances():
+    whole = fold_parts(FOLDS[0], features())
+    train, held_out, test = fold_parts(FOLDS[0], features("b1", "a0"))
+    assert names(test) == {"a1", "a2", "a3"}
+    assert names(train) | names(held_out) == names(FOLDS[0].train) - {"b1"}
+    # The same speakers as ever.
+    assert held_out.speakers == whole[1].speakers
+    everybody, nobody, _ = fold_parts(FOLDS[0], features(), 0)
+    assert nobody is None and everybody == FOLDS[0].train
+
+
+def test_a_speaker_who_was_skipped_is_not_held_out():
+    bad = [f"{s}{i}" for s in "bc" for i in range(4)]
+    with pytest.raises(ValueError, match="the 1 training speakers of fold 'a'"):
+        fold_parts(FOLDS[0], features(*bad))
+    train, _, _ = fold_parts(FOLDS[0], features(*bad), 0)
+    assert train.speakers == ("d",)
+
+
+@pytest.mark.parametrize("count", [3, 20, -1])
+def test_too_few_speakers_to_hold_out(count):
+    with pytest.raises(ValueError, match="held_out_speakers=") as error:
+        fold_parts(FOLDS[0], features(), count)
+    assert "fold 'a'" in str(error.value)
+
+
+def test_a_class_that_only_the_held_out_speaker_has():
+    _, held_out, _ = fold_parts(FOLDS[0], features())
+    (speaker,) = held_out.speakers
+    rows = [u for u in MANIFEST if u.label == "anger" or u.speaker == speaker]
+    manifest = Manifest(rows, LABELS)
+    fold = ser.leave_one_speaker_out(manifest)[0]
+    with pytest.raises(ValueError, match=r"Missing: \['neutral'\]") as error:
+        fold_parts(fold, features(manifest=manifest))
+    for part in ("Fold 'a'", f"({speaker})", "--held-out-speakers 0"):
+        assert part in str(error.value)
+    fold_parts(fold, features(manifest=manifest), 0)
+
+
+def test_a_class_and_a_test_part_whose_audio_is_all_bad():
+    bad = [u.id for u in MANIFEST if u.label == "anger"]
+    with pytest.raises(ValueError, match=r"6 utterances skipped.*'anger'"):
+        fold_parts(FOLDS[0], features(*bad), 0)
+    with pytest.raises(ValueError, match="Fold 'a' .* test part.*none of 4"):
+        fold_parts(FOLDS[0], features("a0", "a1", "a2", "a3"))
+
+
+def test_utterances_that_nobody_skipped_are_told_of():
+    few = features(manifest=Manifest(list(MANIFEST)[:9], LABELS))
+    with pytest.raises(ValueError, match="of this feature set only"):
+        fold_parts(FOLDS[0], few)
+
+
+def test_a_batch_that_a_fold_cannot_fill():
+    check_fold_parts(FOLDS, features(), 1, 0, 8)
+    with pytest.raises(ValueError, match="most the 8 .*fold 'a'.*batch_size=9"):
+        check_fold_parts(FOLDS, features(), 1, 0, 9)
+
+
+def network(fold, run):
+    inputs = keras.Input((None, 2, 1))
+    return keras.Model(inputs, inputs[:, 0, :, 0])
+
+
+def test_copies_are_trained_on_without_what_was_skipped(tmp_path, monkeypatch):
+    """As `features_for` makes them: copies know of no skipped utterance."""
+    good = features("b1", "a0")
+    copy = FeatureSet(good.manifest, good.arrays)
+    seen = []
+
+    def spy(network, train, copies, held_out, **_):
+        seen.append([x.manifest for x in (train, held_out, *copies)])
+        return 1
+
+    monkeypatch.setattr(cross_validation, "train_network", spy)
+    cross_validate(
+        network,
+        good,
+        FOLDS[:1],
+        run=RunFolder(tmp_path / "run", {}),
+        copies=[copy],
+        seen=None,
+        batch_size=2,
+    )
+    ((train, held_out, copied),) = seen
+    assert "b1" not in names(train) and names(copied) == names(train)
+    assert names(train).isdisjoint(names(held_out))
+
+
+def test_nothing_is_built_for_folds_that_cannot_be_trained(tmp_path):
+    with pytest.raises(ValueError, match="batch_size=50"):
+        cross_validate(
+            None,
+            features(),
+            FOLDS,
+            run=RunFolder(tmp_path / "run", {}),
+            seen=None,
+            batch_size=50,
+        )
+    assert not (tmp_path / "run" / "folds").exists()

@@ -1,0 +1,85 @@
+"""Folds in processes of their own."""
+
+import csv
+import importlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ser_keras.training.processes import run_in_processes
+
+HERE = pathlib.Path(__file__).parent
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(HERE.parents[1]),
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)  # The processes' path, too.
+    parallel_folds = importlib.import_module("parallel_folds")
+    probabilities = []
+    for jobs in (1, 2):  # One process then has two folds.
+        folder = tmp_path / str(jobs)
+        parallel_folds.main(folder, jobs)
+        logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
+        assert len(logs) == (0 if jobs == 1 else 3)
+        assert all("train  2/2" in log for log in logs)
+        with (folder / "predictions.csv").open() as file:
+            rows = list(csv.reader(file))[1:]
+        assert len(rows) == 18
+        probabilities.append([row[-3:] for row in rows])
+        assert "fold 3/3: test c  UAR" in capfd.readouterr().out
+    # Another number of threads, hence not bit for bit.
+    first, second = np.array(probabilities, float)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_output_and_errors_go_to_the_log(tmp_path, capfd):
+    calls = {
+        "first": ("print('hello')",),
+        "second": ("raise FileNotFoundError('gone')",),
+    }
+    logs = {name: tmp_path / f"{name}.txt" for name in calls}
+    with pytest.raises(RuntimeError, match="second failed: FileNotFoundError"):
+        run_in_processes(exec, calls, 1, logs)
+    assert logs["first"].read_text() == "hello\n"
+    assert "Traceback" in logs["second"].read_text()
+    assert "first: finished, 1 of 2" in capfd.readouterr().out
+    with pytest.raises(ValueError, match="`jobs`"):
+        run_in_processes(exec, calls, 0, logs)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    file = tmp_path / "number"
+    parent = subprocess.Popen(
+        [sys.executable, HERE / "waiting_process.py", file], env=ENVIRONMENT
+    )
+    wait_until(lambda: file.exists() and file.read_text(), 120)
+    child = int(file.read_text())
+    os.kill(child, 0)  # It is there.
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_until(lambda: not running(child), 30)
+
+
+def running(number):
+    try:
+        status = pathlib.Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)

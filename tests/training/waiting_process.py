@@ -1,0 +1,18 @@
+"""Waits in another process, whose number it writes: see test_processes."""
+
+import os
+import pathlib
+import sys
+import time
+
+from ser_keras.training.processes import run_in_processes
+
+
+def wait(file):
+    pathlib.Path(file).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    log = pathlib.Path(sys.argv[1] + ".log")
+    run_in_processes(wait, {"waiting": (sys.argv[1],)}, 1, {"waiting": log})
