@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from ser_keras.corpora.audio_content_cache import cache_file  # noqa: E402
 from ser_keras.corpora.parsers import load_corpus  # noqa: E402
-from ser_keras.protocols.leak_guard import SeenAudio  # noqa: E402
+from ser_keras.protocols.leak_guard import ExposedAudio  # noqa: E402
 from ser_keras.protocols.leak_guard import guard_folds  # noqa: E402
 from ser_keras.protocols.splits import leave_one_speaker_out  # noqa: E402
 
@@ -38,7 +38,7 @@ def main():
 
     def seconds():
         start = time.perf_counter()
-        guard_folds(folds, manifest, SeenAudio(), skip_bad_audio=True)
+        guard_folds(folds, manifest, ExposedAudio(), skip_bad_audio=True)
         return time.perf_counter() - start
 
     os.environ["SER_KERAS_CACHE"] = "off"

@@ -21,7 +21,7 @@ from ser_keras.experiments.emotionnas import find_genotype
 from ser_keras.experiments.emotionnas import open_with_streams
 from ser_keras.experiments.emotionnas import run_emotionnas
 from ser_keras.export.saved_model.model import takes_waveforms
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
 
@@ -107,7 +107,7 @@ def search_emodarts(config):
     config, corpus = _begin(config)
     run = open_run(config)
     features = read_features(config, corpus, *front_end(config), run)
-    _keep_seen(run, features)
+    _keep_exposed(run, features)
     return _searched(run, features, search(config, features, run))
 
 
@@ -118,7 +118,7 @@ def search_emotionnas(config):
         extractor = deep_extractor(config)
     config, corpus = _begin(config)
     run, features = open_with_streams(config, corpus, extractor)
-    _keep_seen(run, features)
+    _keep_exposed(run, features)
     return _searched(run, features, find_genotype(config, features, run))
 
 
@@ -132,10 +132,10 @@ def _begin(config):
     return config, corpus
 
 
-def _keep_seen(run, features):
+def _keep_exposed(run, features):
     # A training with the genotype refuses to test whom the search has heard. So
     # it is there before the genotype is, whenever the search is killed.
-    SeenAudio().add("search", features.manifest).save(run.path)
+    ExposedAudio().add("search", features.manifest).save(run.path)
 
 
 def _searched(run, features, genotype):

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.svm import LinearSVC
 
 from ser_keras.evaluation.calibration import fit_temperature
-from ser_keras.evaluation.cross_validation import NOTHING_SEEN
+from ser_keras.evaluation.cross_validation import NOTHING_EXPOSED
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import fold_folders
 from ser_keras.evaluation.cross_validation import protocol_of
@@ -26,7 +26,7 @@ from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import score
 from ser_keras.features.feature_set import FeatureSet
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.protocol import folds_hash
 from ser_keras.protocols.protocol import overstated
 from ser_keras.protocols.splits import Fold
@@ -77,7 +77,7 @@ def cross_validate_classifier(
     *,
     run: RunFolder,
     seed: int = 0,
-    seen: SeenAudio | None = NOTHING_SEEN,
+    exposed: ExposedAudio | None = NOTHING_EXPOSED,
 ) -> CrossValidation:
     """Trains and scores a classifier on each fold; resumable fold by fold.
 
@@ -90,7 +90,7 @@ def cross_validate_classifier(
         folds: Folds, as a `Protocol` makes them.
         run: The run's folder.
         seed: Of whatever is random in a classifier.
-        seen: What came before has heard, see `cross_validate`.
+        exposed: Audio of earlier stages, see `cross_validate`.
 
     Returns:
         `CrossValidation` without a network.
@@ -109,7 +109,7 @@ def cross_validate_classifier(
     }
     if any(facts.values()):
         warnings.warn(overstated(**facts), stacklevel=2)
-    folders = fold_folders(folds, features, run, seen)
+    folders = fold_folders(folds, features, run, exposed)
     parts = {}
     for number, fold in enumerate(folds, start=1):
         folder = folders[fold.name]

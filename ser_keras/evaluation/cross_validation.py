@@ -19,7 +19,7 @@ from ser_keras.features.dataset import make_dataset
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.fold_parts import check_fold_parts
 from ser_keras.protocols.fold_parts import fold_parts
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.protocol import folds_hash
 from ser_keras.protocols.protocol import overstated
@@ -32,7 +32,7 @@ from ser_keras.training.run_folder import RunFolder
 _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
 #: Nothing was heard before the training.
-NOTHING_SEEN = SeenAudio()
+NOTHING_EXPOSED = ExposedAudio()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def cross_validate(
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
-    seen: SeenAudio | None = NOTHING_SEEN,
+    exposed: ExposedAudio | None = NOTHING_EXPOSED,
     **training,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -108,7 +108,7 @@ def cross_validate(
             network leaves cores idle that another fold can use. Everything
             that is passed here must then be picklable: no lambdas and no
             functions within functions.
-        seen: What came before has heard, such as a search on another corpus;
+        exposed: Audio of earlier stages, such as a search on another corpus;
             by default nothing. All audio is compared by its content before
             any training, and each fold's folder keeps a record of what its
             network has heard. None compares nothing, which is for features
@@ -152,7 +152,7 @@ def cross_validate(
         held_out_speakers=held_out_speakers,
         training=training,
     )
-    folders = fold_folders(folds, features, run, seen)
+    folders = fold_folders(folds, features, run, exposed)
     calls = {
         fold.name: (fold, folders[fold.name])
         for fold in folds
@@ -211,14 +211,14 @@ def _calibrate(folders, parts):
     return Predictions.concatenate(scaled), temperatures
 
 
-def fold_folders(folds, features, run, seen) -> dict:
+def fold_folders(folds, features, run, exposed) -> dict:
     """The `RunFolder` of each fold by its name, after the guard has looked.
 
     Args:
         folds: List of `Fold`.
         features: Of all utterances.
         run: The run's folder.
-        seen: See `cross_validate`.
+        exposed: See `cross_validate`.
 
     Raises:
         LeakError: See `guard_folds`; then no folder was made.
@@ -226,8 +226,8 @@ def fold_folders(folds, features, run, seen) -> dict:
     """
     check_folds(run, folds)
     records = {}
-    if seen is not None:
-        records = guard_folds(folds, features.manifest, seen)
+    if exposed is not None:
+        records = guard_folds(folds, features.manifest, exposed)
     folders = {
         fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
         for fold in folds

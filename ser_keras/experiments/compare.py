@@ -29,9 +29,9 @@ from ser_keras.features.extraction import extract_features
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.models.hand_made import HAND_MADE
 from ser_keras.models.hand_made import hand_made_network
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
+from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.leak_guard import heard_by_search
 from ser_keras.protocols.protocol import Protocol
 from ser_keras.protocols.protocol import SpeakerGroups
 from ser_keras.protocols.protocol import get_protocol
@@ -227,8 +227,8 @@ def run_compare(
     if not config.systems and not config.yamnet:
         print("left out: yamnet_probe, which needs --yamnet yamnet.tflite")
     searched = config.genotype if "emodarts" in config.chosen else None
-    seen = heard_by_search(searched)
-    guard_folds(folds, all_utterances(folds), seen, config.skip_bad_audio)
+    exposed = exposed_by_search(searched)
+    guard_folds(folds, all_utterances(folds), exposed, config.skip_bad_audio)
     for name in config.chosen:
         print(f"--- {name}", flush=True)
         _run_system(name, config, folds, folder / name, corpus_name, extractors)
@@ -318,7 +318,7 @@ def _cell_network(name, config, path):
     file = path.parent / "genotypes" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     space.sample(int(name.removeprefix("random_"))).save(file)
-    SeenAudio().save(file.parent)  # Whoever draws lots has heard nobody.
+    ExposedAudio().save(file.parent)  # A random draw uses no audio.
     return dataclasses.replace(network, genotype=str(file))
 
 

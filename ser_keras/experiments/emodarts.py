@@ -36,8 +36,8 @@ from ser_keras.features.feature_set import FeatureSet
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.protocols.leak_guard import FILE
+from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.leak_guard import heard_by_search
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_disjoint
 from ser_keras.protocols.splits import halves
@@ -187,9 +187,9 @@ def run_emodarts(
     copies = read_copies(config, features.manifest, frontend, normalization)
 
     # Whatever is wrong is found before the folder holds the configuration.
-    seen = heard_by_search(config.genotype, others and others.manifest)
+    exposed = exposed_by_search(config.genotype, others and others.manifest)
     if others is not None:  # And before hours of searching on them.
-        guard_folds(folds, features.manifest, seen)
+        guard_folds(folds, features.manifest, exposed)
     run = open_run(config)
     write_skipped(run, features)
     known = others is not None
@@ -198,7 +198,7 @@ def run_emodarts(
         # A record without what its search has heard would look complete.
         known = (pathlib.Path(config.genotype).parent / FILE).exists()
     if known:
-        seen.save(run.path)
+        exposed.save(run.path)
     if others is not None:
         if genotype is None:
             genotype = search(config, others, run)
@@ -214,7 +214,7 @@ def run_emodarts(
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
-        seen=seen,
+        exposed=exposed,
         epochs=config.train_epochs,
         batch_size=config.batch_size,
         duration_frames=duration_frames(config.duration, frontend),

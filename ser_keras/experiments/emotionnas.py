@@ -42,7 +42,7 @@ from ser_keras.features.streams import FeatureStreams
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.genotype import load_genotype
-from ser_keras.protocols.leak_guard import heard_by_search
+from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.protocol import overstated
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import halves
@@ -207,7 +207,7 @@ def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
         seed=config.seed,
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
-        seen=heard_by_search(config.genotype),
+        exposed=exposed_by_search(config.genotype),
         epochs=config.train_epochs,
         batch_size=config.batch_size,
         duration_frames=frames_of(config, features),

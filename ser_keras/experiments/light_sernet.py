@@ -35,7 +35,7 @@ from ser_keras.experiments.pretraining import pretrained
 from ser_keras.experiments.seeds import run_seeds
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.models.light_sernet import LightSERNet
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_disjoint
@@ -268,11 +268,11 @@ def run_light_sernet(
         "balance_classes": config.class_weights == "balanced",
         "augment": augmentation(config, features.num_features),
     }
-    start, seen = None, SeenAudio()
+    start, exposed = None, ExposedAudio()
     if pretrain_corpus is not None:
         others = read_features(config, pretrain_corpus, frontend, normalization)
-        seen = seen.add("pretraining", others.manifest)
-        guard_folds(folds, features.manifest, seen)  # Before it is learned.
+        exposed = exposed.add("pretraining", others.manifest)
+        guard_folds(folds, features.manifest, exposed)  # Before it is learned.
         start = pretrain(
             functools.partial(build_network, config),
             others,
@@ -291,7 +291,7 @@ def run_light_sernet(
         copies=read_copies(config, manifest, frontend, normalization),
         held_out_speakers=config.held_out_speakers,
         jobs=config.jobs,
-        seen=seen,
+        exposed=exposed,
         epochs=config.epochs,
         select_by="accuracy" if config.protocol == "published" else "uar",
         **training,

@@ -19,8 +19,8 @@ from ser_keras.experiments.deep_stream import deep_features
 from ser_keras.features.streams import FeatureStreams
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.genotype import load_genotype
+from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.leak_guard import heard_by_search
 from ser_keras.protocols.splits import Fold
 from ser_keras.reports.report import write_report
 
@@ -139,8 +139,8 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
         features = FeatureStreams(
             {"handcrafted": features.select(deep.manifest), "deep": deep}
         )
-    seen = heard_by_search(config.genotype)
-    guard_folds([fold], features.manifest, seen)
+    exposed = exposed_by_search(config.genotype)
+    guard_folds([fold], features.manifest, exposed)
     common = {
         "batch_size": config.batch_size,
         "duration_frames": duration_frames(config.duration, frontend),
@@ -169,7 +169,7 @@ def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
         features,
         [fold],
         run=run,
-        seen=seen,
+        exposed=exposed,
         epochs=config.epochs,
         **common,
         **hypermodel.training(hp),

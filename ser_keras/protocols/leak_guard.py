@@ -1,8 +1,8 @@
-"""No test utterance was ever seen by a search or a training.
+"""Leak guard: no test utterance was in a search's or a training's data.
 
-Names say little: a clip may be there twice, or a genotype may come from a
-search on a copy of the test corpus in other folders. So what is kept beside a
-genotype or a network are hashes of the audio itself.
+Names are not enough to tell: a corpus may hold the same clip twice, and a
+genotype may come from a search on a copy of the test corpus in other folders.
+So what is kept beside a genotype or a network are hashes of the audio itself.
 """
 
 import dataclasses
@@ -12,60 +12,67 @@ import pathlib
 from ser_keras._files import write_text
 from ser_keras.corpora.audio_content import audio_contents
 
-FILE = "seen_audio.json"
+FILE = "exposed_audio.json"
+_FORMER_FILE = "seen_audio.json"  # Of runs before 0.2.0.
 _VERSION = 1
 _SHOWN = 5
 
 
 class LeakError(ValueError):
-    """A test utterance was seen by a search or a training."""
+    """A test utterance was in the data of a search or a training."""
 
 
 @dataclasses.dataclass(frozen=True)
-class SeenAudio:
-    """Hashes of all audio that each stage has seen.
+class ExposedAudio:
+    """Hashes of all audio that each stage was exposed to.
+
+    A stage is a search, a pre-training or a training. Its held-out part counts
+    as well: what selects an architecture or a checkpoint was used.
 
     Args:
         stages: Dict from a stage, such as `"search"`, to hashes.
 
     Example:
-    >>> SeenAudio({"search": ["a1", "b2"]}).add("train", ["a1"]).describe()
+    >>> ExposedAudio({"search": ["a1", "b2"]}).add("train", ["a1"]).describe()
     'search: 2 recordings, train: 1 recordings'
     """
 
     stages: dict = dataclasses.field(default_factory=dict)
 
-    def add(self, stage, seen, jobs=None):
-        """The record with more audio in a stage; this one stays as it is.
+    def add(self, stage, audio, jobs=None):
+        """Returns a record with more audio in a stage; this one stays as it is.
 
         Args:
             stage: Name of the stage.
-            seen: `Manifest` of what it sees, training and held-out part, or
-                hashes.
+            audio: `Manifest` of all that it uses, training and held-out part,
+                or hashes.
             jobs: Threads that decode.
+
+        Returns:
+            `ExposedAudio`.
 
         Raises:
             ValueError: An audio file cannot be decoded.
         """
-        if not isinstance(seen, list | tuple | set | frozenset):
-            seen = audio_hashes(seen, jobs).values()
-        hashes = {*self.stages.get(stage, ()), *seen}
-        return SeenAudio({**self.stages, stage: sorted(hashes)})
+        if not isinstance(audio, list | tuple | set | frozenset):
+            audio = audio_hashes(audio, jobs).values()
+        hashes = {*self.stages.get(stage, ()), *audio}
+        return ExposedAudio({**self.stages, stage: sorted(hashes)})
 
     def merge(self, other):
-        """The record of both, such as of a genotype's and of this run's."""
+        """Returns the union of two records, stage by stage."""
         merged = dict(self.stages)
         for stage, hashes in other.stages.items():
             merged[stage] = sorted({*merged.get(stage, ()), *hashes})
-        return SeenAudio(merged)
+        return ExposedAudio(merged)
 
     def check_unseen(self, test, hashes=None, jobs=None):
-        """Raises if a test utterance's audio was seen in any stage.
+        """Raises if a test utterance's audio was in any stage.
 
         Args:
             test: `Manifest` of the test part.
-            hashes: Dict from id to hash, of these utterances among others, if
-                they were decoded before.
+            hashes: Dict from id to hash that covers these utterances, if they
+                were decoded before.
             jobs: Threads that decode.
 
         Raises:
@@ -74,10 +81,10 @@ class SeenAudio:
         if hashes is None:
             hashes = audio_hashes(test, jobs)
         found = {}
-        for stage, seen in self.stages.items():
-            seen = set(seen)
+        for stage, exposed in self.stages.items():
+            exposed = set(exposed)
             for utterance in test:
-                if hashes[utterance.id] in seen:
+                if hashes[utterance.id] in exposed:
                     found.setdefault(utterance.id, []).append(stage)
         if found:
             shown = "; ".join(
@@ -85,32 +92,32 @@ class SeenAudio:
                 for name, stages in list(found.items())[:_SHOWN]
             )
             raise LeakError(
-                "No test utterance may be seen by a search or a training. "
-                f"Received {len(found)} of {len(test)} whose audio was, such "
-                f"as {shown}. Search and train on other speakers, or score "
-                "another part."
+                "Test audio must not be in the data of a search or a "
+                f"training. Received: {len(found)} of {len(test)} test "
+                f"utterances whose audio is, such as {shown}. Search and train "
+                "on other speakers, or score another part."
             )
 
     def describe(self):
-        """One line for a log."""
+        """Returns one line for a log: recordings of each stage."""
         return ", ".join(
             f"{stage}: {len(hashes)} recordings"
             for stage, hashes in self.stages.items()
         )
 
     def save(self, folder):
-        """Writes `seen_audio.json` into a folder, beside what has seen it."""
+        """Writes `exposed_audio.json` beside a genotype or a network."""
         record = {"version": _VERSION, "stages": self.stages}
         write_text(pathlib.Path(folder) / FILE, json.dumps(record, indent=1))
 
     @classmethod
     def load(cls, folder):
-        """Reads what `save` wrote.
+        """Reads what `save` wrote, or version 0.1 as `seen_audio.json`.
 
         Raises:
-            ValueError: There is no such file, or another's.
+            ValueError: There is no such file, or it holds something else.
         """
-        path = pathlib.Path(folder) / FILE
+        path = _record_path(folder)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["version"] != _VERSION:
@@ -118,48 +125,57 @@ class SeenAudio:
             return cls({k: list(x) for k, x in record["stages"].items()})
         except FileNotFoundError as error:
             raise ValueError(
-                f"{path} is not there, so nobody knows what was seen by what "
-                "lies beside it."
+                f"{path} is missing, so it is unknown which audio a search or "
+                "training in this folder was exposed to. Copy the file from "
+                "the folder of the run that wrote the genotype or network."
             ) from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"{path} is not a record of seen audio: {error!r}"
+                f"{path} is not a record of exposed audio: {error!r}"
             ) from error
 
 
-def heard_by_search(genotype, others=None):
-    """What a search has heard before any fold is trained.
+def exposed_by_search(genotype, corpus=None):
+    """Audio that a search was exposed to before any fold is trained.
 
     Args:
-        genotype: File of a genotype that was searched earlier, or None. What
-            its search has heard is in the record beside it.
-        others: `Manifest` of another corpus to search or pretrain on, or None.
+        genotype: File of a genotype that was searched earlier, or None. The
+            audio of its search is in the record beside it.
+        corpus: `Manifest` of another corpus to search or pre-train on, or
+            None.
 
     Returns:
-        `SeenAudio`.
+        `ExposedAudio`.
+
+    Raises:
+        ValueError: The record is damaged, or an audio file of `corpus` cannot
+            be decoded.
     """
-    seen = SeenAudio()
+    exposed = ExposedAudio()
     if genotype:
         folder = pathlib.Path(genotype).parent
-        if (folder / FILE).exists():
-            seen = seen.merge(SeenAudio.load(folder))
+        if _record_path(folder).exists():
+            exposed = exposed.merge(ExposedAudio.load(folder))
         else:
             print(
-                f"There is no {FILE} beside {genotype}: whether its search has "
-                "heard test speakers cannot be checked.",
+                f"There is no {FILE} beside {genotype}: it cannot be checked "
+                "whether test speakers were in its search.",
                 flush=True,
             )
-    return seen if others is None else seen.add("search corpus", others)
+    return exposed if corpus is None else exposed.add("search corpus", corpus)
 
 
 def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
-    """Dict from id to the hash of an utterance's audio.
+    """Hash of the decoded audio of each utterance.
 
     Args:
         manifest: `Manifest`.
         jobs: Threads that decode.
-        skip_bad_audio: Whether utterances that cannot be decoded, or in which
-            there is nothing to hear, are left out.
+        skip_bad_audio: Whether utterances that cannot be decoded, or are
+            silent, are left out.
+
+    Returns:
+        Dict from id to hash.
 
     Raises:
         ValueError: An audio file cannot be decoded, and is not to be skipped.
@@ -180,30 +196,30 @@ def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
     return {name: content.hash for name, content in contents.items()}
 
 
-def guard_folds(folds, manifest, seen, skip_bad_audio=False):
-    """What each fold will have seen by its end, and that it is honest.
+def guard_folds(folds, manifest, exposed, skip_bad_audio=False):
+    """Checks each fold for leaked test audio, and records what it uses.
 
     Args:
         folds: List of `Fold`.
         manifest: `Manifest` of all their utterances that are used.
-        seen: `SeenAudio` of what came before, such as a search on another
+        exposed: `ExposedAudio` of earlier stages, such as a search on another
             corpus.
-        skip_bad_audio: Whether the manifest may have bad audio, which is then
-            left out here as well.
+        skip_bad_audio: Whether bad audio in the manifest is left out here as
+            well instead of being refused.
 
     Returns:
-        Dict from the name of a fold to its `SeenAudio`.
+        Dict from the name of a fold to its `ExposedAudio`, training included.
 
     Raises:
         LeakError: Audio of a test part is in its training part under another
-            name, or in `seen`. A fold that says of itself that it leaks
+            name, or in `exposed`. A fold that says of itself that it leaks
             speakers is recorded, but not checked.
     """
     hashes = audio_hashes(manifest, skip_bad_audio=skip_bad_audio)
     records = {}
     for fold in folds:
         used = [hashes[u.id] for u in fold.train if u.id in hashes]
-        record = seen.add("train", used)
+        record = exposed.add("train", used)
         if not fold.leaks_speakers:
             test = [u for u in fold.test if u.id in hashes]
             try:
@@ -212,3 +228,12 @@ def guard_folds(folds, manifest, seen, skip_bad_audio=False):
                 raise LeakError(f"Fold {fold.name!r}: {error}") from error
         records[fold.name] = record
     return records
+
+
+def _record_path(folder):
+    """The record of a folder: under its former name only where that is all."""
+    path, former = (pathlib.Path(folder) / x for x in (FILE, _FORMER_FILE))
+    return former if former.exists() and not path.exists() else path
+
+
+SeenAudio = ExposedAudio  # Deprecated since 0.2.0.

@@ -25,7 +25,7 @@ from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments.light_sernet import front_end
-from ser_keras.protocols.leak_guard import SeenAudio
+from ser_keras.protocols.leak_guard import ExposedAudio
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_search_two_streams(folder, capfd):
     assert (folder / "results/search/architecture.jsonl").exists()
     assert not (folder / "results/search/folds").exists()
     # Nobody whom the search has heard is tested on its result.
-    heard = SeenAudio.load(folder / "results/search").stages["search"]
+    heard = ExposedAudio.load(folder / "results/search").stages["search"]
     assert len(heard) == 64 and len(result["searched_on"]) == 8
     argv = ["train", "emotionnas", *options, "--genotype", result["genotype"]]
     status, out, _ = run(
@@ -382,4 +382,4 @@ def test_whom_a_search_hears_is_written_before_it(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         experiments.search_emodarts(config)
     # Four utterances of each of the two speakers who are not tested.
-    assert len(SeenAudio.load(tmp_path / "run").stages["search"]) == 8
+    assert len(ExposedAudio.load(tmp_path / "run").stages["search"]) == 8

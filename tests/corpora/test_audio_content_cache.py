@@ -22,8 +22,8 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.protocols.audit import audit_corpus
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
-from ser_keras.protocols.leak_guard import SeenAudio
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.splits import leave_one_speaker_out
 
@@ -164,10 +164,10 @@ def test_exchanged_files_show_a_leak(corpus, cache, decoded):
     assert not decoded  # Bytes were enough.
     assert after["0.wav"].hash == before["1.wav"].hash
     folds = leave_one_speaker_out(corpus)
-    guard_folds(folds, corpus, SeenAudio())
+    guard_folds(folds, corpus, ExposedAudio())
     second.write_bytes(first.read_bytes())
     with pytest.raises(LeakError, match=r"0\.wav \(in train\)"):
-        guard_folds(folds, corpus, SeenAudio())
+        guard_folds(folds, corpus, ExposedAudio())
 
 
 def test_a_moved_corpus_is_not_decoded_again(corpus, cache, decoded, tmp_path):

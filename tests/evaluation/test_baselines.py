@@ -74,7 +74,7 @@ def test_cross_validation_resumes(tmp_path, monkeypatch):
     features = make_features()
     folds = ser.leave_one_speaker_out(features.manifest)
     run = ser.RunFolder(tmp_path / "run", {"seed": 0})
-    options = {"run": run, "seen": None}
+    options = {"run": run, "exposed": None}
     outcome = cross_validate_classifier(
         "linear_svm", features, folds, **options
     )
@@ -99,7 +99,7 @@ def test_majority(tmp_path):
     folds = ser.leave_one_speaker_out(features.manifest)
     run = ser.RunFolder(tmp_path / "run", {"seed": 0})
     outcome = cross_validate_classifier(
-        "majority", features, folds, run=run, seen=None
+        "majority", features, folds, run=run, exposed=None
     )
     assert outcome.scores.uar == pytest.approx(1 / 3)
     assert outcome.scores.wa == pytest.approx(0.4)
@@ -115,7 +115,7 @@ def test_facts_of_a_classifier_do_not_contradict_each_other(tmp_path):
     run = ser.RunFolder(tmp_path / "run", {"seed": 0})
     with pytest.warns(UserWarning, match="OVERSTATES"):
         outcome = cross_validate_classifier(
-            "majority", features, folds, run=run, seen=None
+            "majority", features, folds, run=run, exposed=None
         )
     result = summary(outcome)
     for record in (result, result["protocol"]):

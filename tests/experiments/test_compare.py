@@ -15,7 +15,7 @@ from ser_keras.experiments import light_sernet
 from ser_keras.experiments import tune
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.leak_guard import LeakError
-from ser_keras.protocols.leak_guard import heard_by_search
+from ser_keras.protocols.leak_guard import exposed_by_search
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_two_streams_are_tuned(corpus, tmp_path, monkeypatch):
 def test_a_random_architecture_has_heard_nobody(tmp_path, capsys):
     config = make_config(tmp_path)
     network = compare._cell_network("random_1", config, tmp_path / "random_1")
-    assert heard_by_search(network.genotype).stages == {}
+    assert exposed_by_search(network.genotype).stages == {}
     assert "cannot be checked" not in capsys.readouterr().out
 
 

@@ -20,8 +20,8 @@ from ser_keras.features.feature_set import SkippedUtterance
 from ser_keras.genotype import CellGenotype
 from ser_keras.genotype import Edge
 from ser_keras.genotype import Genotype
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
-from ser_keras.protocols.leak_guard import SeenAudio
 
 LABELS = ("anger", "neutral")
 MANIFEST = Manifest(
@@ -177,12 +177,12 @@ def genotype_file(folder, seed=0):
 
 def test_a_given_genotype_is_kept_and_compared(tmp_path, bad_audio):
     file = genotype_file(tmp_path)
-    SeenAudio({"search": ["a1"]}).save(file.parent)
+    ExposedAudio({"search": ["a1"]}).save(file.parent)
     with pytest.raises(Searched):
         ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
     kept = tmp_path / "run" / "genotype.json"
     assert Genotype.load(kept) == Genotype.load(file)
-    assert SeenAudio.load(kept.parent).stages == {"search": ["a1"]}
+    assert ExposedAudio.load(kept.parent).stages == {"search": ["a1"]}
     before = kept.read_bytes()
     genotype_file(tmp_path, seed=1)
     with pytest.raises(ValueError, match="mine.json must hold the genotype"):
@@ -197,7 +197,7 @@ def test_a_genotype_of_unknown_origin_stays_so(tmp_path, bad_audio):
     file = genotype_file(tmp_path)
     with pytest.raises(Searched):
         ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
-    assert not (tmp_path / "run" / "seen_audio.json").exists()
+    assert not (tmp_path / "run" / "exposed_audio.json").exists()
 
 
 def test_a_genotype_without_the_cells_is_named(tmp_path, bad_audio):

@@ -78,7 +78,7 @@ def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
     folds = ser.leave_one_speaker_out(features.manifest)[:2]
     run = RunFolder(tmp_path / "run", {})
     outcome = cross_validate(
-        network, features, folds, run=run, seen=None, **options()
+        network, features, folds, run=run, exposed=None, **options()
     )
     assert not outcome.leaks_speakers and not outcome.selects_on_test
     assert len(trainings) == 2
@@ -118,7 +118,7 @@ def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):
             features,
             folds,
             run=run,
-            seen=None,
+            exposed=None,
             **options(epochs=4, select_by="accuracy"),
         )
     assert outcome.leaks_speakers and outcome.selects_on_test
@@ -141,7 +141,7 @@ def test_a_random_fold_without_selection_still_leaks(tmp_path, trainings):
     run = RunFolder(tmp_path / "run", {})
     with pytest.warns(UserWarning, match="trained on as well"):
         outcome = cross_validate(
-            network, features, folds, run=run, seen=None, **options()
+            network, features, folds, run=run, exposed=None, **options()
         )
     assert outcome.leaks_speakers and not outcome.selects_on_test
     # Those held out are tested as well: no temperature for new speakers.
@@ -181,7 +181,7 @@ def test_copies_are_trained_on_and_never_scored(tmp_path, monkeypatch):
         [fold],
         run=RunFolder(tmp_path / "run", {}),
         copies=[copy],
-        seen=None,
+        exposed=None,
         **options(epochs=1),
     )
     assert set(outcome.predictions.ids) == {u.id for u in fold.test}
@@ -305,8 +305,8 @@ def babble(tmp_path, monkeypatch):
     labels = corpus.labels[:3]
     tested = Manifest([u for u in tested if u.label in labels], labels)
 
-    def start(build, features, folds, *, run, seen, **_):
-        raise Started(build(folds[0], run), seen)
+    def start(build, features, folds, *, run, exposed, **_):
+        raise Started(build(folds[0], run), exposed)
 
     monkeypatch.setattr(light_sernet, "cross_validate", start)
     config = ser.LightSERNetConfig(
@@ -322,8 +322,8 @@ def test_folds_start_from_another_corpus(babble, tmp_path):
     config, folds, others = babble
     with pytest.raises(Started) as started:
         ser.run_light_sernet(config, folds, others)
-    network, seen = started.value.args
-    assert len(seen.stages["pretraining"]) == len(others) == 8
+    network, exposed = started.value.args
+    assert len(exposed.stages["pretraining"]) == len(others) == 8
     file = tmp_path / "run/pretrained.keras"
     source, written = ser.load_model(file), file.stat().st_mtime_ns
     assert (source.num_classes, network.num_classes) == (4, 3)

@@ -122,7 +122,7 @@ def test_copies_are_trained_on_without_what_was_skipped(tmp_path, monkeypatch):
         FOLDS[:1],
         run=RunFolder(tmp_path / "run", {}),
         copies=[copy],
-        seen=None,
+        exposed=None,
         batch_size=2,
     )
     ((train, held_out, copied),) = seen
@@ -137,7 +137,7 @@ def test_nothing_is_built_for_folds_that_cannot_be_trained(tmp_path):
             features(),
             FOLDS,
             run=RunFolder(tmp_path / "run", {}),
-            seen=None,
+            exposed=None,
             batch_size=50,
         )
     assert not (tmp_path / "run" / "folds").exists()

@@ -12,11 +12,11 @@ from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.leak_guard import FILE
+from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
-from ser_keras.protocols.leak_guard import SeenAudio
 from ser_keras.protocols.leak_guard import audio_hashes
+from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.leak_guard import heard_by_search
 from ser_keras.protocols.splits import leave_one_speaker_out
 from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.training.run_folder import RunFolder
@@ -35,29 +35,29 @@ def corpus(tmp_path):
 
 
 def test_a_copy_under_another_name_and_format_is_found(corpus, tmp_path):
-    seen = SeenAudio().add("search", corpus.select(speakers="a"))
-    seen = seen.add("train", corpus.select(speakers="a")[:1], jobs=2)
-    seen.check_unseen(corpus.select(speakers="b"))
+    exposed = ExposedAudio().add("search", corpus.select(speakers="a"))
+    exposed = exposed.add("train", corpus.select(speakers="a")[:1], jobs=2)
+    exposed.check_unseen(corpus.select(speakers="b"))
     samples, rate = soundfile.read(tmp_path / "a1.wav")
     soundfile.write(tmp_path / "new.flac", samples, rate)
     other = Utterance("c9", str(tmp_path / "new.flac"), "anger", "c")
     test = Manifest([*corpus.select(speakers="b"), other])
     with pytest.raises(LeakError, match=r"1 of 3 .*c9 \(in search, train\)"):
-        seen.check_unseen(test)
+        exposed.check_unseen(test)
 
 
 def test_the_same_name_with_other_audio_is_no_leak(corpus, tmp_path):
-    seen = SeenAudio().add("train", corpus[:1])
+    exposed = ExposedAudio().add("train", corpus[:1])
     shutil.copy(tmp_path / "b2.wav", tmp_path / "a1.wav")
-    seen.check_unseen(corpus[:1])
+    exposed.check_unseen(corpus[:1])
 
 
 def test_record_travels_beside_a_genotype(corpus, tmp_path):
-    search = SeenAudio().add("search", corpus[:2])
+    search = ExposedAudio().add("search", corpus[:2])
     search.save(tmp_path / "run")
-    loaded = SeenAudio.load(tmp_path / "run")
+    loaded = ExposedAudio.load(tmp_path / "run")
     assert loaded == search
-    run = SeenAudio().add("train", corpus[2:3]).merge(loaded)
+    run = ExposedAudio().add("train", corpus[2:3]).merge(loaded)
     assert run.describe() == "train: 1 recordings, search: 2 recordings"
     run.check_unseen(corpus[3:])
     for index, stage in ((0, "search"), (2, "train")):
@@ -70,49 +70,61 @@ def test_record_travels_beside_a_genotype(corpus, tmp_path):
 
 
 def test_bad_records_and_audio(corpus, tmp_path):
-    with pytest.raises(ValueError, match="nobody knows what was seen"):
-        SeenAudio.load(tmp_path)
+    with pytest.raises(ValueError, match=f"{FILE} is missing"):
+        ExposedAudio.load(tmp_path)
     for text in ("{", "[]", '{"version": 9, "stages": {}}', '{"version": 1}'):
         (tmp_path / FILE).write_text(text)
-        with pytest.raises(ValueError, match="not a record of seen audio"):
-            SeenAudio.load(tmp_path)
+        with pytest.raises(ValueError, match="not a record of exposed audio"):
+            ExposedAudio.load(tmp_path)
     (tmp_path / "b1.wav").write_bytes(b"")
     with pytest.raises(ValueError, match="1 of 4 .*first b1: an empty file"):
-        SeenAudio().add("train", corpus)
+        ExposedAudio().add("train", corpus)
     with pytest.raises(ValueError, match="1 of 4 .*first b1"):
-        SeenAudio().check_unseen(corpus)
+        ExposedAudio().check_unseen(corpus)
 
 
 def test_folds_are_recorded_and_checked(corpus, tmp_path):
     folds = leave_one_speaker_out(corpus)
-    records = guard_folds(folds, corpus, SeenAudio())
+    records = guard_folds(folds, corpus, ExposedAudio())
     hashes = audio_hashes(corpus)
     assert records["a"].stages == {
         "train": sorted([hashes["b1"], hashes["b2"]])
     }
-    earlier = SeenAudio({"search": [hashes["a2"]]})
+    earlier = ExposedAudio({"search": [hashes["a2"]]})
     with pytest.raises(LeakError, match=r"Fold 'a': .*a2 \(in search\)"):
         guard_folds(folds, corpus, earlier)
     shutil.copy(tmp_path / "a1.wav", tmp_path / "b1.wav")
     with pytest.raises(LeakError, match=r"Fold 'a': .*1 of 2.*a1 \(in train\)"):
-        guard_folds(folds, corpus, SeenAudio())
+        guard_folds(folds, corpus, ExposedAudio())
     # Whose folds say that they leak wants to see what that brings.
     leaky = random_folds_shared_speakers(corpus, folds=2)
     assert set(guard_folds(leaky, corpus, earlier)) == {"random1", "random2"}
     # Utterances with bad audio were left out before: they count nowhere.
     kept = Manifest([u for u in corpus if u.id != "b1"])
-    assert len(guard_folds(folds, kept, SeenAudio())) == 2
+    assert len(guard_folds(folds, kept, ExposedAudio())) == 2
 
 
-def test_what_a_search_has_heard(corpus, tmp_path, capsys):
-    assert heard_by_search("").stages == {}
+def test_former_file_name_is_read(corpus, tmp_path):
+    ExposedAudio({"search": ["x"]}).save(tmp_path)
+    (tmp_path / FILE).rename(tmp_path / "seen_audio.json")
+    for record in (
+        ExposedAudio.load(tmp_path),
+        exposed_by_search(tmp_path / "genotype.json"),
+    ):
+        assert record.stages == {"search": ["x"]}
+    ExposedAudio({"search": ["y"]}).save(tmp_path)
+    assert ExposedAudio.load(tmp_path).stages == {"search": ["y"]}
+
+
+def test_audio_of_an_earlier_search(corpus, tmp_path, capsys):
+    assert exposed_by_search("").stages == {}
     genotype = tmp_path / "run" / "genotype.json"
-    assert heard_by_search(genotype, corpus[:1]).describe() == (
+    assert exposed_by_search(genotype, corpus[:1]).describe() == (
         "search corpus: 1 recordings"
     )
     assert "cannot be checked" in capsys.readouterr().out
-    SeenAudio({"search": ["x", "y"]}).save(genotype.parent)
-    assert heard_by_search(genotype).stages == {"search": ["x", "y"]}
+    ExposedAudio({"search": ["x", "y"]}).save(genotype.parent)
+    assert exposed_by_search(genotype).stages == {"search": ["x", "y"]}
 
 
 def build_network(fold, run):
@@ -139,13 +151,13 @@ def test_a_run_stops_before_training(corpus, tmp_path):
             build_network,
             features,
             folds,
-            seen=SeenAudio({"search": [hashes["a1"]]}),
+            exposed=ExposedAudio({"search": [hashes["a1"]]}),
             **options,
         )
     assert not (run.path / "folds").exists()
     # Who says nothing of what came before is guarded as well.
     cross_validate(build_network, features, folds, **options)
-    record = SeenAudio.load(run.path / "folds" / "b")
+    record = ExposedAudio.load(run.path / "folds" / "b")
     assert record.stages["train"] == sorted([hashes["a1"], hashes["a2"]])
     record.check_unseen(folds[1].test)
     with pytest.raises(LeakError):
@@ -168,7 +180,7 @@ def test_bad_audio_is_left_out_where_it_may_be(corpus, tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(400), 16000)
     (tmp_path / "b2.wav").write_bytes(b"")
     with pytest.raises(ValueError, match="first b2.*--skip-bad-audio"):
-        guard_folds(folds, corpus, SeenAudio())
-    records = guard_folds(folds, corpus, SeenAudio(), skip_bad_audio=True)
+        guard_folds(folds, corpus, ExposedAudio())
+    records = guard_folds(folds, corpus, ExposedAudio(), skip_bad_audio=True)
     assert records["a"].stages["train"] == []
     assert len(records["b"].stages["train"]) == 1

@@ -39,7 +39,7 @@ def page(tmp_path_factory):
             FeatureSet(corpus, arrays),
             ser.get_protocol(protocol).folds(corpus),
             run=run,
-            seen=None,
+            exposed=None,
         )
         write_report(run, outcome)
         runs.append(run.path)

@@ -31,7 +31,7 @@ def main(folder, jobs):
         ser.leave_one_speaker_out(features.manifest)[:3],
         run=ser.RunFolder(folder, {"seed": 0}),
         jobs=jobs,
-        seen=None,  # There is no audio.
+        exposed=None,  # There is no audio.
         epochs=2,
         batch_size=4,
         duration_frames=12,
