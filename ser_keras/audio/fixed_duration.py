@@ -1,13 +1,13 @@
 """FixedDuration: a front end for networks that read clips of one length."""
 
-import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.audio.front_end import FrontEndWrapper
 
 
 @serializable
-class FixedDuration(keras.layers.Layer):
+class FixedDuration(FrontEndWrapper):
     """Makes every clip of one duration before another front end reads it.
 
     Of a longer clip the middle is taken; a shorter one stands in the middle
@@ -47,9 +47,7 @@ class FixedDuration(keras.layers.Layer):
     """
 
     def __init__(self, frontend, duration, peak_percentile=None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.frontend = frontend
+        super().__init__(frontend, **kwargs)
         self.duration = duration
         self.peak_percentile = peak_percentile
         self._samples = round(duration * frontend.sample_rate)
@@ -65,22 +63,11 @@ class FixedDuration(keras.layers.Layer):
                 f"Received: peak_percentile={peak_percentile}"
             )
         self._fitted = False
-        self.built = True
 
     @property
-    def sample_rate(self):
-        """Of the waveforms, Hz."""
-        return self.frontend.sample_rate
-
-    @property
-    def frame_length(self):
-        """Samples that a clip must have at least."""
-        return self.frontend.frame_length
-
-    @property
-    def min_samples(self):
-        """The same, under the name that front ends have for it."""
-        return self.frame_length
+    def splits_spectrum(self):
+        """Whether the inner front end can be called in two halves."""
+        return self.frontend.splits_spectrum
 
     def without_fft(self):
         """A copy for LiteRT, of clips that have this duration already.
@@ -91,11 +78,6 @@ class FixedDuration(keras.layers.Layer):
         copy.frontend = self.frontend.without_fft()
         copy._fitted = True
         return copy
-
-    @property
-    def num_features(self):
-        """Size of the last axis of the output."""
-        return self.frontend.num_features
 
     def num_frames(self, samples):
         """Number of frames, the same for all clips.
@@ -175,15 +157,9 @@ class FixedDuration(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "frontend": keras.saving.serialize_keras_object(self.frontend),
             "duration": self.duration,
             "peak_percentile": self.peak_percentile,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        frontend = keras.saving.deserialize_keras_object(config["frontend"])
-        return cls(**{**config, "frontend": frontend})
 
 
 def _count(clips):

@@ -2,17 +2,17 @@
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.audio import functional
+from ser_keras.audio.front_end import FrontEnd
 from ser_keras.audio.matmul_spectrum import MatmulSpectrum
 
 
 @serializable
-class Spectrogram(keras.layers.Layer):
+class Spectrogram(FrontEnd):
     """Logarithmic spectrogram of each clip, whatever else is in its batch.
 
     The layer has no weights and draws on no state: the same object serves in
@@ -66,6 +66,8 @@ class Spectrogram(keras.layers.Layer):
     TensorShape([2, 97, 257])
     """
 
+    splits_spectrum = True
+
     def __init__(
         self,
         sample_rate=16000,
@@ -81,9 +83,6 @@ class Spectrogram(keras.layers.Layer):
         pad_mode="constant",
         **kwargs,
     ):
-        # Half precision has too few digits for a spectrum, so the global
-        # policy does not reach the front end.
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.sample_rate = sample_rate
         self.frame_length = frame_length
@@ -97,7 +96,6 @@ class Spectrogram(keras.layers.Layer):
         self.center = center
         self.pad_mode = pad_mode
         self._check_spectrogram_arguments()
-        self.built = True  # There is nothing to build.
         self._window = functional.hann_window(frame_length)
         self._power_spectrum = functools.partial(
             functional.power_spectrum, fft_length=fft_length
@@ -249,11 +247,6 @@ class Spectrogram(keras.layers.Layer):
         frames = self.num_frames(tf.cast(lengths, tf.int32))
         mask = tf.sequence_mask(frames, tf.shape(features)[1])
         return mask[:, :, None]
-
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
-        *batch, samples = waveform_shape
-        time = None if samples is None else self.num_frames(samples)
-        return (*batch, time, self.num_features)
 
     def get_config(self):
         return {

@@ -1,293 +1,88 @@
-"""MFCC and LogMelSpectrogram against librosa, scipy and tf.signal."""
-
-import gc
-import weakref
+"""What all front ends have in common."""
 
 import keras
-import librosa
 import numpy as np
 import pytest
-import scipy.fft
-import soundfile
-import tensorflow as tf
 
-from ser_keras.audio import functional
-from ser_keras.audio.batches import compute_features
-from ser_keras.audio.batches import features_from_files
-from ser_keras.audio.batches import pad_batch
+from ser_keras.audio.augmentation.speed import AtSpeed
+from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.testing import check_layer
-from ser_keras.testing import check_tf_data
+from ser_keras.audio.spectrogram import Spectrogram
 
-RATE = 16000
-WINDOW = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 64}
-
-
-@pytest.fixture(scope="module")
-def speech(corpora_root):
-    """Real utterances of both corpora."""
-    paths = sorted((corpora_root / "emodb").glob("*.flac"))[::120]
-    paths += sorted((corpora_root / "ravdess").glob("*.flac"))[::400]
-    return [soundfile.read(path, dtype="float32")[0] for path in paths]
-
-
-def melspectrogram(x, **options):
-    return librosa.feature.melspectrogram(y=x, sr=RATE, **WINDOW, **options)
-
-
-def mfcc_with_deltas(x):
-    m = librosa.feature.mfcc(
-        y=x, sr=RATE, n_mfcc=40, center=True, pad_mode="reflect", **WINDOW
-    )
-    slope = librosa.feature.delta(m)
-    return np.concatenate([m, slope, librosa.feature.delta(m, order=2)])
-
-
-CASES = {
-    "librosa_defaults": (
-        MFCC.librosa(RATE),
-        lambda x: librosa.feature.mfcc(y=x, sr=RATE),
-    ),
-    "reflect_and_deltas": (
-        MFCC(center=True, pad_mode="reflect", top_db=80.0, delta_order=2),
-        mfcc_with_deltas,
-    ),
-    "not_centred_htk": (
-        LogMelSpectrogram(mel_scale="htk", low_frequency=50.0, top_db=80.0),
-        lambda x: librosa.power_to_db(
-            melspectrogram(x, center=False, htk=True, fmin=50)
-        ),
-    ),
-    "magnitude_edge": (
-        LogMelSpectrogram(power=1, top_db=60.0, center=True, pad_mode="edge"),
-        lambda x: librosa.amplitude_to_db(
-            melspectrogram(x, power=1, pad_mode="edge"), top_db=60
-        ),
-    ),
-    "natural_log_no_norm": (
-        LogMelSpectrogram(log="natural", mel_norm=None, center=True),
-        lambda x: np.log(1e-6 + melspectrogram(x, norm=None)),
-    ),
+MFCC_OPTIONS = {"frame_length": 300, "frame_step": 160, "fft_length": 320}
+FRONT_ENDS = {
+    "spectrogram": Spectrogram(),
+    "log_mel": LogMelSpectrogram(center=True, pad_mode="reflect"),
+    "mfcc": MFCC(num_coefficients=20, num_mel_bins=20, **MFCC_OPTIONS),
+    "fixed_duration": FixedDuration(MFCC.light_sernet(), 1.0),
+    "at_speed": AtSpeed(MFCC(), 0.8),
+}
+# Sample rate, frame length, frame step, features, shortest clip, frame rate.
+FACTS = {
+    "spectrogram": (16000, 400, 160, 257, 512, 100.0),
+    "log_mel": (16000, 400, 160, 64, 257, 100.0),
+    "mfcc": (16000, 300, 160, 20, 320, 100.0),
+    "fixed_duration": (16000, 1024, 256, 40, 1024, None),
+    "at_speed": (20000, 400, 160, 40, 512, 125.0),
 }
 
 
-@pytest.mark.parametrize("transform", ["fft", "matrix_products"])
-@pytest.mark.parametrize("case", CASES)
-def test_equals_librosa_on_real_speech(speech, case, transform):
-    layer, oracle = CASES[case]
-    if transform == "matrix_products":  # As LiteRT files have it.
-        layer = layer.without_fft()
-    for x in speech:
-        expected = oracle(x).T
-        assert layer.num_frames(len(x)) == len(expected)
-        np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-3)
+@pytest.fixture(params=FRONT_ENDS)
+def name(request):
+    return request.param
 
 
-def test_float32_holds_without_top_db(speech):
-    # librosa transforms in float64. More than 90 dB below a frame's loudest
-    # part, float32 is a thousandth of a dB off.
-    layer = LogMelSpectrogram(mel_scale="htk")
-    for x in speech:
-        mel = melspectrogram(x, center=False, htk=True)
-        difference = np.abs(layer(x) - librosa.power_to_db(mel, top_db=None).T)
-        assert difference.max() < 1e-2
-        assert np.mean(difference > 1e-3) < 1e-3
+def test_facts(name):
+    layer = FRONT_ENDS[name]
+    assert FACTS[name] == (
+        layer.sample_rate,
+        layer.frame_length,
+        layer.frame_step,
+        layer.num_features,
+        layer.min_samples,
+        layer.frame_rate,
+    )
+    assert layer.duration == (1.0 if name == "fixed_duration" else None)
+    assert AtSpeed(FRONT_ENDS["fixed_duration"], 0.8).duration == 0.8
 
 
-def test_light_sernet_equals_tf_signal(speech):
-    filters = tf.signal.linear_to_mel_weight_matrix(128, 513, RATE, 80.0, 7600)
-    for x in speech:
-        magnitude = tf.abs(tf.signal.stft(x, 1024, 256, 1024))
-        mel = tf.math.log(tf.matmul(magnitude, filters) + 1e-6)
-        mfcc = tf.signal.mfccs_from_log_mel_spectrograms(mel)[:, :40]
-        expected = np.clip(mfcc, -10, 10)
-        np.testing.assert_allclose(
-            MFCC.light_sernet()(x), expected, rtol=0, atol=1e-3
+@pytest.mark.parametrize("samples", [1024, 5000, 20000])
+def test_shape_is_known_before_a_call(name, samples):
+    layer = FRONT_ENDS[name]
+    x = np.random.default_rng(0).normal(size=(2, samples)).astype("float32")
+    shape = layer(x).shape
+    assert shape == layer.compute_output_shape((2, samples))
+    assert shape == (2, layer.num_frames(samples), layer.num_features)
+
+
+def test_halves_and_the_copy_without_fft_give_the_same(name):
+    layer = FRONT_ENDS[name]
+    x = np.random.default_rng(0).normal(size=(2, 16000)).astype("float32")
+    expected = layer(x)
+    if layer.splits_spectrum:
+        both = layer.from_spectrum(layer.spectrum(x))
+        np.testing.assert_array_equal(both, expected)
+    else:
+        assert name == "at_speed"
+    np.testing.assert_allclose(
+        layer.without_fft()(x), expected, rtol=0, atol=1e-2
+    )
+
+
+def test_config_round_trip_and_precision(name):
+    layer = FRONT_ENDS[name]
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == f"ser_keras>{type(layer).__name__}"
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == layer.get_config()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        built_under_policy = type(layer).from_config(
+            {k: v for k, v in layer.get_config().items() if k != "dtype"}
         )
-
-
-@pytest.mark.parametrize("htk", [False, True])
-@pytest.mark.parametrize("norm", ["slaney", None])
-def test_mel_matrix(htk, norm):
-    scale = "htk" if htk else "slaney"
-    expected = librosa.filters.mel(
-        sr=22050, n_fft=1024, n_mels=60, fmin=30, fmax=9e3, htk=htk, norm=norm
-    )
-    matrix = functional.mel_matrix(60, 1024, 22050, 30, 9000, scale, norm)
-    np.testing.assert_allclose(matrix, expected.T, atol=1e-6)
-    x = np.random.default_rng(0).random((3, 513), np.float32)
-    product = functional.banded_matmul(x, functional.banded_blocks(matrix, 7))
-    np.testing.assert_allclose(product, x @ matrix, rtol=1e-5)
-
-
-@pytest.mark.parametrize("norm", ["ortho", None])
-def test_dct_matrix(norm):
-    x = np.random.default_rng(0).normal(size=(5, 64))
-    expected = scipy.fft.dct(x, norm=norm)[:, :20]
-    matrix = functional.dct_matrix(64, 20, norm)
-    np.testing.assert_allclose(x @ matrix, expected, atol=1e-5)
-
-
-# Two steps of float32 at 512 to 1024, the size of coefficient 0: how many clips
-# and threads share a product decides in which order it is added up.
-ROUNDING = 1.3e-4
-
-LAYERS = {
-    "mfcc": MFCC(),
-    "light_sernet": MFCC.light_sernet(),
-    "librosa": MFCC.librosa(RATE),
-    "reflect_and_deltas": CASES["reflect_and_deltas"][0],
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_no_clip_depends_on_its_batch(speech, name):
-    layer = LAYERS[name]
-    batch, lengths = pad_batch([*speech, 30 * speech[0][:6000]])
-    together = layer(batch, lengths=lengths)
-    for x, y, frames in zip(
-        [*speech, 30 * speech[0][:6000]],
-        together,
-        layer.num_frames(lengths),
-        strict=True,
-    ):
-        np.testing.assert_allclose(y[:frames], layer(x), rtol=0, atol=ROUNDING)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_same_numbers_in_tf_data_and_under_xla(speech, name):
-    batch = np.stack([x[:16000] for x in speech])
-    direct = check_tf_data(LAYERS[name], batch, rtol=0, atol=ROUNDING)
-    compiled = tf.function(LAYERS[name], jit_compile=True)
-    np.testing.assert_allclose(compiled(batch), direct, rtol=0, atol=1e-3)
-
-
-def test_saved_model_with_dynamic_batch_and_length(speech, tmp_path):
-    waveform = keras.Input((None,))
-    model = keras.Model(waveform, MFCC.librosa(RATE)(waveform))
-    assert model.output.shape == (None, None, 20)
-    assert not model.weights
-    model.export(tmp_path / "model", verbose=False)
-    serve = tf.saved_model.load(str(tmp_path / "model")).serve
-    for x in speech[:3]:
-        expected = MFCC.librosa(RATE)(x)
-        np.testing.assert_allclose(serve(x[None])[0], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"power": 1, "log": "natural", "mel_scale": "htk", "mel_norm": None},
-        {"center": True, "top_db": 50.0, "frame_length": 512},
-    ],
-)
-def test_layer_contract(config):
-    x = np.random.default_rng(0).normal(size=(2, 4000)).astype("float32")
-    check_layer(LogMelSpectrogram, config, x, trains=False)
-    config = {**config, "num_coefficients": 13, "delta_order": 2}
-    check_layer(MFCC, config, x, trains=False)
-
-
-@pytest.mark.parametrize("center", [False, True])
-@pytest.mark.parametrize("samples", [512, 513, 671, 672, 16000])
-def test_num_frames(center, samples):
-    layer = LogMelSpectrogram(center=center)
-    frames = layer(np.ones(samples, "float32")).shape[0]
-    assert layer.num_frames(samples) == frames
-    assert layer.num_frames(np.array([samples])).tolist() == [frames]
-    assert layer.num_frames(tf.constant([samples])).numpy() == [frames]
-    assert layer.compute_output_shape((samples,)) == (frames, 64)
-
-
-def test_short_clip_is_an_error_or_padded():
-    layer = LogMelSpectrogram()
-    short = np.random.default_rng(0).normal(size=300).astype("float32")
-    with pytest.raises(ValueError, match="at least 512 samples.*300 samples"):
-        layer(short)
-    dynamic = tf.function(
-        layer, input_signature=[tf.TensorSpec((None,), tf.float32)]
-    )
-    padded = np.pad(short, (0, 212))
-    np.testing.assert_allclose(dynamic(short), layer(padded), atol=1e-5)
-
-
-@pytest.mark.parametrize("frames", [1, 4, 9, 10])
-def test_deltas_of_short_clips_are_finite(frames):
-    x = tf.random.normal((2, frames, 3))
-    y = functional.deltas(x, order=2, lengths=[frames, 1])
-    assert y.shape == x.shape
-    assert np.isfinite(y).all()
-    np.testing.assert_allclose(y[1], 0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_compute_features_equals_clip_by_clip(speech, name):
-    features = compute_features(speech, LAYERS[name], batch_size=3)
-    for x, y in zip(speech, features, strict=True):
-        np.testing.assert_allclose(y, LAYERS[name](x), rtol=0, atol=ROUNDING)
-
-
-def test_features_from_files(corpora_root):
-    paths = sorted((corpora_root / "emodb").glob("*.flac"))[:5]
-    dataset = features_from_files(paths, MFCC(), batch_size=2)
-    found = [x[:n] for xs, ns in dataset for x, n in zip(xs, ns, strict=True)]
-    for path, features in zip(paths, found, strict=True):
-        waveform, _ = soundfile.read(path, dtype="float32")
-        np.testing.assert_allclose(features, MFCC()(waveform), atol=1e-5)
-
-
-def test_features_from_files_names_the_bad_file(tmp_path):
-    path = tmp_path / "bad.wav"
-    path.write_bytes(b"nothing")
-    with pytest.raises(tf.errors.OpError, match="bad.wav: not audio"):
-        list(features_from_files([path], MFCC()))
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"frame_step": 0}, "frame_step=0"),
-        ({"fft_length": 256}, "fft_length=256"),
-        ({"high_frequency": 9000.0}, "high_frequency=9000.0"),
-        ({"mel_scale": "bark"}, "mel_scale='bark'"),
-        ({"amin": 0.0}, "amin=0.0"),
-        ({"num_coefficients": 65}, "num_coefficients=65"),
-        ({"delta_order": 3}, "delta_order=3"),
-        ({"delta_width": 4}, "delta_width=4"),
-        ({"dct_norm": "other"}, "dct_norm='other'"),
-    ],
-)
-def test_wrong_arguments(config, message):
-    with pytest.raises(ValueError, match=f"Received: .*{message}"):
-        MFCC(**config)
-
-
-def test_empty_filters_are_reported():
-    with pytest.warns(UserWarning, match="mel filters"):
-        LogMelSpectrogram(fft_length=512, num_mel_bins=200)
-
-
-def test_wrong_rank():
-    with pytest.raises(ValueError, match="batch, samples"):
-        MFCC()(np.ones((1, 16000, 1), "float32"))
-
-
-def test_a_front_end_is_traced_once_and_let_go():
-    calls = []
-
-    class Counted(MFCC):
-        def call(self, waveform, lengths=None):
-            calls.append(1)
-            return super().call(waveform, lengths)
-
-    layer = Counted()
-    clips = [np.ones(8000, "float32")] * 3
-    for _ in range(3):
-        compute_features(clips, layer, batch_size=1)
-    assert len(calls) == 1
-    kept = weakref.ref(layer)
-    del layer
-    gc.collect()
-    assert kept() is None
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert built_under_policy.dtype_policy.name == "float32"
+    x = np.ones((1, 16000), "float32")
+    np.testing.assert_array_equal(built_under_policy(x), layer(x))

@@ -1,12 +1,11 @@
 """AtSpeed: a front end that hears its clips faster or slower."""
 
-import keras
-
 from ser_keras._registry import serializable
+from ser_keras.audio.front_end import FrontEndWrapper
 
 
 @serializable
-class AtSpeed(keras.layers.Layer):
+class AtSpeed(FrontEndWrapper):
     """Takes clips for faster or slower ones, pitch and formants with them.
 
     It asks for clips at another sample rate than the front end's and does not
@@ -40,15 +39,12 @@ class AtSpeed(keras.layers.Layer):
     """
 
     def __init__(self, frontend, speed, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
+        super().__init__(frontend, **kwargs)
         if not speed > 0:
             raise ValueError(
                 f"`speed` must be positive. Received: speed={speed}"
             )
-        self.frontend = frontend
         self.speed = speed
-        self.built = True
 
     @property
     def sample_rate(self):
@@ -56,33 +52,18 @@ class AtSpeed(keras.layers.Layer):
         return round(self.frontend.sample_rate / self.speed)
 
     @property
-    def frame_length(self):
-        """Samples that a clip must have at least."""
-        return self.frontend.frame_length
+    def min_samples(self):
+        """Length of the shortest clip that has a frame, samples."""
+        return self.frontend.min_samples
 
     @property
-    def num_features(self):
-        """Size of the last axis of the output."""
-        return self.frontend.num_features
-
-    def num_frames(self, samples):
-        """Number of frames of clips of so many samples."""
-        return self.frontend.num_frames(samples)
+    def duration(self):
+        """Seconds of a recording in each clip of one duration, or None."""
+        inner = self.frontend.duration
+        return None if inner is None else inner * self.speed
 
     def call(self, waveform, lengths=None):
         return self.frontend(waveform, lengths=lengths)
 
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
-        return self.frontend.compute_output_shape(waveform_shape)
-
     def get_config(self):
-        return {
-            **super().get_config(),
-            "frontend": keras.saving.serialize_keras_object(self.frontend),
-            "speed": self.speed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        frontend = keras.saving.deserialize_keras_object(config["frontend"])
-        return cls(**{**config, "frontend": frontend})
+        return {**super().get_config(), "speed": self.speed}
