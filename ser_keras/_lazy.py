@@ -1,37 +1,32 @@
 """Packages whose names are imported on first use."""
 
-import importlib
-import sys
+from collections.abc import Callable
+
+import lazy_loader
+
+from ser_keras._deprecated import find_deprecated
 
 
-def lazy(package, module_of):
-    """`__getattr__` and `__dir__` of such a package (PEP 562).
+def attach(package: str, file: str) -> tuple[Callable, Callable, list[str]]:
+    """The three names of such a package: `__getattr__`, `__dir__`, `__all__`.
 
-    Its modules are attributes as well: `import ser_keras as ser; ser.layers`.
+    The public names of a package are listed once, as imports of the stub
+    `__init__.pyi` beside its `__init__.py`, which type checkers read too. A
+    name that has moved or was renamed is still found for one release, with a
+    DeprecationWarning; see `ser_keras._deprecated`.
 
     Args:
-        package: Its name.
-        module_of: Dict from a public name to the module that has it.
+        package: Its name, `__name__`.
+        file: Its `__init__.py`, `__file__`.
 
     Returns:
-        Both functions.
+        `__getattr__` and `__dir__` of a module (PEP 562), and `__all__`.
     """
-    names = vars(sys.modules[package])
+    find, names, public = lazy_loader.attach_stub(package, file)
 
     def __getattr__(name):
-        if name in module_of:
-            value = getattr(importlib.import_module(module_of[name]), name)
-            names[name] = value  # Later look-ups do not come here.
-            return value
-        if not name.startswith("_"):
-            try:
-                return importlib.import_module(f"{package}.{name}")
-            except ModuleNotFoundError as error:
-                if error.name != f"{package}.{name}":
-                    raise
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if name in public:
+            return find(name)
+        return find_deprecated(package, name)
 
-    def __dir__():
-        return sorted(set(names) | set(module_of))
-
-    return __getattr__, __dir__
+    return __getattr__, names, public

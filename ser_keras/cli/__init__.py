@@ -1,5 +1,5 @@
 """Configurations on the command line, and the program `ser_keras`."""
 
-from ser_keras.cli.config import parse
-from ser_keras.cli.config import run
-from ser_keras.cli.config import save
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

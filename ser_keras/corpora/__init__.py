@@ -1,1 +1,5 @@
 """Corpora: manifests, one parser a corpus, download, audit and label maps."""
+
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

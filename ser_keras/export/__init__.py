@@ -1,6 +1,5 @@
 """Trained models as files that other programs run."""
 
-from ser_keras.export.card import ModelCard
-from ser_keras.export.saved_model.export import export_serving
-from ser_keras.export.saved_model.model import ServingModel
-from ser_keras.export.saved_model.model import load_serving
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

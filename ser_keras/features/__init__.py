@@ -1,1 +1,5 @@
 """Features: from audio files to arrays and batches, cached on disk."""
+
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

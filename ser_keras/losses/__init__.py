@@ -1,3 +1,5 @@
 """Keras losses."""
 
-from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

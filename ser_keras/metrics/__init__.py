@@ -1,3 +1,5 @@
 """Keras metrics."""
 
-from ser_keras.metrics.recall import UnweightedAverageRecall
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

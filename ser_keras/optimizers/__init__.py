@@ -1,1 +1,5 @@
-"""Optimisers whose update of a variable is one operation of a graph."""
+"""Optimizers whose update of a variable is one operation of a graph."""
+
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

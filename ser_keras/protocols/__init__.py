@@ -1,1 +1,5 @@
 """Protocols: who is trained on, who is tested, and a guard against leaks."""
+
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,4 +1,5 @@
 """Trained models at work: on streams of sound, and for other programs."""
 
-from ser_keras.serving.client import Client
-from ser_keras.serving.client import ServerError
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

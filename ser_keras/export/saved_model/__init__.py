@@ -1,1 +1,5 @@
 """SavedModels in the layout of TensorFlow Serving."""
+
+from ser_keras._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,0 +1,59 @@
+from . import audio as audio
+from . import cli as cli
+from . import corpora as corpora
+from . import determinism as determinism
+from . import evaluation as evaluation
+from . import experiments as experiments
+from . import export as export
+from . import features as features
+from . import genotype as genotype
+from . import layers as layers
+from . import losses as losses
+from . import memory as memory
+from . import metrics as metrics
+from . import models as models
+from . import optimizers as optimizers
+from . import protocols as protocols
+from . import reports as reports
+from . import search as search
+from . import search_space as search_space
+from . import serving as serving
+from . import testing as testing
+from . import training as training
+from ._registry import load_model as load_model
+from ._registry import package_versions as package_versions
+from .audio import MFCC as MFCC
+from .audio import FixedDuration as FixedDuration
+from .audio import LogMelSpectrogram as LogMelSpectrogram
+from .audio import Spectrogram as Spectrogram
+from .audio import UtteranceNormalization as UtteranceNormalization
+from .corpora import Manifest as Manifest
+from .corpora import load_corpus as load_corpus
+from .determinism import be_deterministic as be_deterministic
+from .evaluation import compare_predictions as compare_predictions
+from .evaluation import cross_validate as cross_validate
+from .evaluation import predict as predict
+from .evaluation import score as score
+from .export import export_litert as export_litert
+from .export import load_litert as load_litert
+from .features import FeatureSet as FeatureSet
+from .features import FeatureStreams as FeatureStreams
+from .features import bilevel as bilevel
+from .features import make_dataset as make_dataset
+from .genotype import Genotype as Genotype
+from .genotype import TwoStreamGenotype as TwoStreamGenotype
+from .losses import (
+    SparseCategoricalFocalCrossentropy as SparseCategoricalFocalCrossentropy,
+)
+from .metrics import UnweightedAverageRecall as UnweightedAverageRecall
+from .models import CellNetwork as CellNetwork
+from .models import LightSERNet as LightSERNet
+from .models import TwoStreamNet as TwoStreamNet
+from .protocols import get_protocol as get_protocol
+from .search import SuperNet as SuperNet
+from .search_space import SearchSpace as SearchSpace
+from .search_space import TwoStreamSearchSpace as TwoStreamSearchSpace
+from .training import search_architecture as search_architecture
+from .training import train_network as train_network
+
+__version__: str

@@ -1,0 +1,12 @@
+from .base import Augmentation as Augmentation
+from .base import RangeAugmentation as RangeAugmentation
+from .base import derive_seed as derive_seed
+from .chain import AugmentationChain as AugmentationChain
+from .layers import FeatureNoise as FeatureNoise
+from .layers import FrequencyWarp as FrequencyWarp
+from .layers import Gain as Gain
+from .layers import GaussianNoise as GaussianNoise
+from .layers import SpecAugment as SpecAugment
+from .layers import TimeShift as TimeShift
+from .layers import TimeStretch as TimeStretch
+from .speed import AtSpeed as AtSpeed

@@ -1,0 +1,12 @@
+from . import parsers as parsers
+from .download import DownloadError as DownloadError
+from .download import download_corpus as download_corpus
+from .label_maps import LABEL_MAPS as LABEL_MAPS
+from .label_maps import combine_corpora as combine_corpora
+from .label_maps import map_labels as map_labels
+from .manifest import Manifest as Manifest
+from .manifest import Utterance as Utterance
+from .parsers import CorpusError as CorpusError
+from .parsers import corpus_names as corpus_names
+from .parsers import load_corpus as load_corpus
+from .synthetic import built_in_corpus as built_in_corpus

@@ -1,0 +1,11 @@
+from .compare import CompareConfig as CompareConfig
+from .compare import compare_protocol as compare_protocol
+from .compare import run_compare as run_compare
+from .emodarts import EmoDARTSConfig as EmoDARTSConfig
+from .emodarts import run_emodarts as run_emodarts
+from .emotionnas import EmotionNASConfig as EmotionNASConfig
+from .emotionnas import run_emotionnas as run_emotionnas
+from .light_sernet import LightSERNetConfig as LightSERNetConfig
+from .light_sernet import run_light_sernet as run_light_sernet
+from .tune import TuneConfig as TuneConfig
+from .tune import run_tune as run_tune

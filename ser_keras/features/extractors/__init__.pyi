@@ -1,0 +1,9 @@
+from .base import Extractor as Extractor
+from .base import WaveformNetwork as WaveformNetwork
+from .base import windows as windows
+from .keras import KerasExtractor as KerasExtractor
+from .litert import LiteRTExtractor as LiteRTExtractor
+from .onnx import ONNXExtractor as ONNXExtractor
+from .opensmile import OpenSmileExtractor as OpenSmileExtractor
+from .process import ProcessExtractor as ProcessExtractor
+from .transformers import TransformersExtractor as TransformersExtractor

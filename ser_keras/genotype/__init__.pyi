@@ -1,0 +1,13 @@
+from .cells import CellGenotype as CellGenotype
+from .cells import Edge as Edge
+from .cells import Genotype as Genotype
+from .operations import CELL_KINDS as CELL_KINDS
+from .operations import CNN_OPERATIONS as CNN_OPERATIONS
+from .operations import FUSIONS as FUSIONS
+from .operations import RECURRENT_OPERATIONS as RECURRENT_OPERATIONS
+from .operations import STREAMS as STREAMS
+from .operations import check_fusion as check_fusion
+from .operations import check_operation as check_operation
+from .operations import register_operation_name as register_operation_name
+from .two_stream import TwoStreamGenotype as TwoStreamGenotype
+from .two_stream import load_genotype as load_genotype

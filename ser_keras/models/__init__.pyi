@@ -1,0 +1,11 @@
+from .cell_network import CellNetwork as CellNetwork
+from .complexity import count_macs as count_macs
+from .hand_made import HAND_MADE as HAND_MADE
+from .hand_made import hand_made_chain as hand_made_chain
+from .hand_made import hand_made_genotype as hand_made_genotype
+from .hand_made import hand_made_network as hand_made_network
+from .light_sernet import LightSERNet as LightSERNet
+from .transfer import transfer_weights as transfer_weights
+from .two_stream import TwoStreamNet as TwoStreamNet
+from .waveform_model import WaveformModel as WaveformModel
+from .waveform_model import with_frontend as with_frontend

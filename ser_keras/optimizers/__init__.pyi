@@ -1,0 +1,2 @@
+from .fused import FusedAdamW as FusedAdamW
+from .fused import FusedSGD as FusedSGD

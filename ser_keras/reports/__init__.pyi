@@ -1,0 +1,9 @@
+from .cell_drawing import draw_genotype as draw_genotype
+from .cell_drawing import genotype_dot as genotype_dot
+from .figures import plot_alphas as plot_alphas
+from .figures import plot_confusion as plot_confusion
+from .figures import plot_learning_curves as plot_learning_curves
+from .html import write_html as write_html
+from .html import write_markdown as write_markdown
+from .report import write_report as write_report
+from .stream_figure import plot_stream as plot_stream
