@@ -76,8 +76,12 @@ def main():
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{processor()}, {cores} cores, load average before: {load}")
     manifest = ser.load_corpus(*arguments.corpus)[: arguments.clips]
-    extractor = ser.LiteRTExtractor(arguments.model, output=arguments.output)
-    extract = ser.extract_features  # Imports TensorFlow, which takes seconds.
+    extractor = ser.features.LiteRTExtractor(
+        arguments.model, output=arguments.output
+    )
+    extract = (
+        ser.features.extract_features
+    )  # Imports TensorFlow, which takes seconds.
     with tempfile.TemporaryDirectory() as folder:
         for name in ("extracted", "read from the store"):
             deep, wall, cpu = measured(
@@ -91,7 +95,7 @@ def main():
                 f"{cpu:.1f} s of CPU, {100 * cpu / wall / cores:.0f} % of "
                 f"{cores} cores"
             )
-    mel = ser.features_for(manifest, ser.LogMelSpectrogram())
+    mel = ser.features.features_for(manifest, ser.LogMelSpectrogram())
     streams = {"handcrafted": mel, "deep": deep}
     for name, some in (
         ("log-mel", {"handcrafted": mel}),

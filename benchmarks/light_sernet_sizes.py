@@ -40,7 +40,7 @@ def train(name, arguments):
     """`result.json` of a size, and the folder of its run."""
     width, separable = SIZES[name]
     folder = pathlib.Path(arguments.output_dir) / name.replace(", ", "_")
-    config = ser.LightSERNetConfig(
+    config = ser.experiments.LightSERNetConfig(
         output_dir=str(folder),
         export_dir=str(folder / "saved_model"),
         cache_dir=arguments.cache_dir,
@@ -55,7 +55,9 @@ def train(name, arguments):
     )
     corpus = ser.load_corpus("emodb", arguments.data_dir)
     folds = ser.get_protocol("emodb-pairs").folds(corpus)
-    return ser.run_light_sernet(config, folds), folder / "folds" / folds[0].name
+    return ser.experiments.run_light_sernet(
+        config, folds
+    ), folder / "folds" / folds[0].name
 
 
 def contenders(folder):

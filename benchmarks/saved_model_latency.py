@@ -41,7 +41,7 @@ def main():
     for variable in network.variables:
         if "norm" in variable.path:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    model = ser_keras.with_frontend(
+    model = ser_keras.models.with_frontend(
         network,
         ser_keras.MFCC.light_sernet(),
         ser_keras.UtteranceNormalization(),

@@ -27,7 +27,7 @@ from recurrent_cell import alternate
 from ser_keras import SearchSpace
 from ser_keras import SuperNet
 from ser_keras import bilevel
-from ser_keras import keep_memory
+from ser_keras.memory import keep_memory
 
 BATCH = 16
 WORKS = {1: "first_order", 2: "second_order"}

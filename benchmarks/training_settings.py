@@ -72,18 +72,20 @@ def run(model, settings, fold, folder, epochs):
     if model == "light_sernet":
         # The momentum that the table was made with.
         settings = {"norm_momentum": 0.99} | settings
-        config = ser.LightSERNetConfig(
+        config = ser.experiments.LightSERNetConfig(
             litert=False, epochs=epochs, **common, **settings
         )
-        return ser.run_light_sernet(config, [fold])
+        return ser.experiments.run_light_sernet(config, [fold])
     # A copy without the record of what its search has heard, which are these
     # very speakers: that matters little where only trainings are compared.
     genotype = folder.parent / "genotype.json"
     genotype.parent.mkdir(parents=True, exist_ok=True)
     genotype.write_text(GENOTYPE.read_text())
     settings = {"genotype": str(genotype)} | settings
-    config = ser.EmoDARTSConfig(train_epochs=epochs, **common, **settings)
-    return ser.run_emodarts(config, [fold])
+    config = ser.experiments.EmoDARTSConfig(
+        train_epochs=epochs, **common, **settings
+    )
+    return ser.experiments.run_emodarts(config, [fold])
 
 
 def main():

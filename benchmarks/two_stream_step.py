@@ -44,7 +44,7 @@ def features(config):
 
 def build(streams, fusion, order):
     """A supernet and a function that does one step."""
-    config = ser.EmotionNASConfig(streams=streams, fusion=fusion)
+    config = ser.experiments.EmotionNASConfig(streams=streams, fusion=fusion)
     supernet = ser.SuperNet(
         search_space(config),
         **network_sizes(

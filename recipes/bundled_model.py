@@ -51,7 +51,7 @@ def main(config: Config):
     predictions = Predictions.concatenate(
         Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
     )
-    card = ser.ModelCard.from_run(
+    card = ser.export.ModelCard.from_run(
         run,
         description="Light-SERNet as a LiteRT file, waveform in, with the "
         f"weights of the last fold ({folds[-1].name} unheard).",
@@ -83,7 +83,7 @@ def main(config: Config):
 
 def _with_interval(predictions, metric):
     value = getattr(ser.score(predictions), metric)
-    interval = ser.confidence_interval(predictions, metric)
+    interval = ser.evaluation.confidence_interval(predictions, metric)
     return (value, *interval) if interval else value
 
 

@@ -28,7 +28,7 @@ GENOTYPE = pathlib.Path(__file__).parent / "genotypes/ravdess.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.CompareConfig):
+class Config(ser.experiments.CompareConfig):
     """Compare systems on a corpus, leave one speaker out."""
 
     corpus: str = "emodb"
@@ -42,7 +42,7 @@ def main(config: Config):
     """Runs the recipe."""
     name, root = config.corpus, config.data_dir
     if not root:
-        name, root = "iemocap", ser.built_in_corpus(smoke=config.smoke)
+        name, root = "iemocap", ser.corpora.built_in_corpus(smoke=config.smoke)
     elif name == "ravdess" and config.genotype:
         if ser.Genotype.load(config.genotype) == ser.Genotype.load(GENOTYPE):
             raise ValueError(
@@ -54,8 +54,8 @@ def main(config: Config):
         config = dataclasses.replace(config, genotype=str(GENOTYPE))
     corpus = ser.load_corpus(name, root)
     print(corpus.describe())
-    folds = ser.compare_protocol(config).folds(corpus)
-    ser.run_compare(config, folds, name)
+    folds = ser.experiments.compare_protocol(config).folds(corpus)
+    ser.experiments.run_compare(config, folds, name)
 
 
 if __name__ == "__main__":

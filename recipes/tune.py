@@ -20,7 +20,7 @@ import ser_keras as ser
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.TuneConfig):
+class Config(ser.experiments.TuneConfig):
     """Tune a network on the training speakers of a fold."""
 
     corpus: str = "emodb"
@@ -31,11 +31,11 @@ def main(config: Config):
     """Runs the recipe."""
     name, root = config.corpus, config.data_dir
     if not root:
-        name, root = "iemocap", ser.built_in_corpus(smoke=config.smoke)
+        name, root = "iemocap", ser.corpora.built_in_corpus(smoke=config.smoke)
     corpus = ser.load_corpus(name, root)
     print(corpus.describe())
     folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    ser.run_tune(config, folds)
+    ser.experiments.run_tune(config, folds)
 
 
 if __name__ == "__main__":

@@ -118,8 +118,10 @@ def test_an_extractor_of_somebody_else(tmp_path):
     layers = [keras.layers.Reshape((-1, 1)), Foreign()]
     keras.Sequential([keras.Input((160,)), *layers]).save(tmp_path / "a.keras")
     with pytest.raises(ValueError, match="tests>Foreign"):
-        ser.KerasExtractor(tmp_path / "a.keras", hop=0.01)
-    extractor = ser.KerasExtractor(tmp_path / "a.keras", hop=0.01, trust=True)
+        ser.features.KerasExtractor(tmp_path / "a.keras", hop=0.01)
+    extractor = ser.features.KerasExtractor(
+        tmp_path / "a.keras", hop=0.01, trust=True
+    )
     assert extractor.num_features == 1
 
 
@@ -339,7 +341,7 @@ NETWORKS = {
     "light_sernet": light_sernet,
     "search": lambda: ser.SuperNet(RECURRENT, SHAPE, 3, **SIZES),
     "two_streams": two_streams,
-    "waveform": lambda: ser.with_frontend(
+    "waveform": lambda: ser.models.with_frontend(
         light_sernet(), ser.MFCC(num_coefficients=8)
     ),
 }

@@ -122,7 +122,7 @@ def test_export_a_saved_model(folder, wav, capfd):
     assert exported == os.path.join("out", "1")
     (fold,) = (folder / "results/run/folds").iterdir()
     config = TrainLightSERNetConfig(smoke=True).resolved()
-    model = ser.with_frontend(
+    model = ser.models.with_frontend(
         ser.load_model(fold / "network.keras"), *front_end(config)
     )
     waveform, _ = soundfile.read(wav, dtype="float32")
@@ -199,7 +199,9 @@ def test_a_keras_file_of_foreign_classes_must_be_trusted(
 
 def test_a_keras_file_of_ours_is_read(folder, capfd, waveform_model):
     network = ser.LightSERNet((None, 20, 1), 4, width=0.25)
-    ser.with_frontend(network, waveform_model.frontend).save("ours.keras")
+    ser.models.with_frontend(network, waveform_model.frontend).save(
+        "ours.keras"
+    )
     argv = ["export", "ours.keras", "--output", "ours"]
     status, _, err = run(capfd, *argv)
     assert status == 1 and "--labels" in err

@@ -53,7 +53,7 @@ def finished_run(path, streams, **changes):
     }
     features = ser.FeatureStreams(sets) if streams == "both" else sets[streams]
     network = build_network(config, search_space(config).sample(0), features)
-    run = ser.RunFolder(path, dataclasses.asdict(config))
+    run = ser.training.RunFolder(path, dataclasses.asdict(config))
     run.write_json(
         "result.json",
         {"folds": {"Ses01": {}}, "scores": {"uar": 0.5, "wa": 0.5, "n": 2}},
@@ -124,7 +124,7 @@ def test_a_model_that_takes_features_is_not_offered(tmp_path, capsys):
 
 @pytest.mark.parametrize("command", ["report", "evaluate"])
 def test_an_ablation_is_named_with_its_runs(command, tmp_path, capsys):
-    run = ser.RunFolder(tmp_path / "run", {"ablate": True})
+    run = ser.training.RunFolder(tmp_path / "run", {"ablate": True})
     run.write_json("ablation.json", {})
     assert main([command, str(run.path)]) == 1
     error = capsys.readouterr().err

@@ -72,8 +72,8 @@ def test_nothing_of_the_test_speakers_is_used():
 
 def test_cross_validation_resumes(tmp_path, monkeypatch):
     features = make_features()
-    folds = ser.leave_one_speaker_out(features.manifest)
-    run = ser.RunFolder(tmp_path / "run", {"seed": 0})
+    folds = ser.protocols.leave_one_speaker_out(features.manifest)
+    run = ser.training.RunFolder(tmp_path / "run", {"seed": 0})
     options = {"run": run, "exposed": None}
     outcome = cross_validate_classifier(
         "linear_svm", features, folds, **options
@@ -96,8 +96,8 @@ def test_cross_validation_resumes(tmp_path, monkeypatch):
 
 def test_majority(tmp_path):
     features = make_features(each=10)
-    folds = ser.leave_one_speaker_out(features.manifest)
-    run = ser.RunFolder(tmp_path / "run", {"seed": 0})
+    folds = ser.protocols.leave_one_speaker_out(features.manifest)
+    run = ser.training.RunFolder(tmp_path / "run", {"seed": 0})
     outcome = cross_validate_classifier(
         "majority", features, folds, run=run, exposed=None
     )
@@ -112,7 +112,7 @@ def test_facts_of_a_classifier_do_not_contradict_each_other(tmp_path):
     """It has no epoch that could be picked on the test part."""
     features = make_features()
     folds = ser.get_protocol("random-folds", number=2).folds(features.manifest)
-    run = ser.RunFolder(tmp_path / "run", {"seed": 0})
+    run = ser.training.RunFolder(tmp_path / "run", {"seed": 0})
     with pytest.warns(UserWarning, match="OVERSTATES"):
         outcome = cross_validate_classifier(
             "majority", features, folds, run=run, exposed=None

@@ -25,7 +25,7 @@ def corpus(tmp_path_factory):
 
 
 def make_config(folder, **changes):
-    return ser.CompareConfig(
+    return ser.experiments.CompareConfig(
         **{
             "output_dir": str(folder / "compare"),
             "cache_dir": str(folder / "cache"),
@@ -40,8 +40,8 @@ def make_config(folder, **changes):
 
 def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
     config = make_config(tmp_path)
-    folds = ser.compare_protocol(config).folds(corpus)
-    page = ser.run_compare(config, folds, "babble")
+    folds = ser.experiments.compare_protocol(config).folds(corpus)
+    page = ser.experiments.run_compare(config, folds, "babble")
     text = page.read_text()
     assert "majority" in text and "lstm" in text and "SYNTHETIC" in text
     table = (page.parent / "report.md").read_text()
@@ -59,7 +59,7 @@ def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
     for name in ("cross_validate", "cross_validate_classifier"):
         monkeypatch.setattr(compare, name, fail)
     capsys.readouterr()
-    ser.run_compare(config, folds, "babble")
+    ser.experiments.run_compare(config, folds, "babble")
     assert capsys.readouterr().out.count("finished before") == 2
 
     # A finished run of anybody's stands beside them.
@@ -68,16 +68,19 @@ def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
         systems=("majority",),
         runs=(str(page.parent / "lstm"),),
     )
-    assert "lstm" in ser.run_compare(alone, folds, "babble").read_text()
+    assert (
+        "lstm"
+        in ser.experiments.run_compare(alone, folds, "babble").read_text()
+    )
     other = dataclasses.replace(alone, fold=2)
     with pytest.raises(ValueError, match=r"lstm: Predictions must cover"):
-        ser.run_compare(other, folds, "babble")
+        ser.experiments.run_compare(other, folds, "babble")
     changed = make_config(tmp_path, train_epochs=7, learning_rate=1.0)
     with pytest.raises(ValueError, match="learning_rate"):
-        ser.run_compare(changed, folds, "babble")
+        ser.experiments.run_compare(changed, folds, "babble")
     fewer = dataclasses.replace(config, systems=("lstm",), fold=2)
     with pytest.raises(ValueError, match="lstm was run on other folds"):
-        ser.run_compare(fewer, folds, "babble")
+        ser.experiments.run_compare(fewer, folds, "babble")
 
 
 def test_every_network_is_trained_alike(tmp_path):
@@ -110,19 +113,19 @@ def test_every_network_is_trained_alike(tmp_path):
 
 def test_a_run_of_another_state_of_the_corpus_is_not_reused(corpus, tmp_path):
     config = make_config(tmp_path, systems=("majority",), smoke=False)
-    folds = ser.compare_protocol(config).folds(corpus)
-    ser.run_compare(config, folds, "babble")
+    folds = ser.experiments.compare_protocol(config).folds(corpus)
+    ser.experiments.run_compare(config, folds, "babble")
     # A file less to train on and to test, in folds of the same names.
     fewer = Manifest(tuple(corpus)[:-1], corpus.labels)
-    changed = ser.compare_protocol(config).folds(fewer)
+    changed = ser.experiments.compare_protocol(config).folds(fewer)
     assert [x.name for x in changed] == [x.name for x in folds]
     with pytest.raises(ValueError, match="another state of the corpus.*Hash"):
-        ser.run_compare(config, changed, "babble")
+        ser.experiments.run_compare(config, changed, "babble")
     # An older run did not record its folds; its predictions say enough.
     (tmp_path / "compare/majority/folds.json").unlink()
     with pytest.raises(ValueError, match=f"test part only.*{corpus[-1].id}"):
-        ser.run_compare(config, changed, "babble")
-    assert ser.run_compare(config, folds, "babble").exists()
+        ser.experiments.run_compare(config, changed, "babble")
+    assert ser.experiments.run_compare(config, folds, "babble").exists()
 
 
 @pytest.fixture
@@ -142,9 +145,9 @@ def leaky_corpus(corpus, tmp_path):
 
 def test_nothing_is_run_if_a_recording_is_there_twice(leaky_corpus, tmp_path):
     config = make_config(tmp_path, systems=("majority", "light_sernet"))
-    folds = ser.compare_protocol(config).folds(leaky_corpus)
+    folds = ser.experiments.compare_protocol(config).folds(leaky_corpus)
     with pytest.raises(LeakError, match=r"\(in train\)"):
-        ser.run_compare(config, folds, "babble")
+        ser.experiments.run_compare(config, folds, "babble")
     assert not (tmp_path / "compare").exists()
 
 
@@ -157,14 +160,14 @@ def test_nothing_is_tuned_if_a_recording_is_there_twice(
         raise AssertionError("it is tuned")
 
     monkeypatch.setattr(tuning, "tune", fail)
-    config = ser.TuneConfig(
+    config = ser.experiments.TuneConfig(
         output_dir=str(tmp_path / "tune"),
         cache_dir=str(tmp_path / "cache"),
         smoke=True,
     )
-    folds = ser.leave_one_speaker_out(leaky_corpus)
+    folds = ser.protocols.leave_one_speaker_out(leaky_corpus)
     with pytest.raises(LeakError, match=r"\(in train\)"):
-        ser.run_tune(config, folds)
+        ser.experiments.run_tune(config, folds)
 
 
 def test_two_streams_are_tuned(corpus, tmp_path, monkeypatch):
@@ -182,11 +185,11 @@ def test_two_streams_are_tuned(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "deep_features", read(5, 8.0))
     monkeypatch.setattr(tune, "deep_extractor", lambda config: None)
     monkeypatch.setattr(tuning, "tune", lambda model, *_: tuned.append(model))
-    config = ser.TuneConfig(
+    config = ser.experiments.TuneConfig(
         output_dir=str(tmp_path / "tune"), smoke=True, model="two_stream"
     )
-    folds = ser.leave_one_speaker_out(corpus)
-    assert ser.run_tune(config, folds) is None  # As in a worker.
+    folds = ser.protocols.leave_one_speaker_out(corpus)
+    assert ser.experiments.run_tune(config, folds) is None  # As in a worker.
     (model,) = tuned
     assert isinstance(model, tuning.TwoStreamHyperModel)
     assert model.num_features == {"handcrafted": 16, "deep": 5}
@@ -195,7 +198,7 @@ def test_two_streams_are_tuned(corpus, tmp_path, monkeypatch):
     ser.SearchSpace(num_nodes=1).sample(0).save(file)
     config = dataclasses.replace(config, genotype=str(file))
     with pytest.raises(ValueError, match="genotype of two streams"):
-        ser.run_tune(config, folds)
+        ser.experiments.run_tune(config, folds)
 
 
 def test_a_random_architecture_has_heard_nobody(tmp_path, capsys):
@@ -237,7 +240,7 @@ def test_every_protocol_by_name(corpus, tmp_path, monkeypatch, capsys):
     config = make_config(
         tmp_path, systems=("majority", "light_sernet"), protocol="random-folds"
     )
-    folds = ser.compare_protocol(config).folds(corpus)
+    folds = ser.experiments.compare_protocol(config).folds(corpus)
     begun = []
 
     def begin(config):
@@ -247,21 +250,21 @@ def test_every_protocol_by_name(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(light_sernet, "read_features", lambda c, *_: begin(c))
     with pytest.warns(UserWarning, match="OVERSTATES"):
         with pytest.raises(KeyboardInterrupt):
-            ser.run_compare(config, folds, "babble")
+            ser.experiments.run_compare(config, folds, "babble")
     assert begun == ["random-folds"]
     with pytest.raises(ValueError, match="name='random'"):
         make_config(tmp_path, protocol="random")
 
 
 def test_groups_of_emodb(corpora_root):
-    config = ser.CompareConfig(protocol="speaker-groups")
+    config = ser.experiments.CompareConfig(protocol="speaker-groups")
     corpus = ser.load_corpus("emodb", corpora_root / "emodb")
-    folds = ser.compare_protocol(config).folds(corpus)
+    folds = ser.experiments.compare_protocol(config).folds(corpus)
     assert [fold.name for fold in folds] == [
         "03+08", "09+10", "11+13", "12+14", "15+16",
     ]  # fmt: skip
-    config = ser.CompareConfig()
-    assert len(ser.compare_protocol(config).folds(corpus)) == 10
+    config = ser.experiments.CompareConfig()
+    assert len(ser.experiments.compare_protocol(config).folds(corpus)) == 10
 
 
 def test_recipe(tmp_path, run_recipe):

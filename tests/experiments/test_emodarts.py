@@ -32,7 +32,7 @@ MANIFEST = Manifest(
     ],
     LABELS,
 )
-FOLDS = ser.leave_one_speaker_out(MANIFEST)
+FOLDS = ser.protocols.leave_one_speaker_out(MANIFEST)
 
 
 class Searched(Exception):
@@ -62,7 +62,7 @@ def bad_audio(monkeypatch):
 
 
 def config(folder, **changes):
-    return ser.EmoDARTSConfig(
+    return ser.experiments.EmoDARTSConfig(
         **{
             "output_dir": str(folder / "run"),
             "export_dir": str(folder / "served"),
@@ -107,17 +107,31 @@ def test_settings_that_are_wrong_in_any_run(tmp_path, changes, message):
 
 def test_settings_that_are_set_otherwise():
     """By a genotype, which is not searched, or by `smoke` and `published`."""
-    ser.EmoDARTSConfig(genotype="x.json", search_epochs=1, num_cells=0)
-    assert ser.EmoDARTSConfig(smoke=True, search_epochs=1).resolved().smoke
-    published = ser.EmoDARTSConfig(published=True, search_epochs=50).resolved()
+    ser.experiments.EmoDARTSConfig(
+        genotype="x.json", search_epochs=1, num_cells=0
+    )
+    assert (
+        ser.experiments.EmoDARTSConfig(smoke=True, search_epochs=1)
+        .resolved()
+        .smoke
+    )
+    published = ser.experiments.EmoDARTSConfig(
+        published=True, search_epochs=50
+    ).resolved()
     assert published.search_filters == 8 and published.search_order == 2
     # What `config.json` of such a run holds.
     assert dataclasses.replace(published) == published
-    assert ser.EmoDARTSConfig(published=True, smoke=True).resolved().smoke
+    assert (
+        ser.experiments.EmoDARTSConfig(published=True, smoke=True)
+        .resolved()
+        .smoke
+    )
 
 
 def test_help_tells_what_the_defaults_do():
-    text = " ".join(make_parser(ser.EmoDARTSConfig).format_help().split())
+    text = " ".join(
+        make_parser(ser.experiments.EmoDARTSConfig).format_help().split()
+    )
     assert "Length of a clip in seconds; see `clips`." in text
     assert "`saved_models/<name of output_dir>` in the working" in text
 
@@ -144,26 +158,26 @@ def test_settings_that_do_not_suit_the_folds(
     tmp_path, bad_audio, changes, message
 ):
     with pytest.raises(ValueError, match=message):
-        ser.run_emodarts(config(tmp_path, **changes), FOLDS)
+        ser.experiments.run_emodarts(config(tmp_path, **changes), FOLDS)
     # A corrected command finds the folder free.
     assert not (tmp_path / "run").exists()
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path), FOLDS)
+        ser.experiments.run_emodarts(config(tmp_path), FOLDS)
 
 
 def test_bad_audio_that_leaves_too_little(tmp_path, bad_audio):
     bad_audio.update(u.id for u in FOLDS[0].train if u.label == "anger")
     with pytest.raises(ValueError, match=r"Fold 'a'.*Missing: \['anger'\]"):
-        ser.run_emodarts(config(tmp_path), FOLDS)
+        ser.experiments.run_emodarts(config(tmp_path), FOLDS)
     bad_audio.clear()
     bad_audio.update(u.id for u in FOLDS[1].test)
     with pytest.raises(ValueError, match="Fold 'b' .* test part"):
-        ser.run_emodarts(config(tmp_path, fold=0), FOLDS)
+        ser.experiments.run_emodarts(config(tmp_path, fold=0), FOLDS)
     assert not (tmp_path / "run").exists()
     bad_audio.clear()
     bad_audio.add("c3")
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path), FOLDS)
+        ser.experiments.run_emodarts(config(tmp_path), FOLDS)
     (skipped,) = json.loads((tmp_path / "run/skipped.json").read_text())
     assert skipped["id"] == "c3"
 
@@ -179,24 +193,32 @@ def test_a_given_genotype_is_kept_and_compared(tmp_path, bad_audio):
     file = genotype_file(tmp_path)
     ExposedAudio({"search": ["a1"]}).save(file.parent)
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
+        ser.experiments.run_emodarts(
+            config(tmp_path, genotype=str(file)), FOLDS
+        )
     kept = tmp_path / "run" / "genotype.json"
     assert Genotype.load(kept) == Genotype.load(file)
     assert ExposedAudio.load(kept.parent).stages == {"search": ["a1"]}
     before = kept.read_bytes()
     genotype_file(tmp_path, seed=1)
     with pytest.raises(ValueError, match="mine.json must hold the genotype"):
-        ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
+        ser.experiments.run_emodarts(
+            config(tmp_path, genotype=str(file)), FOLDS
+        )
     assert kept.read_bytes() == before
     genotype_file(tmp_path)
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
+        ser.experiments.run_emodarts(
+            config(tmp_path, genotype=str(file)), FOLDS
+        )
 
 
 def test_a_genotype_of_unknown_origin_stays_so(tmp_path, bad_audio):
     file = genotype_file(tmp_path)
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
+        ser.experiments.run_emodarts(
+            config(tmp_path, genotype=str(file)), FOLDS
+        )
     assert not (tmp_path / "run" / "exposed_audio.json").exists()
 
 
@@ -205,7 +227,9 @@ def test_a_genotype_without_the_cells_is_named(tmp_path, bad_audio):
     cell = CellGenotype((Edge(0, 2, "lstm_1"),), (2,))
     Genotype(recurrent=cell).save(file)
     with pytest.raises(ValueError, match="half.json has no 'normal' cell"):
-        ser.run_emodarts(config(tmp_path, genotype=str(file)), FOLDS)
+        ser.experiments.run_emodarts(
+            config(tmp_path, genotype=str(file)), FOLDS
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -228,14 +252,14 @@ def test_a_copy_in_the_corpus_of_the_search(tmp_path, bad_audio):
             )
         return Manifest(utterances, LABELS)
 
-    folds = ser.leave_one_speaker_out(corpus("x"))
+    folds = ser.protocols.leave_one_speaker_out(corpus("x"))
     others = corpus("y")
     shutil.copy(folds[0].test[2].path, others[7].path)
     with pytest.raises(LeakError, match=r"'xa'.* xa2 \(in search corpus\)"):
-        ser.run_emodarts(config(tmp_path), folds, others)
+        ser.experiments.run_emodarts(config(tmp_path), folds, others)
     assert not (tmp_path / "run").exists()
     with pytest.raises(Searched):
-        ser.run_emodarts(config(tmp_path, fold=2), folds, others)
+        ser.experiments.run_emodarts(config(tmp_path, fold=2), folds, others)
 
 
 def test_the_saved_model_has_a_place_to_go(tmp_path):

@@ -10,6 +10,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from ser_keras.experiments.deep_stream import deep_extractor
+from ser_keras.experiments.deep_stream import deep_features
+from ser_keras.experiments.deep_stream import untrained_network
 
 import ser_keras as ser
 from ser_keras.corpora.manifest import Manifest
@@ -20,9 +23,6 @@ from ser_keras.experiments.ablation import CONTROLS
 from ser_keras.experiments.ablation import VARIANTS
 from ser_keras.experiments.ablation import markdown
 from ser_keras.experiments.ablation import run_ablation
-from ser_keras.experiments.deep_stream import deep_extractor
-from ser_keras.experiments.deep_stream import deep_features
-from ser_keras.experiments.deep_stream import untrained_network
 from ser_keras.experiments.emotionnas import EmotionNASConfig
 from ser_keras.experiments.emotionnas import find_genotype
 from ser_keras.experiments.emotionnas import open_with_streams
@@ -170,7 +170,7 @@ def fake_run(probabilities):
         variant = (VARIANTS | CONTROLS)[name]
         assert variant.items() <= dataclasses.asdict(config).items()
         assert config.export_dir.endswith(name)
-        folder = ser.RunFolder(config.output_dir, {"name": name})
+        folder = ser.training.RunFolder(config.output_dir, {"name": name})
         predictions = Predictions(
             ids=tuple("abcdefgh"),
             speakers=tuple("uuvvwwxx"),
@@ -182,7 +182,7 @@ def fake_run(probabilities):
         predictions.save_csv(folder.path / "predictions.csv")
         return {
             "scores": ser.score(predictions).to_dict(),
-            "uar_interval_95": ser.confidence_interval(predictions),
+            "uar_interval_95": ser.evaluation.confidence_interval(predictions),
             "parameters": 1000.4,
             "seconds": 12.3,
             "deep_extractor": "untrained",
@@ -277,7 +277,7 @@ def test_the_architecture_made_by_hand_is_of_the_searched_size(corpus):
 def test_controls_are_taken_without_a_search(corpus, tmp_path, streams):
     for fusion in ("gating", "search"):
         config = smoke(streams=streams, fusion=fusion, architecture="hand_made")
-        run = ser.RunFolder(tmp_path / fusion, {})
+        run = ser.training.RunFolder(tmp_path / fusion, {})
         genotype = find_genotype(config, features(corpus, streams), run)
         assert load_genotype(run.path / "genotype.json") == genotype
         assert genotype.count("lstm_att_2") == 1 + (streams == "both")
@@ -306,7 +306,7 @@ def test_a_genotype_of_the_wrong_number_of_streams_is_refused(corpus, tmp_path):
         smoke=True, genotype=str(file), output_dir=str(tmp_path / "run")
     )
     with pytest.raises(ValueError, match="must be a genotype of two streams"):
-        run_emotionnas(config, ser.leave_one_session_out(corpus))
+        run_emotionnas(config, ser.protocols.leave_one_session_out(corpus))
     assert not (tmp_path / "run").exists()
 
 

@@ -75,7 +75,7 @@ def trainings(monkeypatch):
 
 def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
     features = make_features()
-    folds = ser.leave_one_speaker_out(features.manifest)[:2]
+    folds = ser.protocols.leave_one_speaker_out(features.manifest)[:2]
     run = RunFolder(tmp_path / "run", {})
     outcome = cross_validate(
         network, features, folds, run=run, exposed=None, **options()
@@ -108,7 +108,7 @@ def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
 
 def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):
     features = make_features()
-    folds = ser.random_folds_shared_speakers(
+    folds = ser.protocols.random_folds_shared_speakers(
         features.manifest, folds=2, select_on_test=True
     )
     run = RunFolder(tmp_path / "run", {})
@@ -137,7 +137,9 @@ def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):
 
 def test_a_random_fold_without_selection_still_leaks(tmp_path, trainings):
     features = make_features()
-    folds = ser.random_folds_shared_speakers(features.manifest, folds=2)
+    folds = ser.protocols.random_folds_shared_speakers(
+        features.manifest, folds=2
+    )
     run = RunFolder(tmp_path / "run", {})
     with pytest.warns(UserWarning, match="trained on as well"):
         outcome = cross_validate(
@@ -167,7 +169,7 @@ def test_training_refuses_shared_speakers_unless_told(tmp_path):
 def test_copies_are_trained_on_and_never_scored(tmp_path, monkeypatch):
     features = make_features()
     copy = FeatureSet(features.manifest, [x + 1 for x in features.arrays])
-    fold = ser.leave_one_speaker_out(features.manifest)[0]
+    fold = ser.protocols.leave_one_speaker_out(features.manifest)[0]
     fed = []
 
     def spy(features, *arguments, **named):
@@ -256,17 +258,17 @@ def test_averages_of_the_last_epoch_after_a_resume(tmp_path, epochs):
 
 def test_folds_must_be_what_the_protocol_says(tmp_path):
     manifest = make_features().manifest
-    honest = ser.leave_one_speaker_out(manifest)
-    leaky = ser.random_folds_shared_speakers(manifest, 2)
+    honest = ser.protocols.leave_one_speaker_out(manifest)
+    leaky = ser.protocols.random_folds_shared_speakers(manifest, 2)
     for protocol, folds in (
         ("speaker-independent", leaky),
         ("published", honest),
     ):
-        config = ser.LightSERNetConfig(
+        config = ser.experiments.LightSERNetConfig(
             protocol=protocol, output_dir=str(tmp_path / "run")
         )
         with pytest.raises(ValueError, match="leaks_speakers"):
-            ser.run_light_sernet(config, folds)
+            ser.experiments.run_light_sernet(config, folds)
     assert not (tmp_path / "run").exists()
 
 
@@ -281,9 +283,9 @@ def test_a_protocol_that_overstates_is_run_by_its_own_name(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(light_sernet, "open_run", begin)
-    config = ser.LightSERNetConfig(protocol="random-folds")
+    config = ser.experiments.LightSERNetConfig(protocol="random-folds")
     with pytest.raises(KeyboardInterrupt):
-        ser.run_light_sernet(config, folds)
+        ser.experiments.run_light_sernet(config, folds)
     assert begun == ["random-folds"]
 
 
@@ -309,19 +311,19 @@ def babble(tmp_path, monkeypatch):
         raise Started(build(folds[0], run), exposed)
 
     monkeypatch.setattr(light_sernet, "cross_validate", start)
-    config = ser.LightSERNetConfig(
+    config = ser.experiments.LightSERNetConfig(
         output_dir=str(tmp_path / "run"),
         cache_dir=str(tmp_path / "cache"),
         held_out_speakers=0,
         smoke=True,
     )
-    return config, ser.leave_one_speaker_out(tested), others
+    return config, ser.protocols.leave_one_speaker_out(tested), others
 
 
 def test_folds_start_from_another_corpus(babble, tmp_path):
     config, folds, others = babble
     with pytest.raises(Started) as started:
-        ser.run_light_sernet(config, folds, others)
+        ser.experiments.run_light_sernet(config, folds, others)
     network, exposed = started.value.args
     assert len(exposed.stages["pretraining"]) == len(others) == 8
     file = tmp_path / "run/pretrained.keras"
@@ -337,7 +339,7 @@ def test_folds_start_from_another_corpus(babble, tmp_path):
     moved = [w for w in network.weights if w.path.endswith("moving_mean")]
     assert all(np.any(w) for w in moved)
     with pytest.raises(Started):
-        ser.run_light_sernet(config, folds, others)
+        ser.experiments.run_light_sernet(config, folds, others)
     assert file.stat().st_mtime_ns == written  # Learned once.
 
 
@@ -348,13 +350,13 @@ def test_another_corpus_must_not_have_the_test_speakers(
     all_of_them = [*folds[0].test, *others]
     mixed = Manifest(all_of_them, others.labels)
     with pytest.raises(ValueError, match="shared speakers"):
-        ser.run_light_sernet(config, folds, mixed)
+        ser.experiments.run_light_sernet(config, folds, mixed)
     batch = dataclasses.replace(config, smoke=False, batch_size=9)
     with pytest.raises(ValueError, match="most the 8 .*batch_size=9"):
-        ser.run_light_sernet(batch, folds, others)
+        ser.experiments.run_light_sernet(batch, folds, others)
     alone = dataclasses.replace(config, pretrain_epochs=3)
     with pytest.raises(ValueError, match="--pretrain-corpus.*_epochs=3"):
-        ser.run_light_sernet(alone, folds)
+        ser.experiments.run_light_sernet(alone, folds)
     assert not (tmp_path / "run").exists()
     # The same voices under other names.
     disguised = [
@@ -363,32 +365,41 @@ def test_another_corpus_must_not_have_the_test_speakers(
     ]
     monkeypatch.setattr(light_sernet, "pretrain", None)
     with pytest.raises(LeakError, match="in pretraining"):
-        ser.run_light_sernet(config, folds, Manifest(disguised, others.labels))
+        ser.experiments.run_light_sernet(
+            config, folds, Manifest(disguised, others.labels)
+        )
 
 
 def test_random_folds():
     manifest = make_features(each=7).manifest
-    folds = ser.random_folds_shared_speakers(manifest, folds=5, seed=1)
+    folds = ser.protocols.random_folds_shared_speakers(
+        manifest, folds=5, seed=1
+    )
     tested = sorted(u.id for fold in folds for u in fold.test)
     assert tested == sorted(u.id for u in manifest)
     for fold in folds:
         assert fold.overstates and fold.leaks_speakers
         assert len(fold.train) + len(fold.test) == len(manifest)
-    other = ser.random_folds_shared_speakers(manifest, folds=5, seed=2)
+    other = ser.protocols.random_folds_shared_speakers(
+        manifest, folds=5, seed=2
+    )
     assert [u.id for u in other[0].test] != [u.id for u in folds[0].test]
     shuffled = Manifest(tuple(manifest)[::-1], manifest.labels)
-    again = ser.random_folds_shared_speakers(shuffled, folds=5, seed=1)
+    again = ser.protocols.random_folds_shared_speakers(
+        shuffled, folds=5, seed=1
+    )
     assert {u.id for u in again[0].test} == {u.id for u in folds[0].test}
     for number in (1, 99):
         with pytest.raises(ValueError, match=f"folds={number}"):
-            ser.random_folds_shared_speakers(manifest, folds=number)
+            ser.protocols.random_folds_shared_speakers(manifest, folds=number)
 
 
 def test_no_fold_tests_what_it_trains_on():
     manifest = make_features().manifest
     with pytest.raises(ValueError, match="shared utterances"):
         dataclasses.replace(
-            ser.random_folds_shared_speakers(manifest)[0], train=manifest
+            ser.protocols.random_folds_shared_speakers(manifest)[0],
+            train=manifest,
         )
 
 
@@ -401,15 +412,17 @@ def test_no_fold_tests_what_it_trains_on():
     ],
 )
 def test_a_corrected_command_finds_an_empty_folder(tmp_path, changes, message):
-    folds = ser.leave_one_speaker_out(make_features().manifest)
-    config = ser.LightSERNetConfig(output_dir=str(tmp_path / "run"), **changes)
+    folds = ser.protocols.leave_one_speaker_out(make_features().manifest)
+    config = ser.experiments.LightSERNetConfig(
+        output_dir=str(tmp_path / "run"), **changes
+    )
     with pytest.raises(ValueError, match=message):
-        ser.run_light_sernet(config, folds)
+        ser.experiments.run_light_sernet(config, folds)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_may_be_given_litert_files(tmp_path):
-    config = ser.LightSERNetConfig(
+    config = ser.experiments.LightSERNetConfig(
         output_dir=str(tmp_path / "run"), litert=False
     )
     first = open_run(config)

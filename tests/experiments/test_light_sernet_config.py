@@ -16,7 +16,9 @@ from ser_keras.optimizers.fused import FusedAdamW
 
 def test_schedules_fill_what_is_left_open():
     for schedule, values in schedules.SCHEDULES.items():
-        config = ser.LightSERNetConfig(schedule=schedule, epochs=7).resolved()
+        config = ser.experiments.LightSERNetConfig(
+            schedule=schedule, epochs=7
+        ).resolved()
         assert config.epochs == 7
         open_fields = [
             field.name
@@ -29,7 +31,7 @@ def test_schedules_fill_what_is_left_open():
 
 
 def test_published_settings_are_the_papers():
-    config = ser.LightSERNetConfig(schedule="published").resolved()
+    config = ser.experiments.LightSERNetConfig(schedule="published").resolved()
     optimizer = schedules.make_optimizer(config, 300, steps_per_epoch=14)
     # Adam: without decay it is the same.
     assert isinstance(optimizer, FusedAdamW) and not optimizer.decay
@@ -66,7 +68,9 @@ def test_published_settings_are_the_papers():
 )
 @pytest.mark.parametrize("clips", ["whole", "fixed"])
 def test_inputs(changes, shape, clips):
-    config = ser.LightSERNetConfig(clips=clips, **changes).resolved()
+    config = ser.experiments.LightSERNetConfig(
+        clips=clips, **changes
+    ).resolved()
     frontend, _ = light_sernet.front_end(config)
     frames = light_sernet.duration_frames(config.duration, frontend)
     assert (frames, frontend.num_features) == shape
@@ -75,21 +79,21 @@ def test_inputs(changes, shape, clips):
 def test_every_field_is_explained(capsys):
     explained = {
         param.arg_name: param.description
-        for owner in ser.LightSERNetConfig.__mro__
+        for owner in ser.experiments.LightSERNetConfig.__mro__
         if dataclasses.is_dataclass(owner)
         for param in docstring_parser.parse_from_object(owner).params
     }
-    for field in dataclasses.fields(ser.LightSERNetConfig):
+    for field in dataclasses.fields(ser.experiments.LightSERNetConfig):
         assert len(explained[field.name]) > 10, field.name
         # Both values of a field with two are in its help.
         if field.default is None:
             assert "published:" in explained[field.name], field.name
     with pytest.raises(SystemExit):
-        parse(ser.LightSERNetConfig, ["--help"])
+        parse(ser.experiments.LightSERNetConfig, ["--help"])
     assert "moving average of the weights" in " ".join(
         capsys.readouterr().out.split()
     )
-    config = parse(ser.LightSERNetConfig, ["--ema-momentum", "0.5"])
+    config = parse(ser.experiments.LightSERNetConfig, ["--ema-momentum", "0.5"])
     assert config.ema_momentum == 0.5
     json.dumps(dataclasses.asdict(config))
 
@@ -119,13 +123,15 @@ def test_every_field_is_explained(capsys):
 def test_bad_configurations(changes):
     (name,) = changes
     with pytest.raises(ValueError, match=f"{name}={changes[name]}"):
-        ser.LightSERNetConfig(**changes)
+        ser.experiments.LightSERNetConfig(**changes)
 
 
 def test_weight_decay_is_adamws():
     for schedule in schedules.SCHEDULES:
         with pytest.raises(ValueError, match="optimizer='adam'"):
-            ser.LightSERNetConfig(schedule=schedule, weight_decay=0.1)
-        ser.LightSERNetConfig(
+            ser.experiments.LightSERNetConfig(
+                schedule=schedule, weight_decay=0.1
+            )
+        ser.experiments.LightSERNetConfig(
             schedule=schedule, weight_decay=0.1, optimizer="adamw"
         )

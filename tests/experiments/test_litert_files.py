@@ -21,7 +21,7 @@ def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
     ]
     arrays = [np.zeros((20, 8), "float32")] * len(rows)
     features = FeatureSet(Manifest(rows, LABELS), arrays)
-    fold = ser.leave_one_speaker_out(features.manifest)[0]
+    fold = ser.protocols.leave_one_speaker_out(features.manifest)[0]
     run = RunFolder(tmp_path / "run", {})
     written = []
 

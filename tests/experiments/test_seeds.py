@@ -77,7 +77,7 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
             function(config, *others)
 
     monkeypatch.setattr(seeds, "run_in_processes", run_in_processes)
-    config = ser.LightSERNetConfig(
+    config = ser.experiments.LightSERNetConfig(
         seeds=(0, 1), jobs=2, fold=fold, output_dir=str(tmp_path / "run")
     )
     folds = ["first", "second"] if fold else ["only"]
@@ -94,9 +94,17 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
 @pytest.mark.parametrize(
     ("module", "config", "run"),
     [
-        (light_sernet, ser.LightSERNetConfig, ser.run_light_sernet),
-        (emodarts, ser.EmoDARTSConfig, ser.run_emodarts),
-        (emotionnas, EmotionNASConfig, ser.run_emotionnas),
+        (
+            light_sernet,
+            ser.experiments.LightSERNetConfig,
+            ser.experiments.run_light_sernet,
+        ),
+        (
+            emodarts,
+            ser.experiments.EmoDARTSConfig,
+            ser.experiments.run_emodarts,
+        ),
+        (emotionnas, EmotionNASConfig, ser.experiments.run_emotionnas),
     ],
 )
 def test_every_training_takes_seeds(module, config, run, monkeypatch):
@@ -108,7 +116,7 @@ def test_every_training_takes_seeds(module, config, run, monkeypatch):
 
 def test_seeds_that_do_not_fit():
     with pytest.raises(ValueError, match=r"once each.*seeds=\(1, 1\)"):
-        ser.LightSERNetConfig(seeds=(1, 1))
+        ser.experiments.LightSERNetConfig(seeds=(1, 1))
     with pytest.raises(ValueError, match="An ablation has one seed"):
         EmotionNASConfig(ablate=True, seeds=(0, 1))
     for search in (SearchEmoDARTSConfig, SearchEmotionNASConfig):

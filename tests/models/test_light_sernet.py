@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ser_keras import LightSERNet
-from ser_keras import count_macs
+from ser_keras.models import count_macs
 from ser_keras.testing import check_model_saving
 
 

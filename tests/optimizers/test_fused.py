@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from ser_keras import load_model
-from ser_keras import strategy
 from ser_keras.optimizers.fused import FusedAdamW
 from ser_keras.optimizers.fused import FusedSGD
+from ser_keras.training import strategy
 
 
 def schedule():

@@ -24,7 +24,7 @@ MANIFEST = Manifest(
     ],
     LABELS,
 )
-FOLDS = ser.leave_one_speaker_out(MANIFEST)
+FOLDS = ser.protocols.leave_one_speaker_out(MANIFEST)
 
 
 def features(*skipped, manifest=MANIFEST):
@@ -72,7 +72,7 @@ def test_a_class_that_only_the_held_out_speaker_has():
     (speaker,) = held_out.speakers
     rows = [u for u in MANIFEST if u.label == "anger" or u.speaker == speaker]
     manifest = Manifest(rows, LABELS)
-    fold = ser.leave_one_speaker_out(manifest)[0]
+    fold = ser.protocols.leave_one_speaker_out(manifest)[0]
     with pytest.raises(ValueError, match=r"Missing: \['neutral'\]") as error:
         fold_parts(fold, features(manifest=manifest))
     for part in ("Fold 'a'", f"({speaker})", "--held-out-speakers 0"):

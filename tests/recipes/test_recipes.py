@@ -112,10 +112,10 @@ def test_saved_model_equals_keras_on_a_wav(finished):
     wav = sorted((folder / ".cache").rglob("*.wav"))[0]
     waveform, rate = soundfile.read(wav, dtype="float32")
     (fold,) = (folder / "results/run/folds").iterdir()
-    config = ser.EmoDARTSConfig(smoke=True).resolved()
+    config = ser.experiments.EmoDARTSConfig(smoke=True).resolved()
     frontend, normalization = front_end(config)
     network = ser.load_model(fold / "network.keras")
-    model = ser.with_frontend(network, frontend, normalization)
+    model = ser.models.with_frontend(network, frontend, normalization)
     expected = model(waveform[None])["probabilities"]
     served = ser.load_serving(folder / "saved_models/run")
     assert rate == 16000

@@ -49,7 +49,7 @@ def corpus(tmp_path_factory):
 
 def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
     """The folder of a run whose network is a random number generator."""
-    run = ser.RunFolder(folder, {"data_dir": "/corpus", "seed": seed})
+    run = ser.training.RunFolder(folder, {"data_dir": "/corpus", "seed": seed})
     folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
     random = np.random.default_rng(seed)
     parts = {}
@@ -65,7 +65,9 @@ def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
             outputs / outputs.sum(axis=1, keepdims=True),
             LABELS,
         )
-        folder = ser.RunFolder(run.path / "folds" / fold.name, run.config)
+        folder = ser.training.RunFolder(
+            run.path / "folds" / fold.name, run.config
+        )
         parts[fold.name].save_csv(folder.path / "predictions.csv")
     if genotype is not None:
         genotype.save(run.path / "genotype.json")

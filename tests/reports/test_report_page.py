@@ -33,7 +33,9 @@ def page(tmp_path_factory):
         ("compare_rbf_with_a_long_name", "leave-one-speaker-out"),
         ("random", "random-folds"),
     ):
-        run = ser.RunFolder(folder / name, {"data_dir": "/corpus", "seed": 0})
+        run = ser.training.RunFolder(
+            folder / name, {"data_dir": "/corpus", "seed": 0}
+        )
         outcome = cross_validate_classifier(
             "majority",
             FeatureSet(corpus, arrays),

@@ -40,7 +40,7 @@ def test_search_derive_save_and_export(tmp_path):
     supernet.fit(ser.bilevel(half, half), verbose=0)
     mixture = encoder.mixture.mixture.numpy()
     assert np.ptp(mixture) > 0
-    network = ser.derive_network(supernet)
+    network = ser.search.derive_network(supernet)
     np.testing.assert_array_equal(network.deep_encoder.mixture.mixture, mixture)
     x = clips(1)
     copy = check_model_saving(network, x, tmp_path / "network.keras")

@@ -28,8 +28,8 @@ def main(folder, jobs):
     ser.cross_validate(
         functools.partial(build_network, 4),
         features,
-        ser.leave_one_speaker_out(features.manifest)[:3],
-        run=ser.RunFolder(folder, {"seed": 0}),
+        ser.protocols.leave_one_speaker_out(features.manifest)[:3],
+        run=ser.training.RunFolder(folder, {"seed": 0}),
         jobs=jobs,
         exposed=None,  # There is no audio.
         epochs=2,

@@ -81,7 +81,7 @@ def emodarts(corpus, others):
             speed_range=0.0,
             **COMMON,
         ),
-        ser.leave_one_session_out(corpus)[:1],
+        ser.protocols.leave_one_session_out(corpus)[:1],
     )
 
 
@@ -90,7 +90,7 @@ def light_sernet(corpus, others):
         LightSERNetConfig(
             width=0.1, epochs=2, pretrain_epochs=1, ema_momentum=0.9, **COMMON
         ),
-        ser.leave_one_session_out(corpus)[:2],
+        ser.protocols.leave_one_session_out(corpus)[:2],
         others,
     )
 

@@ -44,7 +44,7 @@ def test_many_networks_are_not_warned_of(tmp_path, warnings):
         network.compile(
             "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
-        run = ser.RunFolder(tmp_path / str(number), {})
+        run = ser.training.RunFolder(tmp_path / str(number), {})
         fit_resumable(network, training, epochs=1, run=run, stage="train")
         predict(network, ser.make_dataset(features, 4), manifest)
     assert not [line for line in warnings if "retracing" in line]

@@ -7,11 +7,11 @@ import soundfile
 from ser_keras import MFCC
 from ser_keras import FixedDuration
 from ser_keras import Spectrogram
-from ser_keras import features_for
 from ser_keras.audio import AtSpeed
 from ser_keras.audio import FeatureNoise
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
+from ser_keras.features import features_for
 
 RATE = 16000
 

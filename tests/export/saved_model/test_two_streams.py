@@ -73,7 +73,7 @@ def wav(clip):
 
 def expected(network, frontend, extractor):
     """Each clip by itself, its features computed as for training."""
-    model = ser.with_frontend(network, frontend, NORMALIZATION)
+    model = ser.models.with_frontend(network, frontend, NORMALIZATION)
     rows = []
     for clip in clips():
         features = {
@@ -284,7 +284,7 @@ def test_other_exports_point_here(network, frontend, tmp_path):
     for export in (ser.export_serving, ser.export_litert):
         for model, own in (
             (network, frontend),
-            (ser.with_frontend(network, frontend), None),
+            (ser.models.with_frontend(network, frontend), None),
         ):
             with pytest.raises(ValueError, match="`export_streams` writes"):
                 export(model, path, LABELS, own)
