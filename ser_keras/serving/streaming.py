@@ -290,9 +290,9 @@ class _KerasPredictor:
         frontend = model.frontend
         self.sample_rate = frontend.sample_rate
         self.samples = None
-        if hasattr(frontend, "duration"):  # Of a longer clip, the middle.
+        if frontend.duration is not None:  # Of a longer clip, the middle.
             self.samples = round(frontend.duration * self.sample_rate)
-        self.min_samples = getattr(frontend, "min_samples", 1)
+        self.min_samples = frontend.min_samples
         self._model = tf.function(
             lambda x: model(x, training=False)["probabilities"],
             autograph=False,
