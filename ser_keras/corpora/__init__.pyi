@@ -1,4 +1,5 @@
 from . import parsers as parsers
+from .built_in import built_in_corpus as built_in_corpus
 from .download import DownloadError as DownloadError
 from .download import download_corpus as download_corpus
 from .label_maps import LABEL_MAPS as LABEL_MAPS
@@ -9,4 +10,3 @@ from .manifest import Utterance as Utterance
 from .parsers import CorpusError as CorpusError
 from .parsers import corpus_names as corpus_names
 from .parsers import load_corpus as load_corpus
-from .synthetic import built_in_corpus as built_in_corpus

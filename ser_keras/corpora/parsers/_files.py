@@ -7,7 +7,7 @@ import pathlib
 
 from ser_keras.corpora.manifest import Manifest
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif")
+AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg")
 
 
 class CorpusError(ValueError):

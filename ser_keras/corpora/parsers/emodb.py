@@ -32,7 +32,7 @@ _FEMALE = frozenset({"08", "09", "13", "14", "16"})
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<label>[A-Z])[a-z]")
 _LAYOUT = (
     "files named SSTTTEv (speaker, text, emotion, version) such as "
-    "wav/03a01Fa.wav, in `wav/` or directly in the folder, .wav or .flac."
+    "wav/03a01Fa.wav, in `wav/` or directly in the folder, .wav, .flac or .ogg."
 )
 
 
@@ -41,7 +41,8 @@ def load(root, labels=None):
 
     Args:
         root: Folder with `wav/`, or with the audio files themselves.
-        labels: Labels to keep, in this order. None means all seven.
+        labels: Labels to keep, in this order. None means those of the seven
+            that the folder has, such as four in the built-in corpus.
 
     Returns:
         `Manifest` with speaker, sex and the code of the sentence as text.
@@ -55,7 +56,9 @@ def load(root, labels=None):
         Interspeech 2005.
     """
     utterances = read_names(root, "EMO-DB", _LAYOUT, ("wav/*", "*"), _utterance)
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    found = {utterance.label for utterance in utterances}
+    default = [label for label in LABELS if label in found]
+    return corpus_manifest(utterances, labels, LABELS, default)
 
 
 def _utterance(name, path):
