@@ -1,10 +1,14 @@
 """`ser_keras predict`: recordings in, emotions out."""
 
+import contextlib
 import csv
 import dataclasses
 import math
+import os
 import pathlib
+import re
 import sys
+import tempfile
 import typing
 
 import numpy as np
@@ -14,6 +18,10 @@ import rich.progress
 import rich.table
 
 from ser_keras.cli.command import Command
+
+# How LiteRT and TensorFlow mark messages that are neither warning nor error.
+# LiteRT has no setting for what it writes.
+_INFORMATION = re.compile(rb"INFO: |I\d{4} |WARNING: All log messages before")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +94,8 @@ def predict(config):
         return _ask_server(config)
     from ser_keras.serving.predictor import load_predictor
 
-    model = load_predictor(config.model or None)
+    with _without_information():
+        model = load_predictor(config.model or None)
     if config.over_time:
         recognizer = _recognizer(model, config)
         targets = _targets(config)
@@ -103,6 +112,25 @@ def predict(config):
             row = {"error": reason}
         rows.append({"file": file, **row})
     return _result(str(model.path), model.labels, rows)
+
+
+@contextlib.contextmanager
+def _without_information():
+    """Leaves out of stderr what native libraries write for information."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            for line in written:
+                if not _INFORMATION.match(line):
+                    os.write(2, line)
 
 
 def _classify(model, file):
