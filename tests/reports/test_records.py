@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
     means = [[LABELS.index(u.label), 0, 0] for u in corpus]
     arrays = [random.normal(mean, size=(1, 3)) for mean in means]
     folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    for name in ("linear", "majority"):
+    for name in ("linear_svm", "majority"):
         config = {"corpus": "emodb", "data_dir": "/corpus", "seed": 0}
         run = RunFolder(folder / name, config)
         features = FeatureSet(corpus, arrays)
@@ -44,7 +44,7 @@ def runs(tmp_path_factory):
             name, features, folds, run=run, exposed=None
         )
         write_report(run, outcome)
-    return [folder / "linear", folder / "majority"]
+    return [folder / "linear_svm", folder / "majority"]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_differences_are_those_of_the_comparison(runs, record):
         for run in runs
     )
     expected = ser.compare_predictions(second, first)
-    assert (row["run"], row["reference"]) == ("majority", "linear")
+    assert (row["run"], row["reference"]) == ("majority", "linear_svm")
     assert row["value"] == expected.difference < 0
     assert row["interval_95"] == [expected.low, expected.high]
     assert row["p_value"] == expected.p_value
@@ -158,9 +158,9 @@ def test_files(record, tmp_path):
 def test_runs_table(record):
     record["runs"][1]["parameters"] = 12345
     head, _, *rows = records.runs_table([record]).splitlines()
-    assert "parameters" in head and "difference from linear" in head
+    assert "parameters" in head and "difference from linear_svm" in head
     linear, majority = rows  # The best first.
-    assert linear.startswith("| linear | ") and linear.endswith("|  |  |")
+    assert linear.startswith("| linear_svm | ") and linear.endswith("|  |  |")
     low, high = record["differences"][0]["interval_95"]
     assert majority.startswith("| majority | 0.500 (0.500 to 0.500) | 0.667 |")
     assert "| 12 345 |" in majority
@@ -197,7 +197,7 @@ def test_the_command_writes_a_record(runs, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["record"] == str(file)
     record = records.read_record(file)
     assert (record["name"], record["command"]) == ("both", "make them")
-    assert [run["name"] for run in record["runs"]] == ["linear", "majority"]
+    assert [run["name"] for run in record["runs"]] == ["linear_svm", "majority"]
     assert main(command) == 1  # Nothing is replaced unasked.
     assert "exists" in capsys.readouterr().err
 
