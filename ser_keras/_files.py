@@ -1,34 +1,36 @@
-"""Files that are there whole or not at all, and the one place to write them.
+"""Atomic writes, and logs of JSON lines: files that survive a kill.
 
-A process may be killed at any moment. What has been written until then is all
-that the next one finds, so whoever writes several files has to be able to go on
-after each of them.
+A process may be killed at any moment, and the next one has only the files to
+resume from. So a file is replaced in one step, a log loses at most its last
+line, and whoever writes several files must be able to resume after each of
+them.
 """
 
+import json
 import os
 import pathlib
 
-#: For tests: called with the path of each file or folder that is now there. A
-#: copy of the folder taken here is what a kill at this moment leaves behind.
+#: For tests: called with the path of each file or folder that is complete. A
+#: copy of the folder made then is what a kill at this moment leaves behind.
 after_write = []
 
 
 def replace_file(path, write) -> None:
-    """Writes a file in one step, in place of the one that is there.
+    """Writes a file in one step, replacing an existing one.
 
     Args:
-        path: The file. Folders above it are made.
+        path: The file. Missing parent folders are made.
         write: `write(temporary)` writes it to another path, in the same folder
-            and with the same ending. What it raises leaves the file as it was.
+            and with the same ending. If it raises, the file stays as it was.
 
     >>> file = getfixture("tmp_path") / "a.txt"
     >>> replace_file(file, lambda temporary: temporary.write_text("a"))
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that what a kill leaves of it does not count as a file; of this
-    # process, as another may write the same file at the same time; and with
-    # the ending, by which Keras and Matplotlib choose a format.
+    # Hidden, so that a remainder after a kill is not taken for a file; with
+    # the process id, as another process may write the same file at the same
+    # time; and with the ending, by which Keras and Matplotlib choose a format.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
@@ -44,25 +46,69 @@ def write_bytes(path, content: bytes) -> None:
 
 
 def write_text(path, text: str) -> None:
-    r"""Writes a file of this text in UTF-8, its line ends as they are.
+    r"""Writes a file of this text in UTF-8, with line ends as they are.
 
     >>> file = getfixture("tmp_path") / "a.txt"
     >>> write_text(file, "a\n")
-    >>> append_line(file, "b")
     >>> file.read_text()
-    'a\nb\n'
+    'a\n'
     """
     write_bytes(path, text.encode("utf-8"))
 
 
-def append_line(path, line: str) -> None:
-    """Adds a line to a file. A kill may leave a part of it without its end."""
+def append_row(path, row: dict) -> None:
+    """Appends a row to a log of JSON lines.
+
+    A kill may cut the line short. Such a remainder, and all rows from the
+    epoch of `row` on, are dropped before the next append.
+
+    Args:
+        path: The log; it is created if it is missing.
+        row: JSON types, with an `epoch`.
+
+    >>> file = getfixture("tmp_path") / "metrics.jsonl"
+    >>> append_row(file, {"epoch": 1, "loss": 0.5})
+    >>> read_rows(file)
+    [{'epoch': 1, 'loss': 0.5}]
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        drop_rows(path, after=row["epoch"] - 1)
     with open(path, "a", encoding="utf-8", newline="") as file:
-        file.write(line + "\n")
+        file.write(json.dumps(row) + "\n")
     written(path)
 
 
+def read_rows(path) -> list:
+    """Rows of a log of JSON lines, oldest first.
+
+    A last line that a kill cut short is left out. A missing file has no rows.
+
+    Raises:
+        ValueError: A line is not JSON; the message names it.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    *lines, _ = text.split("\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    return rows
+
+
+def drop_rows(path, after: int) -> None:
+    """Drops the rows of all epochs after `after`, which will run again."""
+    if pathlib.Path(path).exists():
+        rows = [row for row in read_rows(path) if row["epoch"] <= after]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def written(path) -> None:
-    """Says that a file or folder is there that others have written."""
+    """Reports that a file or folder is complete that another writer made."""
     for call in after_write:
         call(pathlib.Path(path))

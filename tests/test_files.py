@@ -1,4 +1,4 @@
-"""Files appear whole, and tests are told of each."""
+"""Atomic writes and logs of JSON lines."""
 
 import os
 
@@ -8,8 +8,8 @@ from ser_keras import _files
 
 
 @pytest.fixture
-def told():
-    """Content of each file that a hook was told of, when it was."""
+def reported():
+    """Names and contents of the files that were reported as written."""
     contents = []
 
     def read(path):
@@ -20,20 +20,43 @@ def told():
     _files.after_write.remove(read)
 
 
-def test_a_file_is_there_when_it_is_told_of(tmp_path, told):
+def test_files_are_complete_when_they_are_reported(tmp_path, reported):
     file = tmp_path / "new" / "a.jsonl"
-    _files.write_text(file, "1\r\n")
-    _files.append_line(file, "ä")
-    assert told == [("a.jsonl", "1\n"), ("a.jsonl", "1\nä\n")]
-    assert file.read_bytes() == "1\r\nä\n".encode()
+    _files.write_text(file, "\r\n")
+    assert file.read_bytes() == b"\r\n"
+    _files.append_row(tmp_path / "b.jsonl", {"epoch": 1})
+    assert reported == [("a.jsonl", "\n"), ("b.jsonl", '{"epoch": 1}\n')]
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, told):
+def test_log_after_a_kill(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    assert _files.read_rows(file) == []
+    _files.drop_rows(file, after=1)
+    assert not file.exists()
+    for epoch in (1, 2, 3):
+        _files.append_row(file, {"epoch": epoch, "loss": 1 / epoch})
+    _files.drop_rows(file, after=2)
+    assert [row["epoch"] for row in _files.read_rows(file)] == [1, 2]
+    with file.open("a") as log:
+        log.write('{"epoch": 3, "lo')
+    assert [row["epoch"] for row in _files.read_rows(file)] == [1, 2]
+    # Epoch 2 runs again: the row of before and the remainder are dropped.
+    _files.append_row(file, {"epoch": 2, "loss": 0.25})
+    assert _files.read_rows(file) == [
+        {"epoch": 1, "loss": 1.0},
+        {"epoch": 2, "loss": 0.25},
+    ]
+    file.write_text("{\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: "):
+        _files.read_rows(file)
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, reported):
     file = tmp_path / "a.txt"
     file.write_text("before")
 
     def half(temporary):
-        # Nobody takes it for a file of its own, nor another process's.
+        # Not taken for a result, nor for another process' file.
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(f".{os.getpid()}.")
         assert temporary.suffix == ".txt"
@@ -45,4 +68,4 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, told):
         _files.replace_file(file, half)
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]
-    assert told == []
+    assert reported == []

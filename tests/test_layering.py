@@ -12,7 +12,8 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 # A module imports from its own row and those above it.
 LAYERS = [
-    ("_deprecated", "_files", "_keras_file", "determinism", "memory"),
+    ("_deprecated", "_errors", "_files", "_graphs", "_keras_file"),
+    ("determinism", "memory"),
     ("_lazy", "_replicas"),
     ("_registry", "genotype"),
     ("search_space",),

@@ -2,11 +2,11 @@
 
 import concurrent.futures
 import os
-import weakref
 
 import numpy as np
 import tensorflow as tf
 
+from ser_keras._graphs import graph_of
 from ser_keras.audio.io import load_many
 
 
@@ -117,21 +117,14 @@ def pad_batch(waveforms):
     return batch, lengths
 
 
-_functions = weakref.WeakKeyDictionary()
-
-
 def _batch_function(frontend):
     """The front end as a graph for any batch size and length, traced once."""
-    if frontend not in _functions:
-        signature = [
-            tf.TensorSpec((None, None), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ]
-        # Not the layer itself, which otherwise would never be freed.
-        layer = weakref.ref(frontend)
-        _functions[frontend] = tf.function(
-            lambda waveform, lengths: layer()(waveform, lengths=lengths),
-            input_signature=signature,
-            autograph=False,
-        )
-    return _functions[frontend]
+    signature = [
+        tf.TensorSpec((None, None), tf.float32),
+        tf.TensorSpec((None,), tf.int32),
+    ]
+    return graph_of(frontend, _features, input_signature=signature)
+
+
+def _features(frontend, waveform, lengths):
+    return frontend(waveform, lengths=lengths)

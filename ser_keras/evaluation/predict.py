@@ -1,10 +1,9 @@
 """From a model and a dataset to predictions."""
 
-import weakref
-
 import numpy as np
 import tensorflow as tf
 
+from ser_keras._graphs import graph_of
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.training.tracing import new_graphs
 
@@ -36,7 +35,7 @@ def predict(model, dataset, manifest, from_logits=True):
                 if len(batch) > 1:
                     labels.append(np.reshape(batch[1], -1))
                 batch = batch[0]
-            outputs.append(np.asarray(_answer(model, batch), np.float64))
+            outputs.append(np.asarray(_outputs(model, batch), np.float64))
     outputs = np.concatenate(outputs) if outputs else np.zeros((0, 0))
     expected = (len(manifest), len(manifest.labels))
     if outputs.shape != expected:
@@ -73,25 +72,19 @@ def predict(model, dataset, manifest, from_logits=True):
     )
 
 
-_functions = weakref.WeakKeyDictionary()
+def _outputs(model, batch):
+    """The model's outputs, by a graph for any batch size.
 
-
-def _answer(model, batch):
-    """The model's outputs, by a graph for any number of clips.
-
-    It is kept for further datasets. `model.predict` makes one for each of
+    It is kept for further datasets. `model.predict` traces one for each of
     them, and another one for a last batch that is shorter.
     """
-    if model not in _functions:
-        # Not the model itself, which otherwise would never be freed.
-        reference = weakref.ref(model)
-        _functions[model] = tf.function(
-            lambda x: reference()(x, training=False),
-            autograph=False,
-            reduce_retracing=True,
-        )
-    # What a batch is, not what its dataset knows of it, which may be nothing.
+    graph = graph_of(model, _infer, reduce_retracing=True)
+    # The shape of the batch: the dataset's element spec may not have it.
     spec = tf.nest.map_structure(
         lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), batch
     )
-    return _functions[model].get_concrete_function(spec)(batch)
+    return graph.get_concrete_function(spec)(batch)
+
+
+def _infer(model, batch):
+    return model(batch, training=False)

@@ -1,5 +1,6 @@
 """Pictures and `result.json` of a finished run."""
 
+from ser_keras._files import read_rows
 from ser_keras._registry import package_versions
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.cross_validation import CrossValidation
@@ -9,7 +10,6 @@ from ser_keras.reports.figures import draw_genotype
 from ser_keras.reports.figures import plot_alphas
 from ser_keras.reports.figures import plot_confusion
 from ser_keras.reports.figures import plot_learning_curves
-from ser_keras.search.callbacks import read_rows
 from ser_keras.training.run_folder import RunFolder
 
 

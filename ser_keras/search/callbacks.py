@@ -1,12 +1,11 @@
 """What to watch, stop and schedule during a search and afterwards."""
 
-import json
 import math
 
 import keras
 
-from ser_keras._files import append_line
-from ser_keras._files import write_text
+from ser_keras._files import append_row
+from ser_keras._files import drop_rows
 from ser_keras.search_space import softmax
 
 
@@ -32,10 +31,7 @@ class ArchitectureLogger(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._first:
-            rows = read_rows(self.path)
-            lines = [json.dumps(r) + "\n" for r in rows if r["epoch"] <= epoch]
-            # In one step: a kill in between would lose them.
-            write_text(self.path, "".join(lines))
+            drop_rows(self.path, after=epoch)
             self._first = False
 
     def on_epoch_end(self, epoch, logs=None):
@@ -52,7 +48,7 @@ class ArchitectureLogger(keras.callbacks.Callback):
             "skip_connections": skips,
             "genotype": genotype.to_dict(),
         }
-        append_line(self.path, json.dumps(row))
+        append_row(self.path, row)
 
 
 class SkipConnectionStop(keras.callbacks.Callback):
@@ -112,13 +108,3 @@ def entropy(rows) -> float:
         total = -sum(w * math.log(w) for w in weights if w > 0)
         values.append(total / math.log(len(row)) if len(row) > 1 else 0.0)
     return sum(values) / len(values)
-
-
-def read_rows(path) -> list:
-    """Rows that `ArchitectureLogger` wrote, but for a last one cut short."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            *lines, _ = file.read().split("\n")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines]

@@ -9,7 +9,9 @@ import pathlib
 
 import numpy as np
 
-from ser_keras._files import append_line
+from ser_keras._files import append_row
+from ser_keras._files import drop_rows
+from ser_keras._files import read_rows
 from ser_keras._files import write_text
 from ser_keras._registry import package_versions
 
@@ -123,34 +125,16 @@ class RunFolder:
             epoch: Number of epochs that are finished, so 1 for the first.
             **metrics: Numbers. What is not finite is written as null.
         """
-        file = self._metrics_file(stage)
-        if file.exists() and not file.read_bytes().endswith(b"\n"):
-            self.truncate(stage, epoch - 1)  # A kill cut the last line off.
         row = to_json_types({"epoch": epoch, **metrics})
-        append_line(file, json.dumps(row))
+        append_row(self._metrics_file(stage), row)
 
     def rows(self, stage):
         """List of the dicts that were logged for a stage, oldest first."""
-        file = self._metrics_file(stage)
-        if not file.exists():
-            return []
-        # What follows the last line break is a line that a kill cut off.
-        *lines, _ = file.read_text(encoding="utf-8").split("\n")
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"{file}, line {number}: {error}") from error
-        return rows
+        return read_rows(self._metrics_file(stage))
 
     def truncate(self, stage, epoch):
         """Drops what was logged after `epoch`, where a checkpoint resumes."""
-        file = self._metrics_file(stage)
-        if file.exists():
-            kept = [row for row in self.rows(stage) if row["epoch"] <= epoch]
-            lines = [json.dumps(row) + "\n" for row in kept]
-            write_text(file, "".join(lines))
+        drop_rows(self._metrics_file(stage), after=epoch)
 
     def _metrics_file(self, stage):
         return self.path / f"{stage}_metrics.jsonl"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import ser_keras as ser
+from ser_keras._files import read_rows
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.callbacks import SkipConnectionStop
-from ser_keras.search.callbacks import read_rows
 
 SPACE = ser.SearchSpace(
     ("skip_connect", "max_pool_3x3", "none"), (), num_nodes=1

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 import ser_keras as ser
+from ser_keras._files import read_rows
 from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search import gradients
 from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import DropPathSchedule
-from ser_keras.search.callbacks import read_rows
 from ser_keras.search.inherit import derive_network
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
