@@ -21,6 +21,10 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
+
 import ser_keras as ser  # noqa: E402
 
 SECONDS, BATCH = 3, 64
@@ -71,6 +75,7 @@ def main():
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--clips", type=int, help="the first ones only")
     parser.add_argument("--epochs", type=int, default=20)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
@@ -82,6 +87,7 @@ def main():
     extract = (
         ser.features.extract_features
     )  # Imports TensorFlow, which takes seconds.
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("extracted", "read from the store"):
             deep, wall, cpu = measured(
@@ -95,6 +101,11 @@ def main():
                 f"{cpu:.1f} s of CPU, {100 * cpu / wall / cores:.0f} % of "
                 f"{cores} cores"
             )
+            share = 100 * cpu / wall / cores
+            rows += [
+                measurement(name, "all clips", wall, "s"),
+                measurement(name, "use of all cores", share, "%"),
+            ]
     mel = ser.features.features_for(manifest, ser.LogMelSpectrogram())
     streams = {"handcrafted": mel, "deep": deep}
     for name, some in (
@@ -107,6 +118,9 @@ def main():
             f"{100 * cpu / wall / cores:.0f} % of {cores} cores, "
             f"{pace * wall / cpu:.0f} a second of CPU"
         )
+        of = f"cached epochs, {name}"
+        rows.append(measurement(of, "utterances read", pace, "1/s"))
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ import librosa  # noqa: E402
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
 
 from ser_keras.audio.batches import compute_features  # noqa: E402
 from ser_keras.audio.batches import features_from_files  # noqa: E402
@@ -133,6 +136,7 @@ def main():
     parser.add_argument("--corpus", type=pathlib.Path, required=True)
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     keep_memory()  # As recipes and the command line do.
     seconds, speech = measure(
@@ -142,6 +146,14 @@ def main():
     print(f"{'':36s}{'x real time':>12s}{'x librosa':>11s}")
     for name, value in seconds.items():
         print(f"{name:36s}{speech / value:12.0f}{base / value:11.1f}")
+    speed = "times real time"
+    record(
+        arguments,
+        [
+            measurement(name, "features of 3-s clips", speech / value, speed)
+            for name, value in seconds.items()
+        ],
+    )
 
 
 if __name__ == "__main__":

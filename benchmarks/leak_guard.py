@@ -20,6 +20,10 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
+
 from ser_keras.corpora.audio_content_cache import cache_file  # noqa: E402
 from ser_keras.corpora.parsers import load_corpus  # noqa: E402
 from ser_keras.protocols.leak_guard import ExposedAudio  # noqa: E402
@@ -32,6 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", nargs=2, required=True)
     parser.add_argument("--rounds", type=int, default=9)
+    add_record_argument(parser)
     options = parser.parse_args()
     manifest = load_corpus(*options.corpus)
     folds = leave_one_speaker_out(manifest)
@@ -56,9 +61,13 @@ def main():
             times["moved"].append(seconds())
             times["warm"].append(seconds())
     print(f"{len(manifest)} files, {len(folds)} folds")
+    rows = []
     for name, row in times.items():
         median = statistics.median(row)
+        spread = min(row), max(row)
+        rows.append(measurement(name, "all files", median, "s", spread))
         print(f"{name:>6} {median:.3f} s ({min(row):.3f} to {max(row):.3f})")
+    record(options, rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ memory). All take turns, so that a busy machine slows them alike.
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -144,6 +145,10 @@ def main():
     parser.add_argument(
         "--defaults", action="store_true", help="of TensorFlow, for that"
     )
+    # Not `add_record_argument`: the other processes import nothing of ours.
+    parser.add_argument(
+        "--record", type=pathlib.Path, metavar="FILE", help="JSON to write"
+    )
     arguments = parser.parse_args()
     shape = (arguments.frames, 40, 1)
     rng = np.random.default_rng(0)
@@ -154,6 +159,9 @@ def main():
         step = training_step(network, keras.optimizers.Adam(1e-4), x, y)
         serve(step, network.count_params())
         return
+    from recording import measurement
+    from recording import record
+
     from ser_keras import LightSERNet
     from ser_keras.optimizers.fused import FusedAdamW
 
@@ -175,14 +183,21 @@ def main():
             if turn:  # The first of each warms up.
                 times[name].append(taken)
     medians = {name: statistics.median(t) for name, t in times.items()}
+    rows = []
     for name, values in times.items():
+        median, spread = medians[name], (min(values), max(values))
+        rows.append(measurement(name, "step", median, "s", spread))
         row = {"milliseconds": round(1000 * medians[name])}
         if name != "ours":
             pairs = zip(values, times["ours"], strict=True)
             row["parameters"] = int(contenders[name].parameters)
             row["ratio"] = round(medians[name] / medians["ours"], 2)
-            row["ratio_of_each_turn"] = [round(a / b, 2) for a, b in pairs]
+            ratios = [a / b for a, b in pairs]
+            row["ratio_of_each_turn"] = [round(ratio, 2) for ratio in ratios]
+            ratio, spread = median / medians["ours"], (min(ratios), max(ratios))
+            rows.append(measurement(name, "ratio", ratio, "", spread))
         print(json.dumps({name: row}))
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ import pathlib
 import litert_files
 import numpy as np
 from matplotlib.figure import Figure
+from recording import add_record_argument
+from recording import measurement
+from recording import record
 
 import ser_keras as ser
 from ser_keras.export.litert.export import export_litert
@@ -116,6 +119,20 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
+def measured(name, row):
+    """Measurements of one size, for a record."""
+    of = f"width {name}"
+    yield measurement(of, "UAR", row["uar"], "", row["interval"])
+    yield measurement(of, "UAR of the int8 file", row["uar_int8"], "")
+    yield measurement(of, "parameters", row["parameters"], "")
+    million = row["macs"] / 1e6
+    yield measurement(of, "multiply-accumulates", million, "million")
+    for precision, size in row["bytes"].items():
+        yield measurement(of, f"{precision} file", size, "bytes")
+    for form, value in row["milliseconds"].items():
+        yield measurement(of, f"{form}, least", value, "ms")
+
+
 def plot(rows, path):
     """UAR over parameters and over latency."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -167,6 +184,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--output-dir", default="results/light_sernet_sizes")
     parser.add_argument("--cache-dir", default=".cache/features")
+    add_record_argument(parser)
     arguments = parser.parse_args()
     rows, runs = {}, {}
     for name in arguments.only or SIZES:
@@ -194,6 +212,7 @@ def main():
     (output / "sizes.md").write_text(table(rows))
     plot(rows, output / "sizes.png")
     print(table(rows))
+    record(arguments, [m for name in rows for m in measured(name, rows[name])])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
 
 from ser_keras import load_model  # noqa: E402
 from ser_keras.audio.mfcc import MFCC  # noqa: E402
@@ -124,6 +127,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--stream-seconds", type=int, default=120)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     network = plain_network()
     if arguments.model is not None:
@@ -165,8 +169,14 @@ def main():
     times = alternate(contenders, arguments.rounds)
     print(f"{'':28s}{'median ms':>10s}{'least ms':>10s}{'bytes':>11s}", end="")
     print(f"{'from Keras':>12s}")
+    rows = []
     for key, (median, least) in times.items():
         name = key if isinstance(key, str) else ", ".join(key)
+        rows += [
+            measurement(name, "clip of 3 s, median", median, "ms"),
+            measurement(name, "clip of 3 s, least", least, "ms"),
+            measurement(name, "file", sizes[key], "bytes"),
+        ]
         print(f"{name:28s}{median:10.2f}{least:10.2f}", end="")
         print(f"{sizes[key]:11d}{errors[key]:12.1e}")
     for precision in PRECISIONS:
@@ -175,6 +185,9 @@ def main():
         print(
             f"stream at a 1-s hop, {precision}: {100 * share:.2f} % of a core"
         )
+        name, quantity = f"waveform, {precision}", "stream, hop of 1 s"
+        rows.append(measurement(name, quantity, 100 * share, "% of a core"))
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

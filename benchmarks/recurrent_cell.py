@@ -20,6 +20,9 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from recording import add_record_argument
+from recording import measurement
+from recording import record
 
 from ser_keras import SearchSpace
 from ser_keras.layers import Cell
@@ -79,6 +82,7 @@ def add_peer_arguments(parser):
         "processes take its cores; give 1 on a busy machine",
     )
     parser.add_argument("--runs", type=int, default=9, help="of each")
+    add_record_argument(parser)
 
 
 def alternate(ours, peer, work, runs):
@@ -101,6 +105,17 @@ def alternate(ours, peer, work, runs):
         "ratio": round(medians["peer"] / medians["ours"], 2),
         "ratio_of_each_turn": [round(ratio, 2) for ratio in ratios],
     }
+
+
+def measured(found):
+    """Measurements of what `alternate` returned, for a record."""
+    of = found["work"]
+    yield measurement(of, "ours", found["ours_seconds"], "s")
+    if found["peer_seconds"] == found["peer_seconds"]:  # NaN without a peer.
+        ratios = found["ratio_of_each_turn"]
+        spread = min(ratios), max(ratios)
+        yield measurement(of, "peer", found["peer_seconds"], "s")
+        yield measurement(of, "ratio", found["ratio"], "", spread)
 
 
 def build(batch, frames, shared_stacks=False):
@@ -158,19 +173,23 @@ def main():
         arguments.batch, arguments.frames, arguments.shared_stacks
     )
     print(json.dumps({"ours_parameters": cell.count_params()}))
+    rows = []
     for name, work in works.items():
         start = time.perf_counter()
         work.get_concrete_function()
         seconds = time.perf_counter() - start
         print(json.dumps({"work": name, "trace_seconds": round(seconds, 2)}))
+        rows.append(measurement(name, "tracing", seconds, "s"))
     peer = Peer(arguments, "recurrent") if arguments.peer_dir else None
     if peer:
         print(json.dumps({"peer_parameters": peer.facts["parameters"]}))
     for name, work in works.items():
         found = alternate(lambda w=work: w(), peer, name, arguments.runs)
         print(json.dumps(found), flush=True)
+        rows += measured(found)
     if peer:
         peer.close()
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
 
 import ser_keras  # noqa: E402
 
@@ -33,7 +36,9 @@ def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=60)
-    rounds = parser.parse_args().rounds
+    add_record_argument(parser)
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     network = ser_keras.LightSERNet((None, 40, 1), num_classes=CLASSES)
@@ -79,7 +84,7 @@ def main():
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print(f"{'':22s}{'clock ms':>18s}{'processor ms':>18s}{'ratio':>8s}")
     print(f"{'':22s}{'median    least':>18s}{'median    least':>18s}")
-    reference = None
+    reference, measured = None, []
     for name, rows in times.items():
         clock, processor = zip(*rows, strict=True)
         reference = reference or min(processor)
@@ -88,11 +93,18 @@ def main():
             f"{statistics.median(processor):9.2f}{min(processor):9.2f}"
             f"{min(processor) / reference:8.2f}"
         )
+        median, spread = statistics.median(clock), (min(clock), max(clock))
+        measured += [
+            measurement(name, "clip of 3 s", median, "ms", spread),
+            measurement(name, "processor, least", min(processor), "ms"),
+            measurement(name, "ratio", min(processor) / reference, ""),
+        ]
     difference = np.abs(
         contenders["SavedModel"]() - contenders["tf.function of Keras"]()
     ).max()
     print(f"SavedModel from Keras: {difference:.1e}")
     print("ratio: least processor time, to LiteRT's")
+    record(arguments, measured)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ import json
 import time
 
 import numpy as np
+from recording import add_record_argument
+from recording import measurement
+from recording import record
 
 from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
@@ -47,6 +50,7 @@ def main():
     parser.add_argument("--speakers", type=int, default=1000)
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--resamples", type=int, default=10_000)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     first, second = make(arguments, 1), make(arguments, 2)
     calls = {
@@ -63,19 +67,27 @@ def main():
         "calibration": lambda: calibration(first),
         "coverage": lambda: coverage_curve(first),
     }
+    rows = []
     for name, call in calls.items():
         start, used = time.perf_counter(), time.process_time()
         call()
+        seconds = time.perf_counter() - start
+        used = time.process_time() - used
         print(
             json.dumps(
                 {
                     "call": name,
-                    "seconds": round(time.perf_counter() - start, 2),
-                    "processor_seconds": round(time.process_time() - used, 2),
+                    "seconds": round(seconds, 2),
+                    "processor_seconds": round(used, 2),
                 }
             ),
             flush=True,
         )
+        rows += [
+            measurement(name, "clock", seconds, "s"),
+            measurement(name, "processor", used, "s"),
+        ]
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

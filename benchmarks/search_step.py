@@ -20,9 +20,12 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from recording import measurement
+from recording import record
 from recurrent_cell import Peer
 from recurrent_cell import add_peer_arguments
 from recurrent_cell import alternate
+from recurrent_cell import measured
 
 from ser_keras import SearchSpace
 from ser_keras import SuperNet
@@ -103,14 +106,22 @@ def main():
         facts["peer_parameters"] = peer.facts["parameters"]
     print(json.dumps(facts), flush=True)
     work = WORKS[arguments.order]
-    print(json.dumps(alternate(step, peer, work, arguments.runs)))
+    found = alternate(step, peer, work, arguments.runs)
+    print(json.dumps(found))
+    rows = [
+        *measured(found),
+        measurement(work, "first step, with tracing", seconds, "s"),
+    ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     memory = {"ours_peak_gigabytes": round(peak / 1e9, 2)}
+    rows.append(measurement(work, "our peak memory", peak / 1e9, "GB"))
     if peer:
         peak = peer.run(work)["peak_bytes"]
         memory["peer_peak_gigabytes"] = round(peak / 1e9, 2)
+        rows.append(measurement(work, "peer's peak memory", peak / 1e9, "GB"))
         peer.close()
     print(json.dumps(memory))
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ sys.path.insert(0, str(ROOT))
 import httpx  # noqa: E402
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
+from recording import add_record_argument  # noqa: E402
+from recording import measurement  # noqa: E402
+from recording import record  # noqa: E402
 
 RATE, SECONDS, CLASSES = 16000, 3, 7
 SERVER = """
@@ -116,7 +119,7 @@ def processor_seconds(pid):
 
 
 def report(name, port, pid, clients, seconds, requests):
-    """Runs and prints one load."""
+    """Runs and prints one load; returns its measurements."""
     before = processor_seconds(pid)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
@@ -134,6 +137,14 @@ def report(name, port, pid, clients, seconds, requests):
         f"{errors:8d}{1e3 * server:11.2f}{1e3 * own:11.2f}",
         flush=True,
     )
+    of = f"{name} clients" if clients > 1 else "one client"
+    return [
+        measurement(of, "throughput", count / elapsed, "clips/s"),
+        measurement(of, "latency, median", float(1e3 * p50), "ms"),
+        measurement(of, "latency, 99th percentile", float(1e3 * p99), "ms"),
+        measurement(of, "errors", errors, ""),
+        measurement(of, "processor time of a clip", 1e3 * server, "ms"),
+    ]
 
 
 def main():
@@ -141,6 +152,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=20.0)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp()) / "light"
     export(folder)
@@ -166,8 +178,11 @@ def main():
             f"{'errors':>8s}{'server ms':>11s}{'load ms':>11s}"
         )
         shared = (port, process.pid)
+        rows = []
         for clients in (1, arguments.clients):
-            report(str(clients), *shared, clients, arguments.seconds, requests)
+            rows += report(
+                str(clients), *shared, clients, arguments.seconds, requests
+            )
         metrics = http.get("/metrics").text
         facts = dict(
             line.rsplit(" ", 1)
@@ -178,6 +193,7 @@ def main():
         clips = float(facts["ser_keras_batch_clips_sum"])
         print(f"mean batch {clips / batches:.1f} clips")
         print("server ms, load ms: processor time of a clip in each")
+        record(arguments, rows)
     finally:
         process.terminate()
         process.wait()

@@ -5,11 +5,16 @@ r"""Which settings train a network best: on RAVDESS, so not on EMO-DB.
         --only default
 
 Actors 1 to 10 train, 11 to 18 test; each variant takes 4 to 7 minutes on two
-idle cores. The README has what it gave. What is finished is not run again.
+idle cores. `docs/results.md` has what it gave. What is finished is not run
+again.
 """
 
 import argparse
 import pathlib
+
+from recording import add_record_argument
+from recording import measurement
+from recording import record
 
 import ser_keras as ser
 from ser_keras.protocols.splits import Fold
@@ -96,6 +101,7 @@ def main():
     parser.add_argument("--only", nargs="+", help="variants by name")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--output-dir", default="results/training_settings")
+    add_record_argument(parser)
     arguments = parser.parse_args()
     variants = VARIANTS[arguments.model]
     names = arguments.only or list(variants)
@@ -108,6 +114,7 @@ def main():
         corpus.select(speakers=actors[:10]),
         corpus.select(speakers=actors[10:18]),
     )
+    rows = []
     for name in names:
         folder = pathlib.Path(arguments.output_dir) / arguments.model / name
         result = run(
@@ -115,6 +122,11 @@ def main():
         )
         scores = result["scores"]
         print(f"{name}: UAR {scores['uar']:.3f}, WA {scores['wa']:.3f}")
+        rows += [
+            measurement(name, "UAR", scores["uar"], ""),
+            measurement(name, "WA", scores["wa"], ""),
+        ]
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

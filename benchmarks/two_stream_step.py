@@ -15,12 +15,15 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from recording import add_record_argument
+from recording import measurement
+from recording import record
+from ser_keras.experiments.emotionnas_network import network_sizes
+from ser_keras.experiments.emotionnas_network import search_space
 
 import ser_keras as ser
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.experiments.emotionnas_network import network_sizes
-from ser_keras.experiments.emotionnas_network import search_space
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.streams import FeatureStreams
 
@@ -76,6 +79,7 @@ def main():
     parser.add_argument("--order", type=int, choices=(1, 2), default=1)
     parser.add_argument("--fusion", default="supplement")
     parser.add_argument("--runs", type=int, default=15)
+    add_record_argument(parser)
     arguments = parser.parse_args()
     names = ("handcrafted", "deep", "both")
     built = {
@@ -92,7 +96,11 @@ def main():
         both / (first + second)
         for first, second, both in zip(*seconds.values(), strict=True)
     ]
+    rows = []
     for name in names:
+        median = statistics.median(seconds[name])
+        spread = min(seconds[name]), max(seconds[name])
+        rows.append(measurement(name, "step", median, "s", spread))
         facts = {
             "streams": name,
             "parameters": built[name][0].count_params(),
@@ -113,6 +121,9 @@ def main():
             }
         )
     )
+    ratio, spread = statistics.median(ratios), (min(ratios), max(ratios))
+    rows.append(measurement("both", "ratio to the sum", ratio, "", spread))
+    record(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from ser_keras._registry import package_versions
 from ser_keras.evaluation.scores import METRICS
 from ser_keras.reports.data import comparisons
 from ser_keras.reports.data import read_runs
+from ser_keras.training.run_folder import to_json_types
 
 SCHEMA = 1
 
@@ -144,8 +145,8 @@ def measurement(of, quantity, value, unit, spread=None):
     """
     row = {"of": of, "quantity": quantity, "value": value, "unit": unit}
     if spread is not None:
-        row["spread"] = list(spread)
-    return row
+        row["spread"] = spread
+    return to_json_types(row)
 
 
 def check_record(record):
