@@ -5,11 +5,6 @@ import pathlib
 FOLDER = pathlib.Path(__file__).parent
 #: Labels of the corpus: the four of EMO-DB's seven that IEMOCAP has as well.
 LABELS = ("anger", "happiness", "neutral", "sadness")
-NOTICE = (
-    "No --data-dir: using the built-in corpus. It is acted GERMAN speech of "
-    "EMO-DB\n(CC0; anger, happiness, neutral, sadness; ten speakers), and NOT "
-    "IEMOCAP. Do not\ncompare its scores with scores published for IEMOCAP."
-)
 
 
 def built_in_corpus(smoke=False):
@@ -50,3 +45,17 @@ def built_in_corpus(smoke=False):
             "not do), or give a corpus (--corpus, --data-dir)."
         )
     return folder
+
+
+def is_built_in(path):
+    """Whether an audio file is one of the built-in corpus', also elsewhere.
+
+    Args:
+        path: Path of an utterance, as a manifest of this or of another
+            machine has it.
+
+    >>> is_built_in("/usr/lib/ser_keras/corpora/built_in/emodb/03a01Fa.ogg")
+    True
+    """
+    parts = pathlib.PurePath(path).parts
+    return parts[-5:-2] == FOLDER.parts[-3:]
