@@ -3,16 +3,19 @@
 import json
 import pathlib
 
-BUNDLED = pathlib.Path(__file__).parent / "bundled"
+import ser_keras
+
+# The same as in `models.preset`, whose import needs TensorFlow.
+BUNDLED = pathlib.Path(ser_keras.__file__).parent / "models" / "presets"
 """Folder of the models that come with the package: `<name>/model.tflite`."""
 
 _GET_ONE = """\
 No model was named, and none comes with this installation. One that shows how
-everything works takes a minute, on the built-in corpus of babble:
+everything works takes a minute, on a part of the built-in corpus:
   ser_keras train light_sernet --smoke --output-dir results/first
   ser_keras predict --model results/first FILE
-For one that has heard real speech, download EMO-DB (CC0) and leave --smoke out:
-  ser_keras train light_sernet --corpus emodb --data-dir DIR"""
+For one that recognises emotions, leave --smoke out; give it your own corpus by
+--corpus and --data-dir."""
 
 
 def load_predictor(path=None):
