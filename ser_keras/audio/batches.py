@@ -1,4 +1,4 @@
-"""Features of many clips at once: in memory, or from files in `tf.data`."""
+"""Features of many clips: of arrays in memory, or of files in `tf.data`."""
 
 import concurrent.futures
 import os
@@ -11,16 +11,17 @@ from ser_keras.audio.io import load_many
 
 
 def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
-    """Features of many clips, each equal to that of the clip by itself.
+    """Features of many clips, equal to those of each clip alone.
 
-    Clips of like length are padded to the longest of their batch, and told
-    apart by the front end's `lengths`. One trace serves all shapes.
+    Clips of similar length are padded to the longest one of their batch; the
+    front end gets their `lengths`. It is traced once for all shapes.
 
     Args:
         waveforms: List of float32 arrays `(samples,)`.
-        frontend: `MFCC` or `LogMelSpectrogram`.
-        batch_size: Clips in a batch. Small batches stay in the cache.
-        num_workers: Batches at a time. None means one for each processor.
+        frontend: `FrontEnd`, such as `MFCC`.
+        batch_size: Clips in a batch. Small batches stay in the processor's
+            cache.
+        num_workers: Threads, each with a batch. None means one a processor.
 
     Returns:
         List of float32 arrays `(time, features)`, in the order of `waveforms`.
@@ -40,13 +41,13 @@ def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
         batch, lengths = pad_batch([waveforms[i] for i in group])
         features = function(batch, lengths).numpy()
         frames = frontend.num_frames(lengths)
-        # Copies, since a view would keep the whole padded batch alive.
+        # Copies: a view would keep the whole padded batch in memory.
         return [x[:n].copy() for x, n in zip(features, frames, strict=True)]
 
     results = [None] * len(waveforms)
     workers = num_workers or os.cpu_count()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        # Longest first, so that the threads end together.
+        # Longest first, so that all threads finish at about the same time.
         for group, features in zip(
             groups[::-1], pool.map(run, groups[::-1]), strict=True
         ):
@@ -56,25 +57,25 @@ def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
 
 
 def features_from_files(paths, frontend, batch_size=16, num_workers=None):
-    """Dataset of padded feature batches, straight from audio files.
+    """Dataset of padded feature batches of audio files.
 
     Decoding and the front end run in parallel, in the order of `paths`.
 
     Args:
         paths: List of audio files.
-        frontend: `MFCC` or `LogMelSpectrogram`; files are resampled to its
+        frontend: `FrontEnd`, such as `MFCC`; files are resampled to its
             `sample_rate`.
         batch_size: Files in a batch.
-        num_workers: Batches at a time. None means one for each processor.
+        num_workers: Batches computed in parallel. None means one a processor.
 
     Returns:
         `tf.data.Dataset` of `(features, lengths)`: float32 `(batch, time,
-        num_features)` and int32 `(batch,)`, in frames. What follows a clip's
-        end is for `UtteranceNormalization` to zero.
+        num_features)` and int32 `(batch,)`, frames. Frames after a clip's end
+        are not zero; `UtteranceNormalization` zeroes them.
 
     Raises:
-        tf.errors.OpError: While it is read, with the `AudioError` of the first
-            bad file in its message.
+        tf.errors.OpError: While the dataset is read, with the `AudioError` of
+            the first bad file in its message.
     """
     function = _batch_function(frontend)
 
@@ -99,7 +100,7 @@ def features_from_files(paths, frontend, batch_size=16, num_workers=None):
 
 
 def pad_batch(waveforms):
-    """Stacks clips of different lengths, zeros after their ends.
+    """Stacks clips of different lengths, padded with zeros at the end.
 
     Args:
         waveforms: List of arrays `(samples,)`.
@@ -118,7 +119,7 @@ def pad_batch(waveforms):
 
 
 def _batch_function(frontend):
-    """The front end as a graph for any batch size and length, traced once."""
+    """The front end as a graph for all batch sizes and lengths."""
     signature = [
         tf.TensorSpec((None, None), tf.float32),
         tf.TensorSpec((None,), tf.int32),

@@ -1,4 +1,4 @@
-"""FixedDuration: a front end for networks that read clips of one length."""
+"""FixedDuration: a front end that crops and pads clips to one duration."""
 
 import tensorflow as tf
 
@@ -8,17 +8,16 @@ from ser_keras.audio.front_end import FrontEndWrapper
 
 @serializable
 class FixedDuration(FrontEndWrapper):
-    """Makes every clip of one duration before another front end reads it.
+    """Front end that crops or pads every clip to one duration.
 
-    Of a longer clip the middle is taken; a shorter one stands in the middle
-    of silence, with the odd sample after it. The silence is part of the clip
-    then: its features are those of silence, not zero, and no network masks
-    them.
+    Of a longer clip the middle is taken. A shorter one is padded with silence
+    on both sides, the odd sample at the end. That silence is part of the clip:
+    its features are those of silence, not zero, and no network masks them.
 
     Args:
-        frontend: `MFCC` or another layer from waveforms to features.
+        frontend: `FrontEnd`, such as `MFCC`, that computes the features.
         duration: Seconds.
-        peak_percentile: If given, what is left of a clip is divided by this
+        peak_percentile: If given, the cropped clip is divided by this
             percentile of its absolute values, and clipped to [-1, 1].
 
     Call arguments:
@@ -33,12 +32,12 @@ class FixedDuration(FrontEndWrapper):
         of this duration.
 
     Raises:
-        ValueError: If `duration` is shorter than a frame, or the percentile
-            is not above 0 and at most 100.
+        ValueError: `duration` is shorter than a frame, or the percentile is
+            not above 0 and at most 100.
 
     References:
-        Light-SERNet's published code makes its clips so, with 3 or 7 seconds
-        and percentile 99.9.
+        Light-SERNet's published code (Aftab et al., ICASSP 2022) does this with
+        3 or 7 seconds and percentile 99.9.
 
     >>> from ser_keras.audio.mfcc import MFCC
     >>> layer = FixedDuration(MFCC.light_sernet(), duration=3.0)
@@ -70,9 +69,10 @@ class FixedDuration(FrontEndWrapper):
         return self.frontend.splits_spectrum
 
     def without_fft(self):
-        """A copy for LiteRT, of clips that have this duration already.
+        """A copy without a Fourier transform, for clips of this duration.
 
-        What is zero at either end of a clip counts as the silence around it.
+        Zeros at either end of a clip are taken for padding, which the peak
+        percentile leaves out.
         """
         copy = type(self).from_config(self.get_config())
         copy.frontend = self.frontend.without_fft()
@@ -80,7 +80,7 @@ class FixedDuration(FrontEndWrapper):
         return copy
 
     def num_frames(self, samples):
-        """Number of frames, the same for all clips.
+        """Number of frames, the same for clips of any length.
 
         Args:
             samples: Length in samples: an int, an int array or tensor.
@@ -100,53 +100,53 @@ class FixedDuration(FrontEndWrapper):
         return features[0] if unbatched else features
 
     def spectrum(self, waveform, lengths=None):
-        """As of the inner front end, of clips of this duration."""
+        """The inner front end's `spectrum` of the cropped and padded clips."""
         return self.frontend.spectrum(self._clips(waveform, lengths))
 
     def from_spectrum(self, x, lengths=None):
-        """As of the inner front end; the silence around clips is in them."""
+        """The inner front end's `from_spectrum`; padding has features too."""
         return self.frontend.from_spectrum(x)
 
     def _clips(self, waveform, lengths):
-        """Clips of this duration, `(batch, samples)`, scaled."""
+        """Cropped, padded and scaled clips, `(batch, samples)`."""
         if self._fitted:
             x, count = waveform, _count(waveform)
         else:
             x, count = self._fit(waveform, lengths)
         if self.peak_percentile is not None:
-            # The floor is far below a step of 16 bits.
+            # The floor is far below one step of 16-bit audio.
             peak = tf.maximum(self._peak(x, count), 1e-7)
             x = tf.clip_by_value(x / peak, -1.0, 1.0)
         return x
 
     def _fit(self, waveform, lengths):
-        """The middle of each clip, and how many samples are its own."""
+        """The middle of each clip, and its samples without padding."""
         if lengths is None:
             lengths = tf.fill([tf.shape(waveform)[0]], tf.shape(waveform)[1])
         lengths = tf.reshape(tf.cast(lengths, tf.int32), [-1, 1])
         surplus = lengths - self._samples
-        # Half of it, rounded towards zero from either side.
+        # Half of it, rounded towards zero.
         first = tf.sign(surplus) * (tf.abs(surplus) // 2)
         index = first + tf.range(self._samples)
         inside = (index >= 0) & (index < lengths)
         x = tf.gather(waveform, tf.where(inside, index, 0), 1, batch_dims=1)
-        # Not a product: what lies beyond a clip's end may be NaN.
+        # Not a product with a mask: values after a clip's end may be NaN.
         x = tf.where(inside, x, 0.0)
         return x, tf.minimum(lengths, self._samples)
 
     def _peak(self, x, count):
         """Percentile of each clip's absolute values, `(batch, 1)`."""
-        # Counted from the top, where the silence around a clip is not, and
-        # interpolated as numpy does.
+        # Counted from the largest value, so that padding does not matter, and
+        # linearly interpolated as in NumPy.
         share = 1.0 - self.peak_percentile / 100.0
         largest = int(share * (self._samples - 1)) + 2
         top = tf.math.top_k(tf.abs(x), min(largest, self._samples)).values
         rank = share * tf.cast(count - 1, tf.float32)
         low = tf.cast(tf.floor(rank), tf.int32)
         high = tf.minimum(low + 1, count - 1)
-        part = rank - tf.floor(rank)
-        return (1.0 - part) * tf.gather(top, low, axis=1, batch_dims=1) + (
-            part * tf.gather(top, high, axis=1, batch_dims=1)
+        weight = rank - tf.floor(rank)
+        return (1.0 - weight) * tf.gather(top, low, axis=1, batch_dims=1) + (
+            weight * tf.gather(top, high, axis=1, batch_dims=1)
         )
 
     def compute_output_shape(self, waveform_shape, lengths_shape=None):

@@ -1,7 +1,7 @@
-"""Pure functions of the front end: tensors and constants, no state.
+"""Signal processing functions of the front ends, without state.
 
-Constants (windows, filter and DCT matrices) are numpy arrays, so that a layer
-that holds them has nothing to save, and may be traced in any graph.
+Constants (windows, mel and DCT matrices) are NumPy arrays, so that a layer that
+holds them has no weights and can be traced in any graph.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def hann_window(length):
-    """Periodic Hann window, `(length,)` float32, as librosa's and tf.signal's.
+    """Periodic Hann window as in librosa and tf.signal, float32 `(length,)`.
 
     >>> [float(value) for value in hann_window(4)]
     [0.0, 0.5, 1.0, 0.5]
@@ -19,11 +19,14 @@ def hann_window(length):
 
 
 def hertz_to_mel(frequency, scale="slaney"):
-    """Frequency in Hz on the mel scale of HTK or of Slaney's toolbox.
+    """Converts Hz to mel, on the scale of HTK or of Slaney's toolbox.
 
     Args:
         frequency: Hz, a number or an array.
         scale: `"htk"`, or `"slaney"`: linear below 1000 Hz, logarithmic above.
+
+    Returns:
+        Mel, float64.
 
     >>> round(float(hertz_to_mel(1000.0)), 6)
     15.0
@@ -36,7 +39,7 @@ def hertz_to_mel(frequency, scale="slaney"):
 
 
 def mel_to_hertz(mel, scale="slaney"):
-    """Inverse of `hertz_to_mel`.
+    """Converts mel to Hz, the inverse of `hertz_to_mel`.
 
     >>> round(float(mel_to_hertz(hertz_to_mel(4000.0))), 6)
     4000.0
@@ -60,11 +63,11 @@ def mel_matrix(
     scale="slaney",
     norm="slaney",
 ):
-    """Triangular mel filters.
+    """Matrix of triangular mel filters.
 
-    The triangles are linear in Hz for `scale="slaney"` (librosa's are so for
-    both scales) and in mel for `scale="htk_mel"`, which is what
-    `tf.signal.linear_to_mel_weight_matrix` builds.
+    The triangles are linear in Hz for `"slaney"` and `"htk"`, as in librosa,
+    and linear in mel for `"htk_mel"`, as in
+    `tf.signal.linear_to_mel_weight_matrix`.
 
     Args:
         num_mel_bins: Number of filters.
@@ -110,7 +113,7 @@ def dct_matrix(num_inputs, num_outputs, norm="ortho"):
     """Discrete cosine transform of type II, as a matrix.
 
     Args:
-        num_inputs: Length of what is transformed.
+        num_inputs: Length of the vectors that are transformed.
         num_outputs: Number of coefficients kept, from index 0 on.
         norm: `"ortho"` or None as in `scipy.fft.dct`; `"htk"` scales all of
             the coefficients by `sqrt(2 / num_inputs)`, as HTK and `tf.signal`.
@@ -131,7 +134,7 @@ def dct_matrix(num_inputs, num_outputs, norm="ortho"):
 
 
 def frame(x, frame_length, frame_step):
-    """Overlapping frames of the last axis; what is left at the end is dropped.
+    """Overlapping frames of the last axis; an incomplete last one is dropped.
 
     Args:
         x: Tensor `(..., samples)`.
@@ -151,7 +154,7 @@ def power_spectrum(frames, fft_length):
     """Squared magnitude of the Fourier transform of real frames.
 
     Args:
-        frames: Float32 tensor `(..., frame_length)`, already windowed.
+        frames: Float32 tensor `(..., frame_length)`, windowed.
         fft_length: Samples; shorter frames are padded with zeros.
 
     Returns:
@@ -161,7 +164,7 @@ def power_spectrum(frames, fft_length):
     [[16.0, 0.0, 0.0]]
     """
     spectrum = tf.signal.rfft(frames, [fft_length])
-    # Not tf.abs: it guards against overflow, which costs more than the FFT.
+    # Not tf.abs, whose guard against overflow costs more than the FFT.
     real, imaginary = tf.math.real(spectrum), tf.math.imag(spectrum)
     return tf.square(real) + tf.square(imaginary)
 
@@ -169,8 +172,9 @@ def power_spectrum(frames, fft_length):
 def banded_blocks(matrix, num_blocks=4):
     """Splits a banded matrix into column blocks without their zero rows.
 
-    A mel filter sees a few per cent of the spectrum. Multiplying block by
-    block leaves out most of the zeros: about half the time of the full matrix.
+    A mel filter covers a few per cent of the spectrum. Multiplying block by
+    block skips most of the zeros, and takes about half the time of a product
+    with the full matrix.
 
     Args:
         matrix: Array `(rows, columns)`.
@@ -193,7 +197,7 @@ def banded_blocks(matrix, num_blocks=4):
 
 
 def banded_matmul(x, blocks):
-    """Product of `x` with the matrix that `banded_blocks` split.
+    """Product of `x` and a matrix that `banded_blocks` has split.
 
     Args:
         x: Tensor `(..., rows)`.
@@ -210,16 +214,16 @@ def banded_matmul(x, blocks):
 
 
 def deltas(features, order=1, width=9, lengths=None):
-    """Local derivative over time: a polynomial fitted to `width` frames.
+    """Deltas: derivatives over time of a polynomial fitted to `width` frames.
 
-    Equal to `librosa.feature.delta` with `mode="interp"`: the polynomial's
-    degree is `order`, so its derivative of that order is a constant, and the
-    frames at either end share the one of the first and last whole window.
-    Clips shorter than a window are continued with their last frame.
+    Equal to `librosa.feature.delta` with `mode="interp"`: the degree of the
+    polynomial is `order`, so its derivative of that order is a constant; frames
+    near either end have the value of the first or last whole window. Clips
+    shorter than a window are continued with their last frame.
 
     Args:
         features: Tensor `(batch, time, features)`.
-        order: 1 (slope) or 2 (curvature).
+        order: 1 (first derivative) or 2 (second derivative).
         width: Frames in a window, odd.
         lengths: Frames of each clip, `(batch,)`; None means all.
 
@@ -250,10 +254,10 @@ def deltas(features, order=1, width=9, lengths=None):
 
 
 def valid_lengths(x):
-    """Length of each clip up to its last value that is not zero.
+    """Length of each clip, up to its last frame that is not zero.
 
-    This is the library's one convention for padding: frames after a clip's
-    end are exactly 0 in all features, frames inside are not.
+    This is the padding convention of this library: frames after a clip's end
+    are exactly 0 in all features, frames inside are not.
 
     Args:
         x: Tensor `(batch, time, ...)`.

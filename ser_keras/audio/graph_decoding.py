@@ -1,10 +1,10 @@
-"""Compressed audio decoded inside a TensorFlow graph, by tensorflow-io.
+"""Decoding compressed audio inside a TensorFlow graph, with tensorflow-io.
 
-tensorflow-io's last binary, of July 2024, loads beside TensorFlow 2.16 and not
-beside later ones, so not beside the TensorFlow that this package installs.
-`load_audio` needs neither, reads the same files and is what everything here
-uses. This is for who has such a TensorFlow, and wants FLAC, Ogg or MP3 files
-decoded by `tf.data` or by a SavedModel.
+The last binary of tensorflow-io, of July 2024, works with TensorFlow 2.16 and
+not with the later TensorFlow that this package installs. The package itself
+uses `load_audio`, which reads the same files without tensorflow-io. This module
+is for environments with TensorFlow 2.16 where `tf.data` or a SavedModel is to
+decode FLAC, Ogg or MP3 files.
 """
 
 import functools
@@ -20,16 +20,19 @@ _MP3_RATES = (44100, 48000, 32000, 0)
 
 
 class TensorFlowIOError(ImportError):
-    """tensorflow-io is not there, or not for this TensorFlow."""
+    """tensorflow-io is not installed, or not for this TensorFlow."""
 
 
 @functools.lru_cache(maxsize=1)
 def tensorflow_io():
-    """The package, once it has proved that its native library loads.
+    """Imports tensorflow-io and checks that its native library loads.
+
+    Returns:
+        The module `tensorflow_io`.
 
     Raises:
         TensorFlowIOError: It is not installed, or was built for another
-            TensorFlow. The message says what else to use.
+            TensorFlow. The message says what to use instead.
     """
     advice = (
         "Use ser_keras.audio.io.load_audio, which reads the same files and "
@@ -39,18 +42,18 @@ def tensorflow_io():
     )
     try:
         with warnings.catch_warnings():
-            # Of what does not load, of which the error below says more.
+            # Warnings about what does not load; the error below has the cause.
             warnings.simplefilter("ignore")
             import tensorflow_io
 
-            # Whatever is asked of the library makes it load.
+            # Any call loads the native library.
             tensorflow_io.audio.resample(tf.zeros((8, 1)), 8, 4)
     except ImportError as error:
         raise TensorFlowIOError(
             f"tensorflow-io is not installed ({error}). {advice}"
         ) from error
     except (AttributeError, NotImplementedError, tf.errors.OpError) as error:
-        # The last line has the cause, the first ones where Python was.
+        # The last line has the cause, the first ones the traceback.
         cause = str(error).strip().splitlines()[-1].strip()
         raise TensorFlowIOError(
             "tensorflow-io's native library does not load beside TensorFlow "
@@ -60,18 +63,19 @@ def tensorflow_io():
 
 
 def decode_in_graph(content, format, sample_rate):
-    """A file's bytes as mono float32; usable in a `tf.function`.
+    """Decodes the bytes of a file as mono float32, in a `tf.function` too.
 
-    What `load_audio` returns, but for rounding, and next to half the lower
-    rate, where resamplers differ. 16-bit WAV and FLAC, Ogg Vorbis, MP3.
+    Equal to `load_audio` up to rounding, and to frequencies close to half the
+    lower sample rate, where the resamplers differ. For 16-bit WAV and FLAC, Ogg
+    Vorbis and MP3.
 
     Args:
-        content: The file's bytes, a scalar string tensor.
+        content: Bytes of the file, a scalar string tensor.
         format: One of `FORMATS`.
-        sample_rate: Hz of what is returned.
+        sample_rate: Of the result, Hz.
 
     Returns:
-        Float32 tensor `(samples,)`, full scale being 1.
+        Float32 tensor `(samples,)` in [-1, 1].
 
     Raises:
         ValueError: There is no such format.
@@ -98,13 +102,13 @@ def decode_in_graph(content, format, sample_rate):
 
 
 def _resample(waveform, rate, wanted):
-    # Of the whole spectrum, so there is no delay; tensorflow-io's resampler
-    # is late by several samples.
+    # By the spectrum of the whole clip, without delay; tensorflow-io's
+    # resampler delays by several samples.
     length = tf.shape(waveform)[0]
     ratio = tf.cast(wanted, tf.float64) / tf.cast(rate, tf.float64)
     count = tf.cast(tf.round(tf.cast(length, tf.float64) * ratio), tf.int32)
     spectrum = tf.signal.rfft(waveform)[: count // 2 + 1]
-    # With more bins than there are, `irfft` adds zeros.
+    # `irfft` pads missing bins with zeros.
     resampled = tf.signal.irfft(spectrum, count[None])
     scale = tf.cast(count, tf.float32) / tf.cast(length, tf.float32)
     return resampled * scale
@@ -122,14 +126,13 @@ def _flac_rate(content):
 
 
 def _ogg_rate(content):
-    # Little-endian, after the page's header and "\x01vorbis", version,
-    # channels.
+    # Little-endian, after the page header, "\x01vorbis", version and channels.
     a, b, c, d = tf.unstack(_bytes(content, 40, 4), num=4)
     return a + 256 * (b + 256 * (c + 256 * d))
 
 
 def _mp3_rate(content):
-    # Behind an ID3 tag, whose size is 4 times 7 bits, the first frame.
+    # The first frame follows an ID3 tag, whose size has 4 times 7 bits.
     tag = _bytes(content, 0, 10)
     sizes = tf.constant([2**21, 2**14, 2**7, 1])
     is_tag = tf.reduce_all(tag[:3] == [ord(x) for x in "ID3"])

@@ -1,4 +1,4 @@
-"""Audio files to mono float32, with one clear error for every bad file."""
+"""Reading audio files as mono float32, with one error class for bad files."""
 
 import concurrent.futures
 import dataclasses
@@ -12,7 +12,13 @@ import soxr
 
 
 class AudioError(ValueError):
-    """An audio file that cannot be used: which one, why, and what to do."""
+    """An audio file that cannot be used.
+
+    Args:
+        path: The file.
+        found: What is wrong with it.
+        advice: What to do about it.
+    """
 
     def __init__(self, path, found, advice):
         super().__init__(f"{path}: {found}. {advice}")
@@ -25,8 +31,8 @@ class AudioError(ValueError):
 
 
 _REPLACE = (
-    "Restore the file from the corpus' distribution, or leave it out "
-    "(recipes: --skip-bad-audio)"
+    "Restore the file from the distribution of the corpus, or leave it out "
+    "(`ser_keras train` and recipes: --skip-bad-audio)"
 )
 
 
@@ -39,7 +45,7 @@ class AudioInfo:
         channels: Number of channels.
         frames: Samples per channel.
         format: Container, such as `"WAV"`.
-        subtype: Coding of a sample, such as `"PCM_16"`.
+        subtype: Encoding of a sample, such as `"PCM_16"`.
     """
 
     sample_rate: int
@@ -50,16 +56,15 @@ class AudioInfo:
 
     @property
     def duration(self):
-        """Seconds."""
+        """Length in seconds."""
         return self.frames / self.sample_rate
 
 
 def inspect_audio(path):
-    """Reads an audio file's header only, and checks it.
+    """Reads and checks the header of an audio file.
 
-    Thousands of files a second: meant for a look at a whole corpus before
-    hours are spent on it. Samples are not decoded, so silence and NaN are left
-    for `load_audio` to find.
+    Fast enough to check a whole corpus. Samples are not decoded, so silence and
+    NaN are found by `load_audio` only.
 
     Args:
         path: File that libsndfile reads: WAV, FLAC, OGG, MP3, AIFF and others.
@@ -68,33 +73,33 @@ def inspect_audio(path):
         `AudioInfo`.
 
     Raises:
-        AudioError: If the file is missing, empty, truncated, without samples,
-            or not audio.
+        AudioError: The file is missing, empty, truncated, without samples, or
+            not audio.
     """
     with _open(path) as file:
         return _info(file)
 
 
 def load_audio(path, sample_rate, start=None, end=None):
-    """Loads a file, or a stretch of it, as mono float32.
+    """Loads a file, or a segment of it, as mono float32.
 
-    Channels are averaged. Other rates are resampled with soxr at high quality,
-    band-limited, without delay.
+    Channels are averaged. Other rates are resampled by soxr at high quality,
+    band-limited and without delay.
 
     Args:
         path: File that libsndfile reads: WAV (8 to 64 bit, float), FLAC, OGG,
             MP3, AIFF and others.
-        sample_rate: Hz of what is returned.
-        start: Where to begin, in seconds. None means at the beginning.
-        end: Where to stop, in seconds. None means at the end of the file.
+        sample_rate: Of the result, Hz.
+        start: Start of the segment in seconds. None means that of the file.
+        end: End of the segment in seconds. None means that of the file.
 
     Returns:
-        Float32 array `(samples,)`, full scale being 1.
+        Float32 array `(samples,)` in [-1, 1].
 
     Raises:
-        AudioError: If the file is missing, empty, truncated, silent, without
-            samples, not audio, has NaN or infinite samples, or does not reach
-            from `start` to `end`.
+        AudioError: The file is missing, empty, truncated, silent, without
+            samples, not audio, has NaN or infinite samples, or is shorter than
+            the segment.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/tone.wav"
@@ -109,14 +114,14 @@ def load_audio(path, sample_rate, start=None, end=None):
         last = info.frames
         if end is not None:
             last = round(end * info.sample_rate)
-        # Annotations are rounded, so they may end a little after the file.
+        # Annotations are rounded, so a segment may end just after the file.
         slack = round(0.05 * info.sample_rate)
         if not 0 <= first < last <= info.frames + slack or first >= info.frames:
             raise AudioError(
                 path,
-                f"no stretch from {start} s to {end} s; the file lasts "
+                f"no segment from {start} s to {end} s; the file lasts "
                 f"{info.duration:.3f} s",
-                "Check start and end in the manifest against the audio",
+                "Correct `start` and `end` in the manifest",
             )
         wanted = min(last, info.frames) - first
         try:
@@ -129,8 +134,8 @@ def load_audio(path, sample_rate, start=None, end=None):
     if len(samples) < wanted:
         raise _truncated(path, first + wanted, first + len(samples))
     waveform = samples[:, 0] if info.channels == 1 else samples.mean(axis=1)
-    # One pass for all three: a NaN or an infinity makes the sum one, and
-    # squares of what is not zero add up to more than zero.
+    # One pass for NaN, infinity and silence: NaN or infinity in a sum stays,
+    # and a sum of squares is zero for (nearly) silent clips only.
     with np.errstate(over="ignore"):
         energy = np.dot(waveform, waveform)
     if not np.isfinite(energy) and not np.isfinite(waveform).all():
@@ -146,28 +151,31 @@ def load_audio(path, sample_rate, start=None, end=None):
         waveform = soxr.resample(waveform, info.sample_rate, sample_rate)
         if not len(waveform):
             raise AudioError(
-                path, f"only {wanted} samples, nothing is left", _REPLACE
+                path,
+                f"{wanted} samples at {info.sample_rate} Hz, too few to "
+                f"resample to {sample_rate} Hz",
+                _REPLACE,
             )
     return np.ascontiguousarray(waveform, np.float32)
 
 
 def stream_audio(path, sample_rate, seconds=1.0):
-    """Reads a file block by block, however long it is.
+    """Reads a file block by block, in constant memory.
 
-    Joined, the blocks are what `load_audio` returns, but for the rounding of
-    resampling in parts. They are not checked for silence and NaN.
+    Joined, the blocks are what `load_audio` returns, up to rounding where it
+    resamples. They are not checked for silence and NaN.
 
     Args:
         path: File that libsndfile reads.
-        sample_rate: Hz of what is returned.
-        seconds: Of the file in a block.
+        sample_rate: Of the result, Hz.
+        seconds: Length of a block, in the file.
 
     Yields:
         Float32 arrays `(samples,)`.
 
     Raises:
-        AudioError: If the file is missing, empty, truncated, without samples,
-            or not audio.
+        AudioError: The file is missing, empty, truncated, without samples, or
+            not audio.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/tone.wav"
@@ -211,24 +219,26 @@ def load_many(
     num_workers=None,
     on_error="raise",
 ):
-    """Loads many files in parallel; decoding leaves Python's lock alone.
+    """Loads many files in parallel threads; decoding releases the GIL.
 
     Args:
         paths: List of files.
-        sample_rate: Hz of what is returned.
-        starts: Where to begin, in seconds: a list with a number or None for
-            each file, or None.
-        ends: Where to stop, likewise.
-        num_workers: Threads. None means one for each processor.
-        on_error: `"raise"`, or `"skip"` to leave bad files out and report them.
+        sample_rate: Of the results, Hz.
+        starts: Starts of the segments in seconds, a list with a number or None
+            for each file, or None.
+        ends: Ends of the segments, likewise.
+        num_workers: Threads. None means one a processor.
+        on_error: `"raise"`, or `"skip"` to leave out bad files and return their
+            errors.
 
     Returns:
         `(waveforms, errors)`: a list with a float32 array for each path, None
-        where it was skipped, and a dict from the index of each skipped file to
+        for a skipped file, and a dict from the index of each skipped file to
         its `AudioError`, in order.
 
     Raises:
         AudioError: Of the first bad file, with `on_error="raise"`.
+        ValueError: `on_error` is something else.
 
     >>> load_many(["nowhere.wav"], 16000, on_error="skip")[0]
     [None]
@@ -254,7 +264,8 @@ def load_many(
     try:
         results = list(pool.map(load, *jobs))
     finally:
-        pool.shutdown(cancel_futures=True)  # Not after hours, but at once.
+        # After an error, do not decode the remaining files first.
+        pool.shutdown(cancel_futures=True)
     errors = {
         index: result
         for index, result in enumerate(results)
@@ -272,13 +283,16 @@ def fit_length(waveform, samples, mode="center", seed=None):
 
     Args:
         waveform: Array `(samples, ...)`.
-        samples: Length wanted.
-        mode: What is kept of a longer clip, and where a shorter one stands:
-            `"center"`, `"start"`, or `"random"`.
-        seed: Of `"random"`, an int or a sequence of ints.
+        samples: Length of the result.
+        mode: Which part of a longer clip is kept, and where a shorter clip is
+            placed: `"center"`, `"start"`, or `"random"`.
+        seed: Seed of `"random"`, an int or a sequence of ints.
 
     Returns:
         Array `(samples, ...)`.
+
+    Raises:
+        ValueError: There is no such mode.
 
     >>> fit_length(np.float32([1, 2, 3]), 6).tolist()
     [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]
@@ -301,8 +315,8 @@ def fit_length(waveform, samples, mode="center", seed=None):
     if surplus >= 0:
         return waveform[offset : offset + samples]
     before_and_after = (offset, -surplus - offset)
-    others = [(0, 0)] * (np.ndim(waveform) - 1)
-    return np.pad(waveform, [before_and_after, *others])
+    no_padding = [(0, 0)] * (np.ndim(waveform) - 1)
+    return np.pad(waveform, [before_and_after, *no_padding])
 
 
 def _info(file):
@@ -312,7 +326,7 @@ def _info(file):
 
 
 def _open(path):
-    """Opens a file with libsndfile, after what can be said without it."""
+    """Opens a file with libsndfile, after checks that do not need it."""
     path = pathlib.Path(path)
     try:
         size = path.stat().st_size
@@ -340,9 +354,9 @@ def _open(path):
 
 
 def _check_wav_size(path, size):
-    """Raises if a WAV file's data chunk reaches beyond the file's end.
+    """Raises `AudioError` if a WAV file is shorter than its data chunk.
 
-    libsndfile shortens such a file without a word.
+    libsndfile reads such a file without an error.
     """
     with open(path, "rb") as file:
         if file.read(4) != b"RIFF" or file.read(8)[4:] != b"WAVE":
@@ -352,7 +366,7 @@ def _check_wav_size(path, size):
             name, length = struct.unpack("<4sI", header)
             if name == b"data":
                 present = size - file.tell()
-                # Programs that write to a pipe cannot know the length.
+                # Programs that write to a pipe do not know the length.
                 unknown = length >= 0x7FFFFF00
                 if length > present and not unknown:
                     raise _truncated(path, length // align, present // align)

@@ -1,4 +1,4 @@
-"""LogMelSpectrogram: waveform to log-mel frames, in the TensorFlow graph."""
+"""LogMelSpectrogram: front end from waveforms to log-mel frames."""
 
 import warnings
 
@@ -15,11 +15,11 @@ _MEL_SCALES = ("slaney", "htk", "htk_mel")
 
 @serializable
 class LogMelSpectrogram(Spectrogram):
-    """Log-mel spectrogram of each clip, whatever else is in its batch.
+    """Log-mel spectrogram of each clip, independent of the others in its batch.
 
-    Mel filters between the spectrum and the logarithm of `Spectrogram`, whose
-    arguments it takes as well. Its conventions are librosa's, as options;
-    `LogMelSpectrogram.librosa()` has its defaults.
+    `Spectrogram` with mel filters before the logarithm; it takes the arguments
+    of `Spectrogram` too. Its options follow librosa's conventions;
+    `LogMelSpectrogram.librosa()` has librosa's defaults.
 
     Args:
         num_mel_bins: Number of mel filters.
@@ -27,7 +27,7 @@ class LogMelSpectrogram(Spectrogram):
         high_frequency: Upper edge of the last filter, Hz. None means half the
             sample rate.
         mel_scale: `"slaney"` or `"htk"` as in librosa, or `"htk_mel"`:
-            triangles that are linear in mel, as in `tf.signal`.
+            triangles linear in mel, as in `tf.signal`.
         mel_norm: `"slaney"` for filters of equal area, None for a peak of 1.
         **kwargs: Arguments of `Spectrogram`, and of `keras.layers.Layer`.
 
@@ -43,7 +43,8 @@ class LogMelSpectrogram(Spectrogram):
         `(batch, time, num_mel_bins)` or `(time, num_mel_bins)`.
 
     Raises:
-        ValueError: If an argument is invalid, or a clip too short.
+        ValueError: An argument is invalid, or a clip is shorter than
+            `min_samples`.
 
     >>> layer = LogMelSpectrogram(sample_rate=16000, num_mel_bins=40)
     >>> layer(np.ones((2, 16000), "float32")).shape
@@ -79,8 +80,9 @@ class LogMelSpectrogram(Spectrogram):
         if empty:
             warnings.warn(
                 f"{empty} of {num_mel_bins} mel filters are narrower than the "
-                f"spacing of the FFT's bins and stay empty. Use fewer filters "
-                f"or a longer `fft_length` than {self.fft_length}.",
+                "distance between FFT bins and stay empty. Use fewer filters "
+                f"(num_mel_bins={num_mel_bins}) or a longer `fft_length` than "
+                f"{self.fft_length}.",
                 stacklevel=2,
             )
         self._mel_matrix = matrix
@@ -116,7 +118,7 @@ class LogMelSpectrogram(Spectrogram):
         return functional.banded_matmul(spectrum, self._mel_blocks)
 
     def _reorder_bands(self, spectrum):
-        # More blocks than beside an FFT: their zeros are in the file, too.
+        # More blocks than with the FFT: their zeros are stored in the file.
         rows = spectrum.permute_rows(self._mel_matrix)
         self._mel_blocks = functional.banded_blocks(rows, 16)
 

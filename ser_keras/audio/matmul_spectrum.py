@@ -1,7 +1,7 @@
-"""A power spectrum of matrix products, for runtimes whose FFT is slow.
+"""MatmulSpectrum: power spectra by matrix products, for LiteRT.
 
-LiteRT's FFT works in float64 and takes powers of two only; its matrix products
-are its fastest operations.
+LiteRT's FFT works in float64 and takes powers of two only, while matrix
+products are its fastest operations.
 """
 
 import numpy as np
@@ -17,17 +17,18 @@ class MatmulSpectrum:
                      sum_a exp(-2i pi a c / P) x[Q a + b].
 
     For real samples `|X[k]| = |X[fft_length - k]|`, so that `c` up to `P / 2`
-    is enough. A whole transform as one matrix would be 4 MB large for 1024
-    samples; these are 13 kB. Frequencies come out in the order of `bins`,
-    because sorting them would cost more than it is worth: permute the rows of
-    the mel matrix instead.
+    is enough. One matrix for the whole transform would have 4 MB for 1024
+    samples; these have 13 kB. Frequencies are in the order of `bins`, not
+    sorted, which would cost time: permute the rows of the mel matrix instead
+    (`permute_rows`).
 
     Args:
         fft_length: Samples, even. Fastest where it is a square.
 
     Attributes:
         bins: Int array `(outputs,)`: the FFT bin of each output, in chunks of
-            about `P / 2` that rise and fall by turns. A few occur twice.
+            about `P / 2` that are alternately rising and falling. A few bins
+            occur twice.
         order: Int array `(fft_length // 2 + 1,)`: the outputs by frequency.
 
     References:
@@ -46,7 +47,7 @@ class MatmulSpectrum:
         self.first, self.second = first, second = _factors(fft_length)
         a, b = np.arange(first), np.arange(second)
         c = np.arange(first // 2 + 1)
-        # d = 0, Q-1, 1, Q-2, ...: neighbours in frequency stay neighbours.
+        # d = 0, Q-1, 1, Q-2, ... keeps neighbouring frequencies together.
         d = np.stack([b, b[::-1]], axis=1).ravel()[:second]
         bins = (c + first * d[:, None]).ravel()
         self.bins = np.minimum(bins, fft_length - bins)
@@ -86,14 +87,14 @@ class MatmulSpectrum:
         return tf.reshape(x, shape)
 
     def permute_rows(self, matrix):
-        """Rows of a matrix over FFT bins, in the order of `bins`.
+        """Rows of a matrix over FFT bins, permuted to the order of `bins`.
 
         Args:
             matrix: Array `(fft_length // 2 + 1, columns)`.
 
         Returns:
-            Array `(outputs, columns)`. Of a bin that occurs twice the second
-            row is zero, so that a product with a spectrum stays the same.
+            Array `(outputs, columns)`. Where a bin occurs twice, its second
+            row is zero, so that a product with a spectrum does not change.
         """
         rows = np.zeros((len(self.bins), matrix.shape[1]), matrix.dtype)
         rows[self.order] = matrix
@@ -101,7 +102,7 @@ class MatmulSpectrum:
 
 
 def _factors(length):
-    """Two factors as close to each other as can be, the larger one first."""
+    """The two factors that are closest to each other, the larger one first."""
     small = max(f for f in range(1, int(length**0.5) + 1) if length % f == 0)
     return length // small, small
 

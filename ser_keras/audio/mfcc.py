@@ -1,4 +1,4 @@
-"""MFCC: mel-frequency cepstral coefficients, in the TensorFlow graph."""
+"""MFCC: front end from waveforms to mel-frequency cepstral coefficients."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,17 +12,18 @@ from ser_keras.audio.log_mel import LogMelSpectrogram
 class MFCC(LogMelSpectrogram):
     """Mel-frequency cepstral coefficients of each clip.
 
-    The discrete cosine transform of `LogMelSpectrogram`'s frames, whose
-    arguments it takes as well. The transform is a matrix product, which every
-    runtime has.
+    The discrete cosine transform of `LogMelSpectrogram`'s frames; it takes the
+    arguments of `LogMelSpectrogram` too. The transform is a matrix product,
+    which every runtime has.
 
     Args:
         num_coefficients: Coefficients kept, from index 0 on.
         dct_norm: `"ortho"` or None as in librosa; `"htk"` as in `tf.signal`:
-            like `"ortho"`, but coefficient 0 is larger by the root of 2.
-        delta_order: 0, 1 or 2: how many derivatives over time are appended,
-            each with `num_coefficients` features.
-        delta_width: Frames a derivative is fitted to, odd, at least 3.
+            like `"ortho"`, but coefficient 0 is larger by a factor of the
+            square root of 2.
+        delta_order: 0, 1 or 2: the number of derivatives over time (deltas)
+            that are appended, each with `num_coefficients` features.
+        delta_width: Frames to which a derivative is fitted, odd, at least 3.
         clip_value: If given, coefficients are clipped to
             `[-clip_value, clip_value]`.
         **kwargs: Arguments of `LogMelSpectrogram`, and of `keras.layers.Layer`.
@@ -30,7 +31,7 @@ class MFCC(LogMelSpectrogram):
     Call arguments:
         waveform: Float tensor.
         lengths: Samples of each clip of a padded batch, `(batch,)`; see
-            `LogMelSpectrogram`. Derivatives then end with the clip as well.
+            `Spectrogram`. Derivatives then depend on a clip's own frames only.
 
     Input shape:
         `(batch, samples)` or `(samples,)`.
@@ -40,7 +41,8 @@ class MFCC(LogMelSpectrogram):
         `num_features = num_coefficients * (1 + delta_order)`.
 
     Raises:
-        ValueError: If an argument is invalid, or a clip too short.
+        ValueError: An argument is invalid, or a clip is shorter than
+            `min_samples`.
 
     References:
         Davis and Mermelstein, "Comparison of parametric representations for
@@ -91,7 +93,7 @@ class MFCC(LogMelSpectrogram):
 
     @classmethod
     def light_sernet(cls, **kwargs):
-        """Front end of Light-SERNet's published code: 184 frames for 3 s.
+        """Front end of Light-SERNet's published code: 184 frames of 3 s.
 
         Args:
             **kwargs: Arguments that differ from Light-SERNet's.
@@ -128,8 +130,8 @@ class MFCC(LogMelSpectrogram):
 
     def from_spectrum(self, x, lengths=None):
         x = super().from_spectrum(x, lengths)
-        # Only coefficient 0 sees a frame's mean. Added up apart from the rest,
-        # it costs float32 ten times less precision.
+        # Only coefficient 0 depends on a frame's mean. Summed apart from the
+        # rest, the rounding error of float32 is ten times smaller.
         mean = tf.reduce_mean(x, axis=-1, keepdims=True)
         x = tf.matmul(x - mean, self._dct) + mean * self._dct_of_one
         if self.clip_value is not None:

@@ -8,23 +8,24 @@ from ser_keras._registry import serializable
 
 @serializable
 class UtteranceNormalization(keras.layers.Layer):
-    """Normalises each clip by its own mean and variance over time.
+    """Utterance normalisation: zero mean and unit variance of each clip.
 
-    Frames beyond a clip's end are exactly 0 afterwards. Networks of this
-    library infer a clip's length from that. A constant feature becomes 0.
+    Frames after a clip's end become exactly 0; networks of this library infer
+    the lengths of clips from that. A constant feature becomes 0.
 
     Args:
-        over: `"time"`: each feature by itself; `"all"`: one mean and one
-            variance for all features of a clip.
-        scale: Whether to divide by the standard deviation, too. With `"all"`
-            the mean is removed as `over` says, but one deviation scales all
-            features of a clip, so that they keep their relative ranges.
+        over: `"time"`: mean and variance of each feature over time; `"all"`:
+            one mean and one variance of all features of a clip.
+        scale: Whether to divide by the standard deviation. With `"all"`, the
+            mean is subtracted as `over` says, but one standard deviation of all
+            features of the clip divides them, so that they keep their relative
+            ranges.
         epsilon: Added to the variance.
 
     Call arguments:
         features: Float tensor.
         lengths: Frames of each clip, `(batch,)`; None means all. The front
-            end's `num_frames` computes them from samples.
+            end's `num_frames` computes them from lengths in samples.
 
     Input shape:
         `(batch, time, features)` or `(time, features)`.
@@ -33,7 +34,7 @@ class UtteranceNormalization(keras.layers.Layer):
         That of the input.
 
     Raises:
-        ValueError: If an argument is invalid.
+        ValueError: An argument is invalid, or `features` has another rank.
 
     >>> x = tf.constant([[[1.0], [3.0], [7.0]]])
     >>> UtteranceNormalization(epsilon=0.0)(x, lengths=[2]).numpy().tolist()
@@ -78,9 +79,9 @@ class UtteranceNormalization(keras.layers.Layer):
         axes = [1]
         if self.over == "all":
             axes, count = [1, 2], count * x.shape[2]
-        # `where` and not a product: what lies beyond the end may be anything,
-        # infinity included. Taking off the first value makes a constant
-        # feature exactly 0, which the rounded mean alone would not.
+        # `where` and not a product with a mask: values after a clip's end may
+        # be infinite. Subtracting the first value first makes a constant
+        # feature exactly 0, which subtracting a rounded mean would not.
         first = x[:, :1] if self.over == "time" else x[:, :1, :1]
         x = tf.where(mask, x - first, 0.0)
         mean = _sum(x, axes) / count
@@ -93,7 +94,7 @@ class UtteranceNormalization(keras.layers.Layer):
             variance = _sum(tf.square(x), axes) / count
             noise = tf.square(_ROUNDING * offset)
             x = tf.where(variance <= noise, 0.0, x)
-            # Where that was so, x is 0 and any finite factor will do.
+            # x is 0 there, so that any finite factor will do.
             variance = tf.where(variance <= noise, 1.0, variance)
             x *= tf.math.rsqrt(variance + self.epsilon)
         return x[0] if unbatched else x
@@ -110,7 +111,7 @@ class UtteranceNormalization(keras.layers.Layer):
         }
 
 
-# A spread below this part of the mean is float32 rounding, not signal.
+# A standard deviation below this proportion of the mean is rounding of float32.
 _ROUNDING = 1e-6
 
 

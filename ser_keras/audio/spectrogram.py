@@ -1,4 +1,4 @@
-"""Spectrogram: waveform to log spectra, in the TensorFlow graph."""
+"""Spectrogram: front end from waveforms to log spectra, in the graph."""
 
 import functools
 
@@ -13,42 +13,43 @@ from ser_keras.audio.matmul_spectrum import MatmulSpectrum
 
 @serializable
 class Spectrogram(FrontEnd):
-    """Logarithmic spectrogram of each clip, whatever else is in its batch.
+    """Log spectrogram of each clip, independent of the others in its batch.
 
-    The layer has no weights and draws on no state: the same object serves in
-    `tf.data`, inside a model, under XLA and in a SavedModel. Its conventions
-    are librosa's, as options.
+    The layer has no weights and no state: the same object works in `tf.data`,
+    inside a model, under XLA and in a SavedModel. Its options follow librosa's
+    conventions.
 
-    A window shorter than the FFT stands in the middle of the FFT's frame, as
-    in librosa. Without `center`, samples after the last whole frame are left
-    out. A clip shorter than one frame is an error where the length is known
-    when the layer is called; where it is not (in `tf.data`, in a SavedModel),
-    zeros are appended up to one frame.
+    A window shorter than the FFT is centred in the FFT's frame, as in librosa.
+    Without `center`, samples after the last whole frame are left out. A clip
+    shorter than one frame is an error where the length is static; where it is
+    not (in `tf.data`, in a SavedModel), zeros are appended up to one frame.
 
     Args:
         sample_rate: Hz.
-        frame_length: Window, samples.
+        frame_length: Length of the Hann window, samples.
         frame_step: Distance between frames, samples.
-        fft_length: Samples, even and at least `frame_length`.
+        fft_length: Length of the FFT, samples; even and at least
+            `frame_length`.
         power: 2 for the power spectrum, 1 for the magnitude.
         log: `"db"`: `10 log10(max(power, amin))`, or `"natural"`:
             `log(x + log_offset)`.
         amin: Floor of `"db"`, in units of power.
         log_offset: Offset of `"natural"`.
         top_db: With `"db"`, values more than this below the maximum of their
-            own clip are raised to it. None leaves them; bands more than 90 dB
-            below a frame's loudest part, which are next to nothing, are then
-            up to 0.01 dB off librosa's: it transforms in float64, this layer
-            in float32. All else is within 0.001.
+            own clip are raised to that limit. None leaves them; bands more
+            than 90 dB below the loudest one of a frame are then up to 0.01 dB
+            off librosa, which transforms in float64 and not in float32. All
+            other values are within 0.001 dB.
         center: If true, clips are padded by half an FFT at both ends, so that
             frame `t` is centred on sample `t * frame_step`.
         pad_mode: With `center`, `"constant"` (zeros), `"reflect"` or `"edge"`.
 
     Call arguments:
         waveform: Float tensor.
-        lengths: Samples of each clip of a padded batch, `(batch,)`. Makes
-            `top_db` and `pad_mode` see a clip's own samples only. Frames
-            beyond a clip's end are left for `UtteranceNormalization` to zero.
+        lengths: Samples of each clip of a padded batch, `(batch,)`. With it,
+            `top_db` and `pad_mode` depend on a clip's own samples only. Frames
+            after a clip's end are not zero; `UtteranceNormalization` zeroes
+            them.
 
     Input shape:
         `(batch, samples)` or `(samples,)`.
@@ -59,7 +60,8 @@ class Spectrogram(FrontEnd):
         `k * sample_rate / fft_length` Hz.
 
     Raises:
-        ValueError: If an argument is invalid, or a clip too short.
+        ValueError: An argument is invalid, or a clip is shorter than
+            `min_samples`.
 
     >>> layer = Spectrogram(sample_rate=16000)
     >>> layer(np.ones((2, 16000), "float32")).shape
@@ -109,19 +111,19 @@ class Spectrogram(FrontEnd):
 
     @property
     def min_samples(self):
-        """Length of the shortest clip that makes a frame, samples."""
+        """Length of the shortest clip that has a frame, samples."""
         if not self.center:
             return self.fft_length
         return self.fft_length // 2 + 1 if self.pad_mode == "reflect" else 1
 
     def without_fft(self):
-        """A copy with the same numbers, whose spectrum is matrix products.
+        """A copy that computes the same spectrum by matrix products.
 
         For LiteRT, whose FFT is slow; in TensorFlow the FFT is faster.
 
         Returns:
-            A layer of the same class and configuration. How it computes is
-            not saved with it.
+            A layer of the same class and configuration. The configuration does
+            not say how the spectrum is computed.
 
         >>> layer = Spectrogram(sample_rate=16000)
         >>> x = np.random.default_rng(0).normal(size=(1, 800)).astype("f")
@@ -134,9 +136,9 @@ class Spectrogram(FrontEnd):
         return copy
 
     def num_frames(self, samples):
-        """Number of frames of a clip, for one length or for an array of them.
+        """Number of frames of clips of so many samples.
 
-        Use it to turn sample lengths into the frame lengths that
+        It turns lengths in samples into the lengths in frames that
         `UtteranceNormalization` takes.
 
         Args:
@@ -206,19 +208,19 @@ class Spectrogram(FrontEnd):
         return tf.maximum(x, peak - self.top_db)
 
     def _bands(self, spectrum):
-        """What the logarithm is taken of, from the spectrum of each frame."""
+        """Values of which the logarithm is taken, `(batch, time, bands)`."""
         if self._order is not None:
             spectrum = tf.gather(spectrum, self._order, axis=-1)
         return spectrum
 
     def _reorder_bands(self, spectrum):
-        """Prepares `_bands` for the order of a `MatmulSpectrum`."""
+        """Prepares `_bands` for the order of bins of a `MatmulSpectrum`."""
         self._order = spectrum.order
 
     def _pad(self, waveform, lengths):
-        """Waveform from the first to the last sample that a window can see."""
-        # Where a window begins and ends in the FFT's frame; librosa's frames
-        # are as long as the FFT, but only this part of them is not zero.
+        """Padded waveform, from the first to the last sample in a window."""
+        # Zeros before and after the window in the FFT's frame. librosa's frames
+        # are as long as the FFT, these only as long as the window.
         margin = (self.fft_length - self.frame_length) // 2
         rest = self.fft_length - self.frame_length - margin
         half = self.fft_length // 2 if self.center else 0

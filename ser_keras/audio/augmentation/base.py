@@ -1,9 +1,9 @@
-"""Base of augmentations: stateful as a layer, stateless as a function.
+"""Base classes of augmentations: layers, and stateless functions of a seed.
 
-As layers they are active with `training=True` only, and draw from a Keras seed
-generator. In `tf.data` use `augment(x, seed)`: the same seed gives the same
-result, so with `derive_seed(seed, epoch, index)` a run that is resumed sees
-what an uninterrupted run saw.
+As a layer, an augmentation is active with `training=True` only and draws from a
+Keras seed generator. In `tf.data` use `augment(x, seed)`, a function of the
+seed: with `derive_seed(seed, epoch, index)` a resumed run is augmented exactly
+as an uninterrupted one.
 """
 
 import math
@@ -12,16 +12,16 @@ import zlib
 import keras
 import tensorflow as tf
 
-ALGORITHM = "philox"  # Left alone, TensorFlow picks one for the device.
+ALGORITHM = "philox"  # By default, TensorFlow chooses one by device.
 
 
 def derive_seed(seed, epoch, index):
-    """Seed of one clip in one epoch, for `augment(x, seed)`.
+    """Seed of one clip or batch in one epoch, for `augment(x, seed)`.
 
     Args:
-        seed: Of the run, int.
-        epoch: Int or int tensor.
-        index: Of the clip or batch in the data set, int or int tensor.
+        seed: Seed of the run, int.
+        epoch: Number of the epoch, int or int tensor.
+        index: Number of the clip or batch in the dataset, int or int tensor.
 
     Returns:
         Int32 tensor `(2,)`.
@@ -34,9 +34,19 @@ def derive_seed(seed, epoch, index):
 
 
 def uniform(shape, seed, low=0.0, high=1.0):
-    """Floats from `low` to below `high`: the same with XLA and without it.
+    """Uniform floats in `[low, high)`, the same with and without XLA.
 
-    `tf.random.stateless_uniform` makes the same bits but other floats of them.
+    `tf.random.stateless_uniform` draws the same bits in both cases, but
+    converts them to floats differently.
+
+    Args:
+        shape: Shape of the result.
+        seed: Two ints, or an int tensor `(2,)`.
+        low: Lower limit.
+        high: Upper limit, never reached.
+
+    Returns:
+        Float32 tensor of that shape.
 
     >>> uniform([2], (1, 2)).shape
     TensorShape([2])
@@ -49,7 +59,14 @@ def uniform(shape, seed, low=0.0, high=1.0):
 
 
 def normal(shape, seed):
-    """Standard normal floats, by Box and Muller's transform of `uniform`.
+    """Standard normal floats, by the Box-Muller transform of `uniform`.
+
+    Args:
+        shape: Shape of the result.
+        seed: Two ints, or an int tensor `(2,)`.
+
+    Returns:
+        Float32 tensor of that shape.
 
     >>> normal([2], (1, 2)).shape
     TensorShape([2])
@@ -60,11 +77,11 @@ def normal(shape, seed):
 
 
 class Augmentation(keras.layers.Layer):
-    """Base of augmentations; a subclass implements `transform(x, seed)`.
+    """Base class of augmentations; a subclass implements `transform(x, seed)`.
 
     Args:
-        seed: Int, of the seed generator that `call` draws from. None means at
-            random. `augment` does not use it.
+        seed: Int, seed of the generator that `call` draws from. None means a
+            random one. `augment` does not use it.
 
     Call arguments:
         x: Float tensor.
@@ -95,7 +112,7 @@ class Augmentation(keras.layers.Layer):
 
     @tf.autograph.experimental.do_not_convert
     def augment(self, x, seed):
-        """Augments a clip or a batch, each clip of it by its own draw.
+        """Augments a clip or a batch; each clip has its own random draw.
 
         Args:
             x: Float tensor, with or without the batch axis.
@@ -103,6 +120,9 @@ class Augmentation(keras.layers.Layer):
 
         Returns:
             Tensor of the shape of `x`; a function of `x`, `seed` and the class.
+
+        Raises:
+            ValueError: `x` has another number of axes.
         """
         x = tf.convert_to_tensor(x)
         rank = x.shape.rank
@@ -111,7 +131,7 @@ class Augmentation(keras.layers.Layer):
                 f"`x` must have {self._rank} axes, or {self._rank - 1} without "
                 f"the batch axis. Received: x of shape {tuple(x.shape)}"
             )
-        # Else gain and noise, given one seed, would rise and fall together.
+        # Otherwise two augmentations with one seed would be correlated.
         name = zlib.crc32(type(self).__name__.encode()) & 0x7FFFFFFF
         seed = tf.random.fold_in(
             tf.cast(tf.stack(seed), tf.int32), name, ALGORITHM
@@ -126,7 +146,7 @@ class Augmentation(keras.layers.Layer):
     def transform(self, x, seed):
         """Augments the batch `x`; the same seed gives the same result.
 
-        In TensorFlow's operations: AutoGraph does not convert it.
+        Implement it in TensorFlow operations: AutoGraph does not convert it.
         """
         raise NotImplementedError
 
@@ -138,20 +158,32 @@ class Augmentation(keras.layers.Layer):
 
 
 class RangeAugmentation(Augmentation):
-    """Base of those that draw one number for each clip from a range."""
+    """Base class of augmentations that draw one number for each clip.
+
+    Args:
+        low: Lower limit of the number.
+        high: Upper limit.
+        positive: Whether `low` must be above 0.
+        seed: See `Augmentation`.
+        kwargs: Dict of further arguments of `Augmentation`.
+
+    Raises:
+        ValueError: The limits are not in order, or not positive.
+    """
 
     def __init__(self, low, high, positive, seed, kwargs):
         super().__init__(seed=seed, **kwargs)
         if low > high or (positive and low <= 0):
             rule = "0 < low <= high" if positive else "low <= high"
             raise ValueError(
-                f"Limits must satisfy {rule}. Received: low={low}, high={high}"
+                f"`low` and `high` must satisfy {rule}. Received: low={low}, "
+                f"high={high}"
             )
         self.low = low
         self.high = high
 
     def draw(self, x, seed):
-        """One number for each clip, `(batch,)`."""
+        """Draws one number for each clip, `(batch,)`."""
         return uniform([tf.shape(x)[0]], seed, self.low, self.high)
 
     def get_config(self):

@@ -1,8 +1,8 @@
 """Augmentations of waveforms and of features, as layers and as functions.
 
-All of them keep the padding's convention: what follows a clip's end stays
-exactly 0, and a clip's length, as `functional.valid_lengths` infers it, changes
-only where the augmentation is to change it (`TimeStretch`).
+All of them keep the padding convention: frames after a clip's end stay exactly
+0, and a clip's length, as `functional.valid_lengths` infers it, changes only
+where that is the purpose of the augmentation (`TimeStretch`).
 """
 
 import numpy as np
@@ -19,18 +19,22 @@ from ser_keras.audio.functional import valid_lengths
 
 @serializable
 class SpecAugment(Augmentation):
-    """Sets random stretches of time and random bands of features to 0.
+    """SpecAugment: sets random time and feature masks of each clip to 0.
 
-    0 is the mean of normalised features. The last frame of a clip is left as
-    it is, so that the clip's length can still be told.
+    0 is the mean of normalised features. The last frame of a clip is never
+    masked in full, so that the clip's length can still be inferred.
 
     Args:
-        num_time_masks: Stretches of time in each clip.
-        max_time_width: Longest of them, frames.
-        max_time_fraction: No stretch is longer than this part of its clip.
-        num_feature_masks: Bands in each clip.
-        max_feature_width: Widest of them, features.
+        num_time_masks: Time masks in each clip.
+        max_time_width: Largest width of a time mask, frames.
+        max_time_fraction: Largest width of a time mask as a proportion of its
+            clip.
+        num_feature_masks: Feature masks in each clip.
+        max_feature_width: Largest width of a feature mask, features.
         seed: See `Augmentation`.
+
+    Raises:
+        ValueError: A number is negative, or the proportion not in [0, 1].
 
     References:
         Park et al., "SpecAugment", Interspeech 2019, section 2.
@@ -78,12 +82,12 @@ class SpecAugment(Augmentation):
         limit = tf.cast(lengths, tf.float32) * self.max_time_fraction
         limit = tf.minimum(tf.floor(limit), float(self.max_time_width))
         # All but the last frame may be masked.
-        stretches = _stretches(
+        time_masks = _random_intervals(
             shape[1], self.num_time_masks, limit, lengths - 1, seeds[0]
         )
         features = tf.fill([shape[0]], shape[2])
         limit = tf.minimum(features, self.max_feature_width)
-        bands = _stretches(
+        feature_masks = _random_intervals(
             shape[2],
             self.num_feature_masks,
             tf.cast(limit, tf.float32),
@@ -91,7 +95,8 @@ class SpecAugment(Augmentation):
             seeds[1],
         )
         last = tf.range(shape[1])[None] >= lengths[:, None] - 1
-        keep = last[:, :, None] | ~(stretches[:, :, None] | bands[:, None])
+        masked = time_masks[:, :, None] | feature_masks[:, None]
+        keep = last[:, :, None] | ~masked
         return tf.where(keep, x, tf.zeros_like(x))
 
     def get_config(self):
@@ -129,10 +134,10 @@ class Gain(RangeAugmentation):
 
 @serializable
 class GaussianNoise(RangeAugmentation):
-    """White noise at a random signal-to-noise ratio of each waveform.
+    """White noise at a random signal-to-noise ratio for each waveform.
 
-    The signal's power is that up to its last sample that is not 0; nothing is
-    added after it.
+    The power of the signal is its mean up to the last sample that is not 0; no
+    noise is added after that sample.
 
     Args:
         low: Smallest signal-to-noise ratio, dB.
@@ -153,8 +158,8 @@ class GaussianNoise(RangeAugmentation):
         seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         lengths = valid_lengths(x)
         count = tf.cast(tf.maximum(lengths, 1), x.dtype)
-        root = tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) / count)
-        level = root * _amplitude(-self.draw(x, seeds[0]))
+        rms = tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) / count)
+        level = rms * _amplitude(-self.draw(x, seeds[0]))
         noise = normal(tf.shape(x), seeds[1])
         inside = tf.sequence_mask(lengths, tf.shape(x)[1], x.dtype)
         return x + noise * level[:, None] * inside
@@ -162,11 +167,11 @@ class GaussianNoise(RangeAugmentation):
 
 @serializable
 class FeatureNoise(RangeAugmentation):
-    """White noise on features, of a deviation drawn for each clip.
+    """White noise on features, with a random standard deviation for each clip.
 
     Args:
-        low: Smallest deviation, in units of the features.
-        high: Largest deviation.
+        low: Smallest standard deviation, in units of the features.
+        high: Largest standard deviation.
         seed: See `Augmentation`.
 
     >>> noisy = FeatureNoise(0.1, 0.1)(tf.ones((1, 9, 4)), training=True)
@@ -187,10 +192,10 @@ class FeatureNoise(RangeAugmentation):
 
 @serializable
 class TimeShift(Augmentation):
-    """Turns each waveform round by a random number of samples.
+    """Rolls each waveform by a random number of samples.
 
-    What leaves at one end of the clip comes in at the other; the padding
-    after the clip stays where it is.
+    Samples that leave the clip at one end enter at the other; the padding after
+    the clip stays where it is.
 
     Args:
         max_shift: Largest shift in either direction, samples.
@@ -218,8 +223,8 @@ class TimeShift(Augmentation):
         )
         time = tf.range(tf.shape(x)[1])[None]
         lengths = tf.maximum(valid_lengths(x), 1)[:, None]
-        turned = tf.math.floormod(time - shift[:, None], lengths)
-        index = tf.where(time < lengths, turned, time)
+        rolled = tf.math.floormod(time - shift[:, None], lengths)
+        index = tf.where(time < lengths, rolled, time)
         return tf.gather(x, index, axis=1, batch_dims=1)
 
     def get_config(self):
@@ -228,11 +233,11 @@ class TimeShift(Augmentation):
 
 @serializable
 class FrequencyWarp(RangeAugmentation):
-    """Stretches the feature axis, as vocal tracts of other lengths would.
+    """Vocal tract length perturbation: scales the feature axis of each clip.
 
-    Feature `f` takes the value at `f * factor`, interpolated; beyond the
-    highest feature its value is kept. For log-mel features (on a mel axis this
-    is close to a warp of the frequency axis), not for MFCC.
+    Feature `f` gets the value at `f * factor`, linearly interpolated; beyond
+    the highest feature that feature's value is used. For log-mel features,
+    whose axis is close to a warped frequency axis; not for MFCC.
 
     Args:
         low: Smallest factor.
@@ -256,8 +261,8 @@ class FrequencyWarp(RangeAugmentation):
         axis = tf.cast(bins, tf.float32)
         position = self.draw(x, seed)[:, None] * axis
         position = tf.minimum(position, axis[-1])
-        # Interpolation as a small matrix for each clip: far faster than a
-        # gather, and rows of zeros stay exactly zero.
+        # Interpolation as one small matrix for each clip: faster than a gather,
+        # and frames of zeros stay exactly zero.
         distance = tf.abs(axis[:, None] - position[:, None, :])
         weights = tf.cast(tf.maximum(1.0 - distance, 0.0), x.dtype)
         return tf.matmul(x, weights)
@@ -265,13 +270,14 @@ class FrequencyWarp(RangeAugmentation):
 
 @serializable
 class TimeStretch(RangeAugmentation):
-    """Changes the tempo of each clip of features; the array's size is kept.
+    """Time stretching: changes the tempo of each clip of features.
 
     A clip of `n` frames becomes one of `round(n * factor)` frames, linearly
-    interpolated, and is cut where it would outgrow the array.
+    interpolated. The shape of the batch stays, so a clip that becomes longer
+    than it is cropped at the end.
 
     Args:
-        low: Smallest factor: below 1 is faster speech.
+        low: Smallest factor; below 1 is faster speech.
         high: Largest factor.
         seed: See `Augmentation`.
 
@@ -287,20 +293,21 @@ class TimeStretch(RangeAugmentation):
     def transform(self, x, seed):
         lengths = tf.cast(valid_lengths(x), tf.float32)
         stretched = tf.maximum(tf.round(lengths * self.draw(x, seed)), 1.0)
-        # First frame on first frame, last on last.
+        # The first frame stays the first one, the last the last one.
         step = (lengths - 1.0) / tf.maximum(stretched - 1.0, 1.0)
         time = tf.range(tf.shape(x)[1])
         position = tf.cast(time, tf.float32)[None] * step[:, None]
         last = tf.maximum(lengths - 1.0, 0.0)[:, None]
         position = tf.clip_by_value(position, 0.0, last)
         before = tf.floor(position)
-        part = tf.cast(position - before, x.dtype)[:, :, None]
+        weight = tf.cast(position - before, x.dtype)[:, :, None]
         before = tf.cast(before, tf.int32)
         after = tf.minimum(before + 1, tf.cast(last, tf.int32))
-        x = (1 - part) * tf.gather(x, before, axis=1, batch_dims=1) + (
-            part * tf.gather(x, after, axis=1, batch_dims=1)
+        x = (1 - weight) * tf.gather(x, before, axis=1, batch_dims=1) + (
+            weight * tf.gather(x, after, axis=1, batch_dims=1)
         )
-        ends = tf.where(lengths > 0, stretched, 0.0)  # Silence has no frames.
+        # A clip of zeros has no frames, and must not get any.
+        ends = tf.where(lengths > 0, stretched, 0.0)
         inside = tf.sequence_mask(tf.cast(ends, tf.int32), tf.shape(x)[1])
         return tf.where(inside[:, :, None], x, tf.zeros_like(x))
 
@@ -309,8 +316,8 @@ def _amplitude(decibel):
     return tf.exp(decibel * np.float32(np.log(10.0) / 20.0))
 
 
-def _stretches(size, number, max_width, ends, seed):
-    """Mask `(batch, size)`: true inside random stretches that stop by `ends`.
+def _random_intervals(size, number, max_width, ends, seed):
+    """Mask `(batch, size)`, true inside random intervals that end by `ends`.
 
     Widths are drawn from 0 to `max_width`, floats `(batch,)`.
     """

@@ -1,4 +1,4 @@
-"""AtSpeed: a front end that hears its clips faster or slower."""
+"""AtSpeed: speed perturbation, as a front end around another one."""
 
 from ser_keras._registry import serializable
 from ser_keras.audio.front_end import FrontEndWrapper
@@ -6,15 +6,17 @@ from ser_keras.audio.front_end import FrontEndWrapper
 
 @serializable
 class AtSpeed(FrontEndWrapper):
-    """Takes clips for faster or slower ones, pitch and formants with them.
+    """Front end with speed perturbation: clips are played faster or slower.
 
-    It asks for clips at another sample rate than the front end's and does not
-    tell it: whoever reads audio files resamples them to that rate. So there
-    are more voices to train on than speakers in a corpus. Not for prediction.
+    Pitch and formants change with the speed, which gives training more voices
+    than the corpus has speakers. The layer only asks for another sample rate:
+    audio files are resampled to its `sample_rate` when they are read, and the
+    inner front end treats the result as if it were at its own rate. For
+    training data only, not for prediction.
 
     Args:
-        frontend: `MFCC` or another layer from waveforms to features.
-        speed: Factor; 1.1 is a tenth faster, and higher.
+        frontend: `FrontEnd`, such as `MFCC`.
+        speed: Factor; 1.1 is 10 % faster, with a pitch 10 % higher.
 
     Call arguments:
         waveform: Float tensor, at the layer's own `sample_rate`.
