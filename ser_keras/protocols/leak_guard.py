@@ -11,6 +11,7 @@ import pathlib
 
 from ser_keras._files import write_text
 from ser_keras.corpora.audio_content import audio_contents
+from ser_keras.corpora.built_in import original_hash
 
 FILE = "exposed_audio.json"
 _FORMER_FILE = "seen_audio.json"  # Of runs before 0.2.0.
@@ -168,6 +169,9 @@ def exposed_by_search(genotype, corpus=None):
 def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
     """Hash of the decoded audio of each utterance.
 
+    A file of the built-in corpus, which is coded with loss, has the hash of the
+    recording of EMO-DB that it was made from.
+
     Args:
         manifest: `Manifest`.
         jobs: Threads that decode.
@@ -193,7 +197,9 @@ def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
             f"first {name}: {problem}. Leave them out of the manifest, or of "
             "a run by --skip-bad-audio."
         )
-    return {name: content.hash for name, content in contents.items()}
+    hashes = {name: content.hash for name, content in contents.items()}
+    originals = {u.id: original_hash(u) for u in manifest if u.id in hashes}
+    return {name: originals[name] or hashes[name] for name in hashes}
 
 
 def guard_folds(folds, manifest, exposed, skip_bad_audio=False):

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -12,6 +13,8 @@ from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.built_in import is_built_in
 from ser_keras.corpora.built_in import make
 from ser_keras.corpora.parsers import load_corpus
+from ser_keras.protocols.leak_guard import ExposedAudio
+from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.protocol import get_protocol
 
 
@@ -93,8 +96,10 @@ def test_every_file_is_packaged(repository, monkeypatch):
         for _, source, _, names in command.data_files
         for name in names
     }
-    needed = [*FOLDER.rglob("*.ogg"), FOLDER / "LICENSE", FOLDER / "README.md"]
-    assert len(needed) == 339 + 40 + 2
+    audio = list(FOLDER.rglob("*.ogg"))
+    assert len(audio) == 339 + 40
+    names = ("LICENSE", "README.md", "original_hashes.json")
+    needed = [*audio, *(FOLDER / name for name in names)]
     assert {path.resolve() for path in needed} <= packaged
 
 
@@ -108,6 +113,26 @@ def test_files_are_known_on_any_machine(manifest, smoke):
     assert is_built_in(manifest[0].path) and is_built_in(smoke[0].path)
     assert not is_built_in("/corpora/emodb/wav/03a01Fa.wav")
     assert not is_built_in("built_in/emodb/03a01Fa.ogg")
+
+
+def test_guard_knows_the_original_recordings(manifest, smoke, corpora_root):
+    originals = load_corpus("emodb", corpora_root / "emodb")
+    exposed = ExposedAudio().add("search", originals.select(speakers="03"))
+    for corpus in (manifest, smoke):
+        exposed.check_unseen(corpus.select(speakers="08"))
+        with pytest.raises(LeakError, match="search"):
+            exposed.check_unseen(corpus.select(speakers="03"))
+    coded = ExposedAudio().add("train", smoke)
+    with pytest.raises(LeakError, match="40 of 535"):
+        coded.check_unseen(originals)
+    # A part of a file is not the recording, nor is a file of the same name.
+    whole = smoke[0]
+    for other in (
+        dataclasses.replace(whole, end=0.5),
+        dataclasses.replace(whole, path="/corpora/emodb/03a01Fa.ogg"),
+    ):
+        assert built_in.original_hash(other) is None
+    assert built_in.original_hash(whole) in coded.stages["train"]
 
 
 def test_coded_audio_is_that_of_the_recordings(manifest, corpora_root):

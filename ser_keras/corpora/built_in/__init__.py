@@ -1,5 +1,7 @@
 """Built-in corpus: acted German speech of EMO-DB, in four emotions."""
 
+import functools
+import json
 import pathlib
 
 FOLDER = pathlib.Path(__file__).parent
@@ -45,6 +47,31 @@ def built_in_corpus(smoke=False):
             "not do), or give a corpus (--corpus, --data-dir)."
         )
     return folder
+
+
+def original_hash(utterance):
+    """Hash of the recording of EMO-DB that a file was made from.
+
+    Coding has changed the samples, so a file's own hash does not show that a
+    recording is the same.
+
+    Args:
+        utterance: `Utterance`.
+
+    Returns:
+        Hash as of `ser_keras.corpora.audio_content`; None if the utterance is
+        not a whole file of the built-in corpus.
+    """
+    path = pathlib.Path(utterance.path)
+    whole = utterance.start is None and utterance.end is None
+    if not whole or path.parent.parent != FOLDER:
+        return None
+    return _original_hashes().get(path.stem)
+
+
+@functools.cache
+def _original_hashes():
+    return json.loads((FOLDER / "original_hashes.json").read_text("utf-8"))
 
 
 def is_built_in(path):

@@ -3,18 +3,21 @@
     python -m ser_keras.corpora.built_in.make ../shared/corpora/emodb
 
 reads the recordings (16 kHz, 16 bit, mono), keeps those of the four emotions
-and writes them as Opus in Ogg to `emodb/` beside this module; the shortest
-utterance of each speaker in each emotion goes to `emodb_smoke/` as well. Ogg
+and writes them as Opus in Ogg to `emodb/` beside this module. The shortest
+utterance of each speaker in each emotion is copied to `emodb_smoke/`, and
+hashes of the recordings' samples are written to `original_hashes.json`. Ogg
 streams have a random serial number, so files made again differ in some bytes;
 the samples that are decoded from them are the same.
 """
 
 import argparse
+import json
 import pathlib
 import shutil
 
 import soundfile
 
+from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.corpora.built_in import FOLDER
 from ser_keras.corpora.built_in import LABELS
 from ser_keras.corpora.parsers import load_corpus
@@ -71,6 +74,10 @@ def main():
     (FOLDER / "emodb_smoke").mkdir()
     for name in smoke_ids(manifest):
         shutil.copy(FOLDER / "emodb" / f"{name}.ogg", FOLDER / "emodb_smoke")
+    hashes = {k: x.hash for k, x in audio_contents(manifest).items()}
+    (FOLDER / "original_hashes.json").write_text(
+        json.dumps(hashes, indent=0) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
