@@ -287,21 +287,30 @@ def benchmark_table(record):
         record: Record of a benchmark.
 
     Returns:
-        A string.
+        A string. With many quantities they are the rows, so that the table
+        stays narrow.
     """
-    measurements = record["measurements"]
-    columns = list(
-        dict.fromkeys((row["quantity"], row["unit"]) for row in measurements)
+    rows = {row["of"]: {} for row in record["measurements"]}
+    quantities = {}
+    for row in record["measurements"]:
+        name, unit = row["quantity"], row["unit"]
+        quantity = f"{name} ({unit})" if unit else name
+        rows[row["of"]][quantity] = quantities[quantity] = _measured(row)
+    if len(quantities) > max(4, len(rows)):
+        return _markdown(
+            ["", *rows],
+            [
+                [quantity, *(row.get(quantity, "") for row in rows.values())]
+                for quantity in quantities
+            ],
+        )
+    return _markdown(
+        ["", *quantities],
+        [
+            [of, *(row.get(quantity, "") for quantity in quantities)]
+            for of, row in rows.items()
+        ],
     )
-    cells = {
-        (row["of"], row["quantity"], row["unit"]): row for row in measurements
-    }
-    head = [f"{name} ({unit})" if unit else name for name, unit in columns]
-    rows = [
-        [of, *(_measured(cells.get((of, *column))) for column in columns)]
-        for of in dict.fromkeys(row["of"] for row in measurements)
-    ]
-    return _markdown(["", *head], rows)
 
 
 def describe_machine():
@@ -412,8 +421,6 @@ def _difference(row):
 
 
 def _measured(row):
-    if row is None:
-        return ""
     number = _number if row["unit"] else _ratio
     text = number(row["value"])
     if row.get("spread"):

@@ -189,6 +189,14 @@ def test_benchmark_table_leaves_out_what_was_not_measured():
     ]
 
 
+def test_a_benchmark_of_many_quantities_has_them_as_rows():
+    rows = [records.measurement("ours", f"q{i}", i, "s") for i in range(5)]
+    record = records.benchmark_record("many", "python many.py", rows)
+    lines = records.benchmark_table(record).splitlines()
+    assert lines[0] == "|  | ours |"
+    assert lines[2:] == [f"| q{i} (s) | {i} |" for i in range(5)]
+
+
 def test_the_command_writes_a_record(runs, tmp_path, capsys):
     page, file = tmp_path / "report.html", tmp_path / "both.json"
     command = ["report", *map(str, runs), "--output", str(page)]
