@@ -1,8 +1,10 @@
 """How classes of this library are registered with Keras, and versions."""
 
 import importlib.metadata
+import os
 import pkgutil
 import platform
+from typing import Any
 
 import keras
 
@@ -28,7 +30,9 @@ never renamed without registering it under its old name as well.
 """
 
 
-def load_model(path, trust=False, **arguments):
+def load_model(
+    path: str | os.PathLike[str], trust: bool = False, **arguments: Any
+) -> keras.Model:
     """Reads a `.keras` file that holds classes of this library.
 
     Keras finds a class of another package only if its module has been
@@ -77,7 +81,7 @@ def register_all():
             importlib.import_module(module.name)
 
 
-def package_versions():
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a result.
 
     Returns:

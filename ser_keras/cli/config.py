@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import types
 import typing
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import docstring_parser
 import jsonargparse
@@ -14,11 +18,18 @@ from ser_keras._files import write_text
 from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
 
+_Config = typing.TypeVar("_Config")
+
+# Bad input, files that are not there, an extra that is not installed.
+_MENDABLE = (ValueError, OSError, ImportError)
+
 # What shtab completes to file names, written out: it is no dependency.
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
 
-def parse(config_class, argv=None):
+def parse(
+    config_class: type[_Config], argv: Sequence[str] | None = None
+) -> _Config:
     """Reads a configuration from the command line and configuration files.
 
     Every field is a flag, written with hyphens or underscores. A field of type
@@ -54,7 +65,7 @@ def parse(config_class, argv=None):
     return from_values(config_class, values, parser)
 
 
-def make_parser(config_class):
+def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
     """A parser with an argument for each field; see `parse`.
 
     Args:
@@ -99,7 +110,11 @@ def make_parser(config_class):
     return parser
 
 
-def from_values(config_class, values, parser):
+def from_values(
+    config_class: type[Any],
+    values: jsonargparse.Namespace,
+    parser: jsonargparse.ArgumentParser,
+) -> Any:
     """The configuration that a parser's values make.
 
     Args:
@@ -120,7 +135,7 @@ def from_values(config_class, values, parser):
         parser.error(str(error))
 
 
-def arguments(argv):
+def arguments(argv: Sequence[str]) -> list[str]:
     """Arguments as the parser wants them.
 
     Flags are spelled with hyphens. `config.json` of a run's folder, which also
@@ -152,7 +167,7 @@ def _configuration(file):
     return file
 
 
-def spelling(argument):
+def spelling(argument: str) -> str:
     """A flag with hyphens, however it was written.
 
     >>> spelling("--data_dir=my_corpus")
@@ -167,12 +182,15 @@ def spelling(argument):
     return flag + equals + value
 
 
-def run(main, config_class, argv=None):
+def run(
+    main: Callable[[Any], Any],
+    config_class: type[Any],
+    argv: Sequence[str] | None = None,
+) -> None:
     """A program: parses the command line and calls `main` with the result.
 
-    What a user can mend (bad input, files that are not there, an extra that is
-    not installed, an extractor that fails) is one message on stderr and exit
-    status 1, without a traceback; `python -X dev` shows that, too.
+    What a user can mend is one message on stderr and exit status 1, without a
+    traceback (see `print_error`); `python -X dev` shows that, too.
 
     Args:
         main: Function of a configuration.
@@ -188,20 +206,39 @@ def run(main, config_class, argv=None):
         be_deterministic()
     try:
         main(config)
-    except (ValueError, OSError, ImportError) as error:
+    # An extractor raises RuntimeError, which names the file.
+    except (*_MENDABLE, RuntimeError) as error:
         if sys.flags.dev_mode:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except RuntimeError as error:  # An extractor's, which names the file.
-        if sys.flags.dev_mode:
-            raise
-        hint = "python -X dev shows where"
-        print(f"error: RuntimeError: {error} ({hint})", file=sys.stderr)
+        print_error(error, "python -X dev shows where")
         raise SystemExit(1) from None
 
 
-def save(config, path):
+def error_text(error: Exception) -> str:
+    """An error's message, after its type if it is none that a user can mend.
+
+    >>> error_text(ValueError("`hop` must be positive. Received: hop=-1"))
+    '`hop` must be positive. Received: hop=-1'
+    >>> error_text(KeyError("label"))
+    "KeyError: 'label'"
+    """
+    if isinstance(error, _MENDABLE):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def print_error(error: Exception, hint: str) -> None:
+    """Prints an error on stderr.
+
+    Args:
+        error: The error.
+        hint: How to see the traceback, for errors that a user cannot mend.
+    """
+    hint = "" if isinstance(error, _MENDABLE) else f" ({hint})"
+    print(f"error: {error_text(error)}{hint}", file=sys.stderr)
+
+
+def save(config: Any, path: str | os.PathLike[str]) -> None:
     """Writes a configuration as JSON that `--config` reads.
 
     Args:
