@@ -5,18 +5,21 @@
 codes EMO-DB's recordings of four emotions as Opus and as Vorbis and compares
 both with the originals: bytes, signal-to-noise ratio and log-mel distance of
 each file (median and worst), and the UAR of SVMs on openSMILE's eGeMAPS
-functionals, trained and tested on audio of the same coding. Files already
-coded, of the package, are measured as they are. Needs the extra
-`ser_keras[features]`; takes about three minutes on two cores.
+functionals, trained and tested on audio of the same coding. The Opus files are
+those of the package. Needs the extra `ser_keras[features]`; takes about two
+minutes on two cores.
 """
 
 import argparse
 import pathlib
+import sys
 import tempfile
 
 import librosa
 import numpy as np
 import soundfile
+from recording import add_record_argument
+from recording import command
 
 import ser_keras as ser
 from ser_keras.corpora.built_in import LABELS
@@ -31,11 +34,11 @@ from ser_keras.reports.records import write_record
 from ser_keras.training.run_folder import RunFolder
 
 RATE = 16000  # Hz
-CLASSIFIERS = ("linear_svm", "rbf_svm")
+CLASSIFIERS = {"linear_svm": "linear SVM", "rbf_svm": "RBF SVM"}
 PROTOCOLS = ("leave-one-speaker-out", "speaker-groups-5")
 # Levels of libsndfile. Vorbis' setup header of 4 kB is in each of 339 files:
 # even its lowest quality is beyond 4 MB.
-CODINGS = {"Vorbis, level 1.0": ("VORBIS", 1.0)}
+OTHERS = {"Vorbis, level 1.0": ("VORBIS", 1.0)}
 
 
 def log_mel(samples):
@@ -80,28 +83,22 @@ def distances(originals, coded):
 
 
 def recognition(manifest, folder):
-    """UAR of each classifier with each protocol, pooled and of fold 1.
+    """Predictions of each classifier with each protocol, all folds pooled.
 
     Returns:
-        Dict from `(classifier, protocol)` to `(UAR, name of fold 1, its UAR,
-        predictions)`.
+        Dict from a name of both to `Predictions`.
     """
     features = extract_features(
         manifest, OpenSmileExtractor(level="func"), folder / "features"
     )
     found = {}
-    for name in CLASSIFIERS:
+    for classifier, title in CLASSIFIERS.items():
         for protocol in PROTOCOLS:
             folds = ser.get_protocol(protocol).folds(manifest)
-            run = RunFolder(folder / name / protocol, {"classifier": name})
-            result = cross_validate_classifier(name, features, folds, run=run)
-            first = folds[0].name
-            found[name, protocol] = (
-                result.scores.uar,
-                first,
-                result.fold_scores[first].uar,
-                result.predictions,
-            )
+            run = RunFolder(folder / classifier / protocol, {})
+            found[f"{title}, {protocol}"] = cross_validate_classifier(
+                classifier, features, folds, run=run
+            ).predictions
     return found
 
 
@@ -109,65 +106,59 @@ def main():
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--emodb", default="../shared/corpora/emodb")
-    parser.add_argument("--record", default="", help="JSON file to write")
+    add_record_argument(parser)
     arguments = parser.parse_args()
     originals = ser.load_corpus("emodb", arguments.emodb, labels=LABELS)
+    codings = {
+        "FLAC": originals,
+        "Opus, level 0.91": ser.load_corpus("emodb", built_in_corpus()),
+    }
     rows, notes, reference = [], [], None
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        codings = {
-            "FLAC": originals,
-            "Opus, level 0.91": ser.load_corpus("emodb", built_in_corpus()),
-        }
-        for number, (name, settings) in enumerate(CODINGS.items()):
-            encode(originals, folder / f"coded{number}", *settings)
-            codings[name] = ser.load_corpus("emodb", folder / f"coded{number}")
-        for number, (name, manifest) in enumerate(codings.items()):
-            paths = [pathlib.Path(u.path) for u in manifest]
-            size = sum(path.stat().st_size for path in paths)
+        for name, settings in OTHERS.items():
+            encode(originals, folder / name, *settings)
+            codings[name] = ser.load_corpus("emodb", folder / name)
+        for name, manifest in codings.items():
+            size = sum(pathlib.Path(u.path).stat().st_size for u in manifest)
             rows.append(measurement(name, "size", size, "bytes"))
             if manifest is not originals:
                 extra, lag, snr, mel = distances(originals, manifest).T
-                for quantity, value, unit in (
-                    (
-                        "length, greatest difference",
-                        abs(extra).max(),
-                        "samples",
-                    ),
-                    ("delay, greatest", abs(lag).max(), "samples"),
-                    ("SNR, median", np.median(snr), "dB"),
-                    ("SNR, least", snr.min(), "dB"),
-                    ("log-mel distance, median", np.median(mel), "dB"),
-                    ("log-mel distance, greatest", mel.max(), "dB"),
-                ):
-                    rows.append(measurement(name, quantity, float(value), unit))
-            found = recognition(manifest, folder / f"run{number}")
-            reference = reference or found
-            for (classifier, protocol), values in found.items():
-                uar, first, uar_of_first, predictions = values
-                what = f"UAR, {classifier}, {protocol}"
-                rows.append(measurement(name, what, uar, ""))
-                rows.append(
-                    measurement(name, f"{what}, {first}", uar_of_first, "")
+                rows += [
+                    measurement(name, quantity, value, "dB")
+                    for quantity, value in (
+                        ("SNR, median", np.median(snr)),
+                        ("SNR, least", snr.min()),
+                        ("log-mel distance, median", np.median(mel)),
+                        ("log-mel distance, greatest", mel.max()),
+                    )
+                ]
+                notes.append(
+                    f"{name}: lengths differ by {abs(extra).max():.0f} samples "
+                    f"at most, delay {abs(lag).max():.0f} samples at most."
                 )
-                if found is not reference:
-                    *_, other = reference[classifier, protocol]
-                    paired = ser.compare_predictions(predictions, other)
+            found = recognition(manifest, folder / f"{name} run")
+            reference = reference or found
+            for what, predictions in found.items():
+                uar = ser.score(predictions).uar
+                rows.append(measurement(name, f"UAR, {what}", uar, ""))
+                if manifest is not originals:
+                    paired = ser.compare_predictions(
+                        predictions, reference[what]
+                    )
                     notes.append(
-                        f"{what}, {name} minus FLAC: {paired.difference:+.3f} "
+                        f"{name} minus FLAC, UAR, {what}: "
+                        f"{paired.difference:+.3f} "
                         f"({paired.low:+.3f} to {paired.high:+.3f})."
                     )
     for row in rows:
-        print(f"{row['of']:20} {row['quantity']:60} {row['value']:.4f}")
+        row["value"] = float(row["value"])
+        print(f"{row['of']:18} {row['quantity']:44} {row['value']:.4f}")
     print(*notes, sep="\n")
-    if arguments.record:
-        record = benchmark_record(
-            "built_in_corpus",
-            f"python benchmarks/built_in_corpus.py --emodb {arguments.emodb}",
-            rows,
-        )
-        record["notes"] = " ".join(notes)
-        write_record(record, arguments.record, replace=True)
+    if arguments.record is not None:
+        found = benchmark_record(arguments.record.stem, command(sys.argv), rows)
+        found["notes"] = " ".join(notes)
+        write_record(found, arguments.record, replace=True)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,17 @@
 
     python recipes/iemocap_emodarts.py --data-dir /corpora/IEMOCAP_full_release
 
-Without `--data-dir` it runs on the built-in synthetic corpus.
+Without `--data-dir` it runs on the built-in corpus: German acted speech, the
+four emotions of EMO-DB that IEMOCAP has as well. Its scores are not IEMOCAP's.
 """
 
 import dataclasses
 
 import ser_keras as ser
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.experiments import TrainEmoDARTSConfig
-from ser_keras.cli.experiments import train_emodarts
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainEmoDARTSConfig):
+class Config(ser.experiments.EmoDARTSConfig):
     """emoDARTS on IEMOCAP, leave one session out."""
 
     output_dir: str = "results/iemocap_emodarts"
@@ -29,7 +27,7 @@ class Config(TrainEmoDARTSConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    train_emodarts(on_corpus(config, "iemocap"))
+    ser.run_experiment(ser.experiments.on_corpus(config, "iemocap"))
 
 
 if __name__ == "__main__":

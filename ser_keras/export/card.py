@@ -4,12 +4,12 @@ import dataclasses
 import json
 import pathlib
 
+from ser_keras.corpora.built_in import LABELS
 from ser_keras.corpora.download import SOURCES
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 
 _UNKNOWN = "Not stated."
-_BABBLE = "No corpus' licence applies: it has learned from generated babble."
 _INTENDED = (
     "Research on speech emotion, on recordings like those of the corpus that "
     "it was trained on. It recognises what a voice sounds like, not what a "
@@ -26,7 +26,7 @@ _LIMITS = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """Facts about an exported model, for `export_serving`.
+    """Facts about an exported model, for `export_saved_model`.
 
     What is left out is said to be not stated, so that nobody takes a model
     without scores for a good one.
@@ -174,13 +174,16 @@ class ModelCard:
 
 def _corpus_and_licence(config):
     """What a run's configuration tells of them."""
-    if not config.get("data_dir"):
-        return "built-in corpus (babble)", _BABBLE
-    name = config.get("corpus")
+    name, what = config.get("corpus"), ""
+    if config.get("data_dir") == "":
+        name, what = "emodb", f"built-in corpus ({', '.join(LABELS)}) of "
     if name not in SOURCES:
-        return str(name or config["data_dir"]), _UNKNOWN
+        return str(name or config.get("data_dir") or _UNKNOWN), _UNKNOWN
     source = SOURCES[name]
-    return f"{name}, {source.page}", f"The corpus' licence: {source.licence}."
+    return (
+        f"{what}{name}, {source.page}",
+        f"The corpus' licence: {source.licence}.",
+    )
 
 
 def _row(name, value):

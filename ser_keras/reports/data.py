@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from ser_keras.corpora.built_in import is_built_in
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import is_synthetic
 from ser_keras.evaluation.comparison import align
@@ -86,6 +87,11 @@ class Run:
                 "scores show that the program works, and nothing about "
                 "emotion."
             )
+        if self.built_in:
+            lines.append(
+                "BUILT-IN CORPUS: acted German speech, four emotions of "
+                "EMO-DB. Not comparable with scores on IEMOCAP."
+            )
         if len(self.scores.per_speaker) < 2:
             lines.append(
                 "ONE TEST SPEAKER: there is no interval, and nothing is known "
@@ -95,13 +101,21 @@ class Run:
 
     @property
     def synthetic(self) -> bool:
-        """Whether it ran on the built-in corpus."""
-        if self.config.get("data_dir", "unknown") != "":
+        """Whether it ran on generated speech.
+
+        That was the built-in corpus of versions before 0.2.0.
+        """
+        if self.config.get("data_dir", "unknown") != "" or self.built_in:
             return False
         if self.manifest is None:
             return True
         path = pathlib.Path(self.manifest[0].path)
         return not path.exists() or any(map(is_synthetic, path.parents))
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it ran on the built-in corpus."""
+        return self.manifest is not None and is_built_in(self.manifest[0].path)
 
     @property
     def genotypes(self) -> dict:

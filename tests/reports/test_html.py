@@ -10,6 +10,8 @@ import soundfile
 from sklearn.metrics import recall_score
 
 import ser_keras as ser
+from ser_keras.corpora.built_in import FOLDER
+from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.synthetic import MARKER
@@ -54,7 +56,7 @@ def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
     random = np.random.default_rng(seed)
     parts = {}
     for fold in folds:
-        truth = np.eye(3)[fold.test.label_ids]
+        truth = np.eye(len(corpus.labels))[fold.test.label_ids]
         logits = skill * truth + random.gumbel(size=truth.shape)
         outputs = np.exp(logits)
         parts[fold.name] = Predictions(
@@ -63,7 +65,7 @@ def make_run(folder, corpus, skill=1.0, seed=0, genotype=None, **facts):
             [u.sex for u in fold.test],
             fold.test.label_ids,
             outputs / outputs.sum(axis=1, keepdims=True),
-            LABELS,
+            corpus.labels,
         )
         folder = ser.training.RunFolder(
             run.path / "folds" / fold.name, run.config
@@ -410,3 +412,18 @@ def test_synthetic_corpus_is_said_loudly(corpus, tmp_path):
     (run / "utterances.jsonl").write_text(text)
     text = Page(write_html(run, tmp_path / "r.html", audio=False)).text
     assert "SYNTHETIC CORPUS" in text
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_built_in_corpus_is_not_iemocap(tmp_path, installed):
+    manifest = ser.load_corpus("emodb", built_in_corpus(smoke=True))
+    run = make_run(tmp_path / "run", manifest)
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["data_dir"] = ""
+    (run / "config.json").write_text(json.dumps(record))
+    if not installed:  # The run is read on another machine.
+        table = run / "utterances.jsonl"
+        root = str(FOLDER.parents[2])
+        table.write_text(table.read_text().replace(root, "/elsewhere"))
+    text = Page(write_html(run, tmp_path / "r.html", audio=False)).text
+    assert "BUILT-IN CORPUS" in text and "SYNTHETIC CORPUS" not in text

@@ -90,6 +90,11 @@ def test_card_of_a_run(tmp_path):
         settings["corpus"] = corpus
         card = ModelCard.from_result(settings, result)
         assert corpus in card.corpus and licence in card.licence
+    card = ModelCard.from_result({"data_dir": ""}, result)
+    assert card.corpus.startswith("built-in corpus (anger, happiness")
+    assert "emodb" in card.corpus and "CC0 1.0" in card.licence
+    card = ModelCard.from_result({}, result)
+    assert card.corpus == card.licence == "Not stated."
     # WA has an interval from the predictions beside it.
     predictions = Predictions(
         ids=tuple("abcdefgh"),
