@@ -17,12 +17,12 @@ INSTALLED := $(VENV)/.installed
 # What running needs; tests need all extras.
 RUNNABLE := $(VENV)/.runnable
 
-.PHONY: run test test-tfio install lint bench clean
+.PHONY: run test test-tfio install lint types bench clean
 
 run: $(RUNNABLE)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
 
-test: lint
+test: lint types
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # The one module that imports tensorflow-io, beside the last TensorFlow that its
@@ -38,6 +38,9 @@ test-tfio:
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 bench: $(INSTALLED)
 	for script in light_sernet litert_files recurrent_cell search_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
