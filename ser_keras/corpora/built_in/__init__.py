@@ -4,12 +4,14 @@ import functools
 import json
 import pathlib
 
+from ser_keras.corpora.manifest import Utterance
+
 FOLDER = pathlib.Path(__file__).parent
 #: Labels of the corpus: the four of EMO-DB's seven that IEMOCAP has as well.
 LABELS = ("anger", "happiness", "neutral", "sadness")
 
 
-def built_in_corpus(smoke=False):
+def built_in_corpus(smoke: bool = False) -> pathlib.Path:
     """Folder of the corpus that comes with the package, in EMO-DB's layout.
 
     339 utterances of ten speakers, 954 s in all, coded with Opus at 16 kHz:
@@ -49,7 +51,7 @@ def built_in_corpus(smoke=False):
     return folder
 
 
-def original_hash(utterance):
+def original_hash(utterance: Utterance) -> str | None:
     """Hash of the recording of EMO-DB that a file was made from.
 
     Coding has changed the samples, so a file's own hash does not show that a
@@ -70,11 +72,11 @@ def original_hash(utterance):
 
 
 @functools.cache
-def _original_hashes():
+def _original_hashes() -> dict[str, str]:
     return json.loads((FOLDER / "original_hashes.json").read_text("utf-8"))
 
 
-def is_built_in(path):
+def is_built_in(path: str | pathlib.Path) -> bool:
     """Whether an audio file is one of the built-in corpus', also elsewhere.
 
     Args:

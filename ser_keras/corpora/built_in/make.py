@@ -20,6 +20,7 @@ import soundfile
 from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.corpora.built_in import FOLDER
 from ser_keras.corpora.built_in import LABELS
+from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 
 # Of libsndfile, from 0 (256 kbit/s) to 1 (6 kbit/s). All files together must
@@ -27,7 +28,12 @@ from ser_keras.corpora.parsers import load_corpus
 COMPRESSION_LEVEL = 0.91
 
 
-def encode(manifest, folder, subtype="OPUS", level=COMPRESSION_LEVEL):
+def encode(
+    manifest: Manifest,
+    folder: str | pathlib.Path,
+    subtype: str = "OPUS",
+    level: float = COMPRESSION_LEVEL,
+) -> None:
     """Writes a manifest's audio to a folder, under the same file stems.
 
     Args:
@@ -53,9 +59,9 @@ def encode(manifest, folder, subtype="OPUS", level=COMPRESSION_LEVEL):
         )
 
 
-def smoke_ids(manifest):
+def smoke_ids(manifest: Manifest) -> list[str]:
     """Ids of the shortest utterance of each speaker with each label, sorted."""
-    shortest = {}
+    shortest: dict[tuple[str, str], tuple[int, str]] = {}
     for utterance in manifest:
         key = (utterance.speaker, utterance.label)
         length = (soundfile.info(utterance.path).frames, utterance.id)
@@ -63,7 +69,7 @@ def smoke_ids(manifest):
     return sorted(name for _, name in shortest.values())
 
 
-def main():
+def main() -> None:
     """Runs the script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("emodb", help="folder of EMO-DB's recordings")
