@@ -78,7 +78,7 @@ MODULES = {
     "data.litert_extractor": "features.extractors.litert",
     "data.litert_graph": "features.extractors.litert_graph",
     "data.manifest": "corpora.manifest",
-    "data.manifest_files": "corpora.manifest_files",
+    "data.manifest_files": "corpora.parsers.manifest",
     "data.onnx_extractor": "features.extractors.onnx",
     "data.opensmile_features": "features.extractors.opensmile",
     "data.pipeline": "features.dataset",

@@ -1,4 +1,4 @@
-"""What a recording sounds like, whatever its file is called."""
+"""Content of audio files: hash, duration, peak, clipping."""
 
 import concurrent.futures
 import dataclasses
@@ -12,26 +12,27 @@ from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import inspect_audio
 from ser_keras.corpora.audio_content_cache import AudioContentCache
 
-# Of what `audio_content` finds. Must be raised whenever it finds anything else
-# in the same file, or what was kept before would be taken for it.
+# Version of `audio_content`'s results. Raise it with any change of them, or
+# older entries of the cache would be used.
 _VERSION = 1
 _CHUNK = 512  # Utterances between two writes to the cache.
 _FULL_SCALE = 0.999  # Of the largest sample that 16 bits can hold: 32734.
-_HELD = 3  # Samples in a row at full scale: the wave was cut off.
-_SILENT = 1e-4  # -80 dB: below the last bit or two of 16.
+_HELD = 3  # Samples in a row at full scale that count as clipped.
+_SILENT = 1e-4  # -80 dB: below the last two bits of 16.
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioContent:
-    """What decoding an utterance tells.
+    """Properties of the decoded audio of an utterance.
 
     Args:
-        hash: Of the decoded samples and their rate, the same in every lossless
-            format and under every name; None if they cannot be decoded.
+        hash: Of the decoded samples and the sample rate, the same in every
+            lossless format and under every name; None if the audio cannot be
+            decoded.
         duration: Seconds.
-        peak: Largest absolute sample, 1 being full scale.
-        clipped: Samples in runs of three or more at full scale.
-        problem: Why it cannot be used, or None.
+        peak: Largest absolute sample; full scale is 1.
+        clipped: Number of samples in runs of three or more at full scale.
+        problem: Why the audio cannot be used, or None.
     """
 
     hash: str | None
@@ -42,22 +43,22 @@ class AudioContent:
 
     @property
     def silent(self):
-        """Whether there is nothing to hear: the peak is below -80 dB."""
+        """Whether the clip is silent: its peak is below -80 dB."""
         return self.problem is None and self.peak < _SILENT
 
 
 def audio_content(utterance):
-    """Decodes an utterance at its own rate, and looks at the samples.
+    """Decodes an utterance at its own sample rate and hashes the samples.
 
-    A copy in another lossless format (WAV, FLAC, AIFF) of as many bits has the
-    same hash, and so has a copy with more channels that are all the same. A
-    copy that was resampled, trimmed, faded or coded with loss has another.
+    A copy in another lossless format (WAV, FLAC, AIFF) with as many bits has
+    the same hash, and so has a copy with several identical channels. A copy
+    that was resampled, trimmed, faded or compressed with loss has another hash.
 
     Args:
         utterance: `Utterance`.
 
     Returns:
-        `AudioContent`; bad audio does not raise, it is the `problem`.
+        `AudioContent`. Bad audio does not raise; its `problem` says why.
     """
     try:
         info = inspect_audio(utterance.path)
@@ -78,31 +79,31 @@ def audio_content(utterance):
     if not np.isfinite(samples).all():
         return AudioContent(None, 0.0, 0.0, 0, "samples are NaN or infinite")
     if not len(samples):
-        return AudioContent(None, 0.0, 0.0, 0, "no samples in its stretch")
+        return AudioContent(None, 0.0, 0.0, 0, "no samples in its segment")
     if (samples == samples[:, :1]).all():
         samples = samples[:, :1]
     digest = hashlib.blake2b(str(rate).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(samples + 0.0))  # No negative zeros.
-    loud = np.abs(samples)
+    magnitude = np.abs(samples)
     return AudioContent(
         hash=digest.hexdigest(),
         duration=len(samples) / rate,
-        peak=float(loud.max()),
-        clipped=sum(_clipped(channel) for channel in loud.T),
+        peak=float(magnitude.max()),
+        clipped=sum(_clipped(channel) for channel in magnitude.T),
     )
 
 
 def audio_contents(manifest, jobs=None):
     """`audio_content` of every utterance, decoded on all cores.
 
-    What was decoded before, by any run, and has not changed since is taken
-    from a cache, see `ser_keras.corpora.audio_content_cache`. Problems are not
-    kept there: what was wrong may be put right elsewhere than in the file.
+    Results of unchanged files are cached between runs, see
+    `ser_keras.corpora.audio_content_cache`; problems are not, as their cause
+    may be outside of the file.
 
     Args:
         manifest: `Manifest`.
         jobs: Threads; None means one for each processor. Decoding and hashing
-            leave Python's lock alone.
+            release the GIL.
 
     Returns:
         Dict from id to `AudioContent`, in the manifest's order.
@@ -129,7 +130,7 @@ def _contents(utterances, pool, cache):
     def decode(utterance):
         content = audio_content(utterance)
         state = states.get(utterance.path)
-        # Or it was written anew between hashing its bytes and decoding them.
+        # The file may have changed between hashing its bytes and decoding.
         keep = state and content.problem is None and state.holds(utterance.path)
         return content, keep
 
@@ -145,11 +146,11 @@ def _contents(utterances, pool, cache):
     return found
 
 
-def _clipped(loud):
+def _clipped(magnitude):
     """Samples in runs of at least `_HELD` at full scale."""
-    if loud.max() < _FULL_SCALE:
+    if magnitude.max() < _FULL_SCALE:
         return 0
-    full = np.concatenate([[0], loud >= _FULL_SCALE, [0]]).astype(np.int8)
+    full = np.concatenate([[0], magnitude >= _FULL_SCALE, [0]]).astype(np.int8)
     edges = np.flatnonzero(np.diff(full))
     runs = edges[1::2] - edges[::2]
     return int(runs[runs >= _HELD].sum())

@@ -1,12 +1,12 @@
-"""What decoding has told of each audio file, kept between runs.
+"""Cache of the content of audio files, shared by all runs of a user.
 
-One SQLite file for all corpora and runs of a user. There are two steps to it:
-a file's path, size, times and inode tell whether its bytes are those that were
-read before; if they do not, the bytes are read and hashed, which is many times
-faster than decoding. The hash of the bytes tells what is in them. So a corpus
-that was moved or copied is not decoded again either, and whatever the times
-say, nothing is taken for what it is not unless they are the same to the
-nanosecond, the file's time of change included, which no program can set.
+It is one SQLite file with two tables. The first has the hash of a file's bytes
+by path, size, times and inode; if any of them differs, the bytes are read and
+hashed again, which is many times faster than decoding. The second has the
+decoded content by the hash of the bytes, so that a corpus that was moved or
+copied is not decoded again. A changed file is mistaken for the old one only if
+all its times are equal to the nanosecond, including the change time of the
+inode, which programs cannot set.
 """
 
 import contextlib
@@ -23,16 +23,16 @@ import soundfile
 
 try:
     import sqlite3
-except ImportError:  # Of a Python that was built without it.
+except ImportError:  # A Python that was built without it.
     sqlite3 = None
 
 _LOG = logging.getLogger(__name__)
 _VARIABLE = "SER_KERAS_CACHE"
-_NAME = "audio_contents_1.sqlite3"  # Of these tables.
-# A file may be written again without its times showing it: they are in steps of
-# milliseconds, on some file systems of 2 seconds. After that they tell.
+_NAME = "audio_contents_1.sqlite3"  # The number is that of these tables.
+# Times of files have steps of milliseconds, on some file systems of 2 seconds,
+# within which a file can change without another time.
 _SETTLED_NS = 2_500_000_000
-_WAIT = 10.0  # Seconds for another process that writes.
+_WAIT = 10.0  # Seconds to wait for another process that writes.
 _BLOCK = 1 << 20
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files
@@ -46,14 +46,14 @@ _said = set()
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
-    """A file at one moment.
+    """State of a file at one moment.
 
     Args:
-        state: Its device, inode, size and times, as text.
+        state: Device, inode, size and times, as text.
         bytes: Hash of its bytes.
-        settled: Whether it was changed so long ago that any later change
-            would show in `state`.
-        known: Whether the bytes were not read, as `state` was known.
+        settled: Whether the last change is so long ago that any later one
+            changes `state`.
+        known: Whether the hash is from the cache.
     """
 
     state: str
@@ -62,7 +62,7 @@ class FileState:
     known: bool = False
 
     def holds(self, path):
-        """Whether the file is still as it was then."""
+        """Whether the file still has this state."""
         try:
             with open(path, "rb") as file:
                 return _state(file)[0] == self.state
@@ -73,12 +73,12 @@ class FileState:
 def cache_file():
     """Path of the cache, or None if it is switched off.
 
-    In the folder that `SER_KERAS_CACHE` names, which is `off` for no cache; by
-    default in `ser_keras` of the user's cache folder, `XDG_CACHE_HOME` or
-    `~/.cache`.
+    The environment variable `SER_KERAS_CACHE` names its folder, or is `off`.
+    By default it is `ser_keras` in the user's cache folder, `XDG_CACHE_HOME`
+    or `~/.cache`.
 
     Raises:
-        RuntimeError: There is no home folder.
+        RuntimeError: The user has no home folder.
     """
     folder = os.environ.get(_VARIABLE)
     if folder in ("off", "0"):
@@ -86,23 +86,23 @@ def cache_file():
     if folder:
         return pathlib.Path(folder).expanduser().absolute() / _NAME
     root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    if not root.expanduser().is_absolute():  # It is to be ignored then.
+    if not root.expanduser().is_absolute():  # Ignored, as XDG demands.
         root = pathlib.Path("~/.cache")
     return root.expanduser() / "ser_keras" / _NAME
 
 
 class AudioContentCache:
-    """A context; what goes wrong with the cache in it stops nothing.
+    """Context manager of the cache, which several processes may use at once.
 
-    It is said once in a process, and everything is decoded. Several processes
-    may use a cache at the same time.
+    Errors of the cache are logged once a process and otherwise ignored; audio
+    is then decoded.
 
     Args:
-        version: Of what is kept. Other versions are not read.
+        version: Version of the cached content. Other versions are not read.
     """
 
     def __init__(self, version):
-        # Coded with loss, another decoder's samples may be others.
+        # Decoders of lossy formats may differ in their samples.
         decoder = soundfile.__libsndfile_version__, platform.machine()
         self._version = version, *decoder
         self._file = self._connection = None
@@ -114,7 +114,7 @@ class AudioContentCache:
             if self._file is not None and sqlite3 is None:
                 raise RuntimeError("this Python has no sqlite3")
             if self._file is not None:
-                # Names of files are their user's business.
+                # Private: it holds names of files.
                 self._file.parent.mkdir(0o700, parents=True, exist_ok=True)
                 self._connection = sqlite3.connect(self._file, timeout=_WAIT)
                 self._connection.executescript(_TABLES)
@@ -128,24 +128,24 @@ class AudioContentCache:
         self._connection = None
 
     def states(self, paths, pool):
-        """`FileState` of each file that can be read.
+        """`FileState` of each readable file.
 
         Args:
             paths: Iterable of files.
             pool: Executor whose threads read them.
 
         Returns:
-            Dict from path; nothing without a cache.
+            Dict from path; empty without a cache.
         """
         paths = list(dict.fromkeys(paths))
         rows = [self._row("files", _path_key(path)) for path in paths]
         if self._connection is None:
-            return {}  # Not even bytes are read.
+            return {}  # Without a cache, hashing bytes is of no use.
         states = pool.map(_file_state, paths, rows)
         return {p: x for p, x in zip(paths, states, strict=True) if x}
 
     def read(self, utterances, states):
-        """Dict from id to what `write` was given, of those that are known."""
+        """Cached content, a dict from id, of the utterances that have some."""
         found = {}
         for utterance in utterances:
             state = states.get(utterance.path)
@@ -157,12 +157,12 @@ class AudioContentCache:
         return found
 
     def write(self, found, states):
-        """Keeps what was found, and the states of the files.
+        """Stores contents, and the states of their files.
 
         Args:
             found: List of utterances and JSON objects, of files whose states
-                were the same after decoding as before.
-            states: What `states` returned. Only settled ones are kept.
+                were the same before and after decoding.
+            states: What `states` returned. Only settled ones are stored.
         """
         contents = []
         for utterance, value in found:
@@ -188,12 +188,12 @@ class AudioContentCache:
                         rows,
                     )
         except _ERRORS as error:
-            # One that may only be read is as good as before.
+            # A cache that cannot be written can still be read.
             self._writes = False
             self._say(error, "is not written to")
 
     def _row(self, table, key):
-        """Columns after the key, before the mark; None if there are none."""
+        """Columns between key and checksum; None if there is no valid row."""
         if self._connection is None:
             return None
         column = "path" if table == "files" else "key"
@@ -204,16 +204,16 @@ class AudioContentCache:
         except _ERRORS as error:
             self._stop(error)
             return None
-        # SQLite has no checksums of its own.
+        # SQLite has no checksums.
         if row is None or row[-1] != _mark(*row[:-1]):
             return None
         return row[1:-1]
 
     def _key(self, utterance, state):
-        # Of what has no header, libsndfile takes the format from the name.
+        # libsndfile takes the format of headerless files from the name.
         kind = pathlib.PurePath(utterance.path).suffix.lower()
-        stretch = utterance.start, utterance.end
-        return repr((*self._version, kind, state.bytes, *stretch))
+        segment = utterance.start, utterance.end
+        return repr((*self._version, kind, state.bytes, *segment))
 
     def _stop(self, error):
         with contextlib.suppress(*_ERRORS):
@@ -235,11 +235,11 @@ class AudioContentCache:
 
 
 def _file_state(path, row):
-    """State of a file, given what is known of it; None if there is none."""
+    """State of a file, given its row of the cache; None if unreadable."""
     now = time.time_ns()
     try:
-        # Opened, not only asked for its state: that makes network file systems
-        # ask the server, and shows a file that may no longer be read.
+        # Opening it makes network file systems ask their server for the state,
+        # and detects a file that cannot be read any more.
         with open(path, "rb") as file:
             state, changed = _state(file)
             settled = changed + _SETTLED_NS < now
@@ -254,14 +254,14 @@ def _file_state(path, row):
 
 
 def _state(file):
-    """All that a file system tells of changes, and the time of the last."""
+    """State of an open file as text, and the time of its last change."""
     x = os.fstat(file.fileno())
     numbers = x.st_dev, x.st_ino, x.st_size, x.st_mtime_ns, x.st_ctime_ns
     return " ".join(map(str, numbers)), max(x.st_mtime_ns, x.st_ctime_ns)
 
 
 def _path_key(path):
-    # Bytes: not every name is text.
+    # Bytes: not every file name is valid text.
     return os.fsencode(os.path.abspath(path))
 
 

@@ -1,7 +1,6 @@
-"""Free corpora from where their owners publish them."""
+"""Downloading free corpora from their owners' sites."""
 
 import contextlib
-import dataclasses
 import hashlib
 import http.client
 import json
@@ -13,7 +12,10 @@ import urllib.error
 import urllib.request
 import zipfile
 
+from ser_keras._errors import needs_extra
 from ser_keras._files import write_text
+from ser_keras.corpora.parsers import corpus_names
+from ser_keras.corpora.parsers import corpus_source
 from ser_keras.corpora.parsers import load_corpus
 
 _BLOCK = 1 << 18
@@ -21,122 +23,42 @@ _LICENCES = ".licences.json"
 _UNFINISHED = ".unfinished"
 _COMPLETE = ".complete"
 _ZENODO = "https://zenodo.org/api/records"
-_BY_NC_SA = "CC BY-NC-SA 4.0, https://creativecommons.org/licenses/by-nc-sa/4.0"
 
 
 class DownloadError(OSError):
-    """A file could not be had, or is not the one that was published."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a corpus comes from, and on which terms.
-
-    Args:
-        licence: Name and address of its licence.
-        page: Its owners' page.
-        record: Number of its Zenodo record, if it is there.
-        file: Name of the file in the record.
-        checksum: Of the file, such as `"md5:..."`; None takes the one that
-            the record states.
-        audb: Name and version in audEERING's public repository, if there.
-    """
-
-    licence: str
-    page: str
-    record: str | None = None
-    file: str | None = None
-    checksum: str | None = None
-    audb: tuple[str, str] | None = None
-
-    @property
-    def automatic(self):
-        """Whether `download_corpus` can fetch it."""
-        return bool(self.record or self.audb)
-
-
-SOURCES = {
-    "cafe": Source(
-        _BY_NC_SA,
-        "https://zenodo.org/records/1478765",
-        record="1478765",
-        file="CaFE_48k.zip",
-    ),
-    "crema_d": Source(
-        "Open Database License 1.0, https://opendatacommons.org/licenses/odbl",
-        "https://github.com/CheyneyComputerScience/CREMA-D (git lfs)",
-    ),
-    "emodb": Source(
-        "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0",
-        "https://audeering.github.io/datasets/datasets/emodb.html",
-        audb=("emodb", "1.4.1"),
-    ),
-    "emovo": Source(
-        "for research, see its page",
-        "http://voice.fub.it/activities/corpora/emovo/index.html",
-    ),
-    "iemocap": Source(
-        "by agreement with its owners", "https://sail.usc.edu/iemocap"
-    ),
-    "msp_improv": Source(
-        "by agreement with its owners",
-        "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html",
-    ),
-    "msp_podcast": Source(
-        "by agreement with its owners",
-        "https://ecs.utdallas.edu/research/researchlabs/msp-lab/"
-        "MSP-Podcast.html",
-    ),
-    "nemo": Source(_BY_NC_SA, "https://github.com/amu-cai/nEMO"),
-    "ravdess": Source(
-        _BY_NC_SA,
-        "https://zenodo.org/records/1188976",
-        record="1188976",
-        file="Audio_Speech_Actors_01-24.zip",
-        checksum="md5:bc696df654c87fed845eb13823edef8a",
-    ),
-    "savee": Source(
-        "for research, after registration",
-        "http://kahlan.eps.surrey.ac.uk/savee",
-    ),
-    "tess": Source(
-        "CC BY-NC-ND 4.0, https://creativecommons.org/licenses/by-nc-nd/4.0",
-        "https://tspace.library.utoronto.ca/handle/1807/24487",
-    ),
-}
+    """A file could not be downloaded, or has another checksum."""
 
 
 def download_corpus(name, root, accept_licence=None):
-    """Fetches a free corpus, once, and reads it.
+    """Downloads a free corpus, unless it is in the folder, and reads it.
 
-    The transfer goes on where it was interrupted, also in a later process.
-    What arrives is compared with the published checksum before it is unpacked.
-    A corpus that is already there is only read.
+    An interrupted transfer is resumed, also by a later process. The archive is
+    compared with the published checksum before it is unpacked.
 
     Args:
         name: `"emodb"` (needs the extra `ser_keras[audformat]`), `"ravdess"`
             or `"cafe"`.
         root: Folder for the corpus.
         accept_licence: True accepts its licence. None asks on the terminal;
-            the answer is kept in the folder, and not asked for again.
+            the answer is stored in the folder.
 
     Returns:
         `Manifest`.
 
     Raises:
-        ValueError: The corpus cannot be fetched by a program (the message says
-            where its owners offer it), its licence was not accepted, or the
-            folder holds something else.
-        DownloadError: The network failed, or the checksum is another.
+        ValueError: The corpus has no automatic download (the message has its
+            owners' page), its licence was not accepted, or the folder has
+            other files.
+        DownloadError: The network failed, or the checksum differs.
     """
-    if name not in SOURCES:
-        raise ValueError(
-            f"`name` must be one of {sorted(SOURCES)}. Received: name={name!r}"
-        )
-    source, folder = SOURCES[name], pathlib.Path(root).expanduser()
+    sources = {known: corpus_source(known) for known in corpus_names()}
+    source, folder = sources.get(name), pathlib.Path(root).expanduser()
+    if source is None:
+        named = sorted(known for known, x in sources.items() if x)
+        raise ValueError(f"`name` must be one of {named}. Received: {name=}")
     if not source.automatic:
         raise ValueError(
-            f"{name} cannot be fetched by a program. Its owners offer it at "
+            f"{name} has no automatic download. Get it from its owners, "
             f"{source.page} (licence: {source.licence}); then "
             f"load_corpus({name!r}, folder)."
         )
@@ -162,18 +84,18 @@ def download_corpus(name, root, accept_licence=None):
 
 
 def download_file(checksum, url, path, attempts=5, timeout=60):
-    """Fetches a file, from where an earlier transfer of it was interrupted.
+    """Downloads a file; an interrupted transfer is resumed.
 
     Args:
         checksum: `"<algorithm>:<hexadecimal digits>"`, as in `hashlib`.
-        url: Where it is.
-        path: Where it goes; until it is whole, it is called `<path>.part`. A
+        url: Address of the file.
+        path: File to write; it is called `<path>.part` until it is complete. A
             file of that name with that checksum is left as it is.
-        attempts: Connections that are tried in a row without a new byte.
-        timeout: Seconds without a byte after which a connection is given up.
+        attempts: Number of connections in a row that may bring no new byte.
+        timeout: Seconds without a byte after which a connection is closed.
 
     Raises:
-        DownloadError: There is no connection, or the checksum is another.
+        DownloadError: There is no connection, or the checksum differs.
     """
     path = pathlib.Path(path)
     part = path.with_name(f"{path.name}.part")
@@ -189,7 +111,7 @@ def download_file(checksum, url, path, attempts=5, timeout=60):
                 break
             problem = "the connection was closed early"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # Nothing left to send.
+            if error.code == 416:  # Range not satisfiable: all is here.
                 break
             if error.code < 500:
                 raise DownloadError(f"{url}: {error}") from error
@@ -200,21 +122,21 @@ def download_file(checksum, url, path, attempts=5, timeout=60):
         left = attempts if after > before else left - 1
         if left <= 0:
             raise DownloadError(
-                f"{url}: {problem}. {after} bytes are in {part}; the next "
-                "call goes on from there."
+                f"{url}: {problem}. {after} bytes are in {part}; run it again "
+                "to resume."
             )
     _check(checksum, part)
     os.replace(part, path)
 
 
 def _transfer(url, part, have, timeout):
-    """One connection; whether the file is whole after it."""
+    """One connection; returns whether the file is complete after it."""
     request = urllib.request.Request(url)
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=timeout) as response:
         if response.status != 206:
-            have = 0  # The server sends everything again.
+            have = 0  # The server ignores ranges and sends all of it.
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         with open(part, "ab" if have else "wb") as file:
@@ -226,7 +148,7 @@ def _transfer(url, part, have, timeout):
 
 
 def _progress(name, have, new, total):
-    """A line for every tenth of the file."""
+    """Prints a line for every tenth of the file."""
     if total and have * 10 // total > (have - new) * 10 // total:
         print(f"{name}: {have / 1e6:.1f} of {total / 1e6:.1f} MB", flush=True)
 
@@ -239,16 +161,16 @@ def _check(checksum, path):
             digest.update(block)
     if digest.hexdigest() != expected:
         if path.suffix == ".part":
-            path.unlink()  # Going on from a wrong beginning cannot end well.
+            path.unlink()  # Not to be resumed.
         raise DownloadError(
             f"{path} has the {algorithm} {digest.hexdigest()}, but {expected} "
-            "was published. It was damaged on its way, or is another release: "
+            "was published. It was damaged in transfer, or is another release: "
             "try again."
         )
 
 
 def _published(source):
-    """Checksum and address that a Zenodo record states for a file."""
+    """Checksum and address of a file in a Zenodo record."""
     url = f"{_ZENODO}/{source.record}"
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
@@ -257,16 +179,16 @@ def _published(source):
         return found[source.file]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DownloadError(
-            f"{url} does not say where {source.file} is: {error!r}. Its page "
-            f"is {source.page}."
+            f"{url} has no entry for {source.file}: {error!r}. See "
+            f"{source.page}"
         ) from error
 
 
 def _settle(folder):
-    """Moves what is complete into its place.
+    """Moves a complete download to its final place.
 
-    A corpus grows beside its place and is then renamed, so that half of one is
-    never read, whenever the process is killed.
+    A corpus is unpacked into another folder and then renamed, so that an
+    incomplete one is never read after a kill.
     """
     complete = folder / _COMPLETE
     if complete.is_dir():
@@ -276,16 +198,12 @@ def _settle(folder):
 
 
 def _load_audb(source, folder):
-    try:
+    with needs_extra("This download", "audformat"):
         import audb
-    except ImportError as error:
-        raise ImportError(
-            "This download needs the extra: pip install 'ser_keras[audformat]'"
-        ) from error
     name, version = source.audb
     try:
         audb.load_to(folder, name, version=version, verbose=False)
-    except Exception as error:  # Each of its back ends has errors of its own.
+    except Exception as error:  # Its back ends have no common error class.
         raise DownloadError(
             f"audb could not load {name} {version}: {error!r}"
         ) from error
@@ -303,7 +221,7 @@ def _ask(name, source, folder, accept):
         accept = input(f"{terms}\nAccept? [y/N] ").lower() in ("y", "yes")
     if not accept:
         raise ValueError(
-            f"{terms} Nothing was fetched, because this licence was not "
+            f"{terms} Nothing was downloaded, because this licence was not "
             "accepted; pass accept_licence=True (--accept-licence on the "
             "command line) if you accept it."
         )

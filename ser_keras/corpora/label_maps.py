@@ -1,14 +1,15 @@
-"""Classes that corpora have in common, as data.
+"""Label maps: classes that several corpora have in common.
 
-The parsers of `ser_keras.corpora` use one name for one emotion, so a map says
-only which classes are kept, in which order, and what is merged. A label
-that a map does not name is left out: calm is not neutral, and boredom is not
-sadness, unless a map of the user's own says so.
+The parsers use the same name for the same emotion, so a map says only which
+classes are kept, in which order, and which labels are merged. Labels that a map
+does not name are left out: calm does not become neutral, nor boredom sadness,
+unless a map of your own says so.
 """
 
 import collections
 import dataclasses
 
+from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
 
 LABEL_MAPS = {
@@ -19,10 +20,10 @@ LABEL_MAPS = {
         "anger": ("anger",),
     },
 }
-"""Dict from the name of a map to a dict from each of its classes, in order, to
-the labels that count as it. `"4"` are IEMOCAP's usual classes, `"6"` and `"7"`
-add fear, disgust and surprise, `"8"` are RAVDESS' classes and `"8-contempt"`
-those of MSP-Podcast."""
+"""Dict from the name of a map to a dict from each class, in order, to the
+labels that become it. `"4"` has IEMOCAP's usual classes, `"6"` and `"7"` add
+fear, disgust and surprise, `"8"` has RAVDESS' classes and `"8-contempt"` those
+of MSP-Podcast."""
 LABEL_MAPS["6"] = LABEL_MAPS["4"] | {
     "fear": ("fear",),
     "disgust": ("disgust",),
@@ -33,7 +34,7 @@ LABEL_MAPS["8-contempt"] = LABEL_MAPS["7"] | {"contempt": ("contempt",)}
 
 
 def map_labels(manifest, label_map):
-    """The utterances that a label map has a class for, with its classes.
+    """Maps labels to the classes of a label map; other utterances are left out.
 
     Args:
         manifest: `Manifest`, of one corpus or of several.
@@ -44,8 +45,8 @@ def map_labels(manifest, label_map):
         have no utterance.
 
     Raises:
-        ValueError: There is no such map, it counts a label twice, or it leaves
-            no utterance.
+        ValueError: There is no such map, it has a label twice, or no utterance
+            is left.
 
     >>> from ser_keras.corpora.manifest import Utterance
     >>> manifest = Manifest(
@@ -65,7 +66,7 @@ def map_labels(manifest, label_map):
     twice = sorted(label for label, times in count.items() if times > 1)
     if twice:
         raise ValueError(
-            "A label map must count a label as one class only. Received "
+            "`label_map` must map each label to one class only. Received "
             f"twice: {twice}"
         )
     class_of = {old: new for new, labels in label_map.items() for old in labels}
@@ -76,35 +77,35 @@ def map_labels(manifest, label_map):
     ]
     if not kept:
         raise ValueError(
-            f"The label map has a class for {sorted(class_of)}, but the "
-            f"manifest has only {manifest.labels}."
+            f"`label_map` must have a class for one of the manifest's labels, "
+            f"{manifest.labels}. Received: a map of {sorted(class_of)}"
         )
     return Manifest(kept, tuple(label_map))
 
 
 def combine_corpora(manifests):
-    """One manifest of several corpora, with names that stay different.
+    """Combines several corpora into one manifest.
 
-    Ids, speakers and sessions get the corpus' name in front, because speaker
-    03 of EMO-DB is not speaker 03 of RAVDESS: `"emodb-03"`.
+    Ids, speakers and sessions get the name of the corpus as a prefix, as in
+    `"emodb-03"`, because speaker 03 of EMO-DB is not speaker 03 of RAVDESS.
 
     Args:
-        manifests: Sequence of manifests whose utterances know their corpus.
+        manifests: Sequence of manifests whose utterances have a `corpus`.
 
     Returns:
-        `Manifest`; its labels are all labels, in the order of the first
-        manifest that has them.
+        `Manifest` with all labels, in the order of their first occurrence.
 
     Raises:
-        ValueError: An utterance has no corpus, or an id is there twice.
+        ValueError: An utterance has no corpus, or an id occurs twice.
     """
     utterances = []
     for manifest in manifests:
         without = [u.id for u in manifest if u.corpus is None]
         if without:
             raise ValueError(
-                "Every utterance must have a corpus to be told from others. "
-                f"Received {len(without)} without, first {without[:3]}"
+                "Every utterance must have a `corpus`, which becomes a prefix "
+                f"of its id. Received: {len(without)} without: "
+                f"{shortened(without)}"
             )
         utterances += [
             dataclasses.replace(

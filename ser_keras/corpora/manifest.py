@@ -1,4 +1,4 @@
-"""What a corpus holds, as plain data: one row for each utterance."""
+"""Manifest: the utterances of a corpus, as plain data."""
 
 import collections
 import dataclasses
@@ -16,22 +16,25 @@ SEXES = ("female", "male")
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One labelled stretch of speech of one speaker.
+    """One labelled segment of speech of one speaker.
 
     Args:
         id: Unique name in its manifest.
         path: Audio file.
         label: Name of the emotion.
-        speaker: Name of the speaker; splits never divide a speaker.
+        speaker: Name of the speaker. Speaker-independent folds never divide
+            the utterances of a speaker.
         session: Name of the recording session, if the corpus has sessions.
-        sex: `"female"`, `"male"`, or None when it is not known.
-        start: Where the utterance begins in the file, in seconds. None means
-            at the beginning of the file.
-        end: Where it ends, in seconds. None means at the end of the file.
-        text: What is said, or the name of the sentence.
+        sex: `"female"`, `"male"`, or None if it is unknown.
+        start: Start in the file, seconds. None means that of the file.
+        end: End in the file, seconds. None means that of the file.
+        text: Transcription, or the name of the sentence.
         corpus: Name of the corpus.
-        partition: Part that the corpus' owners put it into, such as
-            `"train"` or `"test1"`, if they did.
+        partition: Partition of the original release, such as `"train"` or
+            `"test1"`, if it has any.
+
+    Raises:
+        ValueError: A required value is missing, or one is invalid.
 
     >>> Utterance("03a01Wa", "wav/03a01Wa.wav", "anger", "03", sex="male").label
     'anger'
@@ -63,7 +66,7 @@ class Utterance:
             )
         start = self.start or 0.0
         end = start + 1 if self.end is None else self.end
-        # Not the other way round: NaN is not less than anything.
+        # This way round, NaN is refused as well.
         if not 0 <= start < end < math.inf:
             raise ValueError(
                 "An utterance must end after it starts, and start at 0 "
@@ -73,20 +76,20 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Utterances in a fixed order, and the labels in a fixed order.
+    """Utterances and labels, both in a fixed order.
 
-    The order of `labels` gives every class its number, here, in a network's
-    output and in every table.
+    The position of a label in `labels` is its class number, in a network's
+    output and in every table too.
 
     Args:
-        utterances: Sequence of `Utterance`, with unique ids.
-        labels: Sequence of label names. Every utterance's label is in it; a
-            label may have no utterance. None means the labels of the
+        utterances: Sequence of `Utterance` with unique ids.
+        labels: Sequence of label names, which has the labels of all utterances;
+            a label may have no utterance. None means the labels of the
             utterances, sorted.
 
     Raises:
-        ValueError: If there is no utterance, if an id is there twice, or if an
-            utterance has a label that is not in `labels`.
+        ValueError: There is no utterance, an id occurs twice, or an utterance
+            has a label that is not in `labels`.
 
     >>> manifest = Manifest(
     ...     [Utterance("a", "a.wav", "sadness", "03"),
@@ -154,18 +157,19 @@ class Manifest:
         return {label: count[label] for label in self.labels}
 
     def select(self, labels=None, speakers=None, sessions=None):
-        """The utterances that have one of each of the given values.
+        """Selects utterances by label, speaker and session.
 
         Args:
-            labels: Names to keep, in the order the new manifest has them.
+            labels: Labels to keep, in the order of the new manifest.
             speakers: Speakers to keep.
             sessions: Sessions to keep.
 
         Returns:
-            Manifest, in the same order of utterances.
+            `Manifest` with the utterances in the same order.
 
         Raises:
-            ValueError: If a value is not in this manifest, or nothing is left.
+            ValueError: A value does not occur in this manifest, or no utterance
+                is left.
         """
         chosen = self.utterances
         for name, wanted, known in (
@@ -189,16 +193,18 @@ class Manifest:
         return Manifest(chosen, self.labels if labels is None else labels)
 
     def relabel(self, mapping, labels=None):
-        """Renames labels; two labels given one new name are merged.
+        """Renames labels; labels with the same new name are merged.
 
         Args:
-            mapping: Dict from old to new names. Labels that are not in it keep
-                their name.
+            mapping: Dict from old to new names. Other labels keep their name.
             labels: All labels of the result, in order. None keeps the order
                 of the old ones.
 
         Returns:
-            Manifest.
+            `Manifest`.
+
+        Raises:
+            ValueError: `mapping` has an unknown label, or `labels` lacks one.
         """
         unknown = [label for label in mapping if label not in self.labels]
         if unknown:
@@ -218,7 +224,7 @@ class Manifest:
         )
 
     def describe(self):
-        """Text for a log: counts by label, speaker and session."""
+        """Text for a log: numbers of utterances, speakers and sessions."""
         sex = {u.speaker: u.sex or "sex unknown" for u in self}
         by_sex = collections.Counter(sex.values())
         count = ", ".join(f"{k} {v}" for k, v in self.counts().items())
@@ -235,7 +241,7 @@ class Manifest:
         return "\n".join(lines)
 
     def save(self, path):
-        """Writes JSON lines: the labels first, then a line an utterance."""
+        """Writes JSON lines: the labels, then one line for each utterance."""
         lines = [json.dumps({"labels": self.labels})]
         for utterance in self:
             row = dataclasses.asdict(utterance)
@@ -245,13 +251,17 @@ class Manifest:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote; an error names the file and the line."""
+        """Reads a file of `save`.
+
+        Raises:
+            ValueError: The file is malformed; the message names the line.
+        """
         utterances, labels, places = [], None, []
         try:
             text = pathlib.Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: {error}") from error
-        # Not `splitlines`: what is said may have U+2028 or the like in it.
+        # Not `splitlines`, which splits at U+2028 in transcriptions.
         for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
@@ -286,14 +296,14 @@ def label_order(names):
 
 
 def check_rows(utterances, labels, lines=None, shown=5):
-    """Raises `ValueError` if an id is there twice or a label is not known.
+    """Raises `ValueError` if an id occurs twice or a label is unknown.
 
     Args:
         utterances: Sequence of `Utterance`.
         labels: Known labels, or None for any.
-        lines: Of each utterance, its line in a file, which the message then
-            names. None counts utterances from 0.
-        shown: How many of them the message names at most.
+        lines: Line of each utterance in its file, for the message. None counts
+            utterances from 0.
+        shown: Largest number of them in the message.
     """
     what, note = ("line", "") if lines else ("row", " (rows count from 0)")
     row_of, repeated, unknown = {}, [], []

@@ -5,7 +5,8 @@ import json
 import pathlib
 
 from ser_keras.corpora.built_in import LABELS
-from ser_keras.corpora.download import SOURCES
+from ser_keras.corpora.parsers import corpus_names
+from ser_keras.corpora.parsers import corpus_source
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 
@@ -177,9 +178,9 @@ def _corpus_and_licence(config):
     name, what = config.get("corpus"), ""
     if config.get("data_dir") == "":
         name, what = "emodb", f"built-in corpus ({', '.join(LABELS)}) of "
-    if name not in SOURCES:
+    source = corpus_source(name) if name in corpus_names() else None
+    if source is None:
         return str(name or config.get("data_dir") or _UNKNOWN), _UNKNOWN
-    source = SOURCES[name]
     return (
         f"{what}{name}, {source.page}",
         f"The corpus' licence: {source.licence}.",

@@ -40,7 +40,7 @@ def test_without_audformat(emodb, capsys, monkeypatch):
         path.rename(path.with_name(f"x{path.name}"))
     (emodb / "db.yaml").touch()
     status, printed = check(capsys, emodb)
-    assert status == 1 and "audformat: An audformat database" in printed.err
+    assert status == 1 and "audformat: Reading" in printed.err
     assert "pip install 'ser_keras[audformat]'" in printed.err
 
 

@@ -16,11 +16,13 @@ import soundfile
 from ser_keras.cli.main import main
 from ser_keras.corpora import download
 from ser_keras.corpora.download import DownloadError
-from ser_keras.corpora.download import Source
 from ser_keras.corpora.download import download_corpus
 from ser_keras.corpora.download import download_file
 from ser_keras.corpora.parsers import CorpusError
+from ser_keras.corpora.parsers import Source
+from ser_keras.corpora.parsers import cafe
 from ser_keras.corpora.parsers import corpus_names
+from ser_keras.corpora.parsers import corpus_source
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -156,7 +158,7 @@ def zenodo(server, monkeypatch):
     }
     server.files["/7"] = json.dumps({"files": [entry]}).encode()
     source = Source("by agreement", "its page", record="7", file="cafe.zip")
-    monkeypatch.setitem(download.SOURCES, "cafe", source)
+    monkeypatch.setattr(cafe, "SOURCE", source)
     monkeypatch.setattr(download, "_ZENODO", server.url)
     return server
 
@@ -210,10 +212,10 @@ def test_half_a_corpus_is_never_read(zenodo, tmp_path, monkeypatch):
 
 
 def test_licence_is_asked_for_once(zenodo, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="Nothing was fetched.*accept_licence"):
+    with pytest.raises(ValueError, match="cafe: .*accept_licence"):
         download_corpus("cafe", tmp_path, accept_licence=False)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    with pytest.raises(ValueError, match="Nothing was fetched"):
+    with pytest.raises(ValueError, match="cafe: licence by agreement"):
         download_corpus("cafe", tmp_path)  # Nobody is there to answer.
     assert zenodo.asked == [] and list(tmp_path.iterdir()) == []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
@@ -235,7 +237,7 @@ def test_what_cannot_be_fetched(zenodo, tmp_path):
     with pytest.raises(ValueError, match="name='timit'"):
         download_corpus("timit", tmp_path)
     zenodo.files["/7"] = b'{"files": []}'
-    with pytest.raises(DownloadError, match="does not say where cafe.zip is"):
+    with pytest.raises(DownloadError, match="no entry for cafe.zip"):
         download_corpus("cafe", tmp_path / "a", accept_licence=True)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").write_text("mine")
@@ -244,9 +246,12 @@ def test_what_cannot_be_fetched(zenodo, tmp_path):
 
 
 def test_every_parser_has_a_source():
-    named = set(corpus_names()) - {"audformat", "manifest"}
-    assert named == set(download.SOURCES)
-    automatic = {k for k, x in download.SOURCES.items() if x.automatic}
+    sources = {name: corpus_source(name) for name in corpus_names()}
+    assert {k for k, x in sources.items() if x is None} == {
+        "audformat",
+        "manifest",
+    }
+    automatic = {k for k, x in sources.items() if x and x.automatic}
     assert automatic == {"cafe", "emodb", "ravdess"}
 
 

@@ -1,41 +1,52 @@
-"""Parsers of corpora in the layout in which they are published."""
+"""Parsers of corpora: each reads the layout in which a corpus is published.
+
+A parser is a module of this package with a function `load(root, ...)` that
+returns a `Manifest`, and `SOURCE`, a `Source`, or None for a format that many
+corpora share. Its name is the name of the corpus; nothing else registers it.
+"""
 
 import importlib
+import pkgutil
 
-from ser_keras.corpora.parsers._files import CorpusError
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._source import Source
 
-__all__ = ["CorpusError", "corpus_names", "load_corpus"]
-
-_MODULE_OF = {
-    "audformat": "ser_keras.corpora.parsers.audformat_database",
-    "cafe": "ser_keras.corpora.parsers.cafe",
-    "crema_d": "ser_keras.corpora.parsers.crema_d",
-    "emodb": "ser_keras.corpora.parsers.emodb",
-    "emovo": "ser_keras.corpora.parsers.emovo",
-    "iemocap": "ser_keras.corpora.parsers.iemocap",
-    "manifest": "ser_keras.corpora.manifest_files",
-    "msp_improv": "ser_keras.corpora.parsers.msp_improv",
-    "msp_podcast": "ser_keras.corpora.parsers.msp_podcast",
-    "nemo": "ser_keras.corpora.parsers.nemo",
-    "ravdess": "ser_keras.corpora.parsers.ravdess",
-    "savee": "ser_keras.corpora.parsers.savee",
-    "tess": "ser_keras.corpora.parsers.tess",
-}
+__all__ = ["CorpusError", "Source", "corpus_names", "corpus_source"]
+__all__ += ["load_corpus"]
 
 
-def corpus_names():
-    """Names that `load_corpus` knows, sorted."""
-    return tuple(sorted(_MODULE_OF))
+def corpus_names() -> tuple[str, ...]:
+    """Names that `load_corpus` accepts, sorted."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in names if name[0] != "_"))
+
+
+def corpus_source(name) -> Source | None:
+    """Where a corpus is published, and its licence.
+
+    Args:
+        name: One of `corpus_names()`.
+
+    Returns:
+        `Source`, or None for `"manifest"` and `"audformat"`.
+
+    Raises:
+        ValueError: There is no parser of that name.
+
+    >>> corpus_source("ravdess").page
+    'https://zenodo.org/records/1188976'
+    """
+    return _parser(name).SOURCE
 
 
 def load_corpus(name, root, **options):
-    """Reads which utterances a corpus holds; audio is not opened.
+    """Reads the utterances and labels of a corpus; audio is not opened.
 
     Args:
         name: One of `corpus_names()`; `"manifest"` is a CSV or JSON lines
-            file of one's own, `"audformat"` any database in that format.
+            file of your own, `"audformat"` any database in that format.
         root: Folder of the corpus, in the layout of its original release.
-        **options: Of the corpus: `labels` for all of them, and those of its
+        **options: Of the parser: `labels` for all corpora, and those of its
             module's `load`, such as `scripts` and `merge_excited` for
             IEMOCAP, `votes` for CREMA-D, `version` for MSP-Podcast.
 
@@ -43,15 +54,20 @@ def load_corpus(name, root, **options):
         `Manifest`, sorted by utterance id.
 
     Raises:
-        CorpusError: If the folder is not there, is empty or has another
+        CorpusError: The folder does not exist, is empty or has another
             layout; the message says what was expected and what was found.
+        ValueError: There is no parser of that name.
 
     >>> corpus_names()
     ('audformat', 'cafe', 'crema_d', 'emodb', 'emovo', 'iemocap', 'manifest',
      'msp_improv', 'msp_podcast', 'nemo', 'ravdess', 'savee', 'tess')
     """
-    if name not in _MODULE_OF:
+    return _parser(name).load(root, **options)
+
+
+def _parser(name):
+    if name not in corpus_names():
         raise ValueError(
             f"`name` must be one of {corpus_names()}. Received: name={name!r}"
         )
-    return importlib.import_module(_MODULE_OF[name]).load(root, **options)
+    return importlib.import_module(f"{__name__}.{name}")

@@ -3,18 +3,20 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._source import CC_BY_NC_SA
+from ser_keras.corpora.parsers._source import Source
 
-LABELS = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
+SOURCE = Source(
+    CC_BY_NC_SA,
+    "https://zenodo.org/records/1478765",
+    record="1478765",
+    file="CaFE_48k.zip",
 )
+
+LABELS = ("neutral", *BASIC_EMOTIONS)
 # Colère, Dégoût, Joie, Neutre, Peur, Surprise, Tristesse.
 _LABEL_OF = {
     "C": "anger",
@@ -25,7 +27,7 @@ _LABEL_OF = {
     "S": "surprise",
     "T": "sadness",
 }
-# The sentences are alliterative; the release's Readme numbers them.
+# As numbered in the Readme of the release.
 _TEXTS = {
     "1": "Un cheval fou dans mon jardin",
     "2": "Deux ânes aigris au pelage brun",
@@ -53,7 +55,7 @@ def load(root, labels=None):
         number).
 
     Raises:
-        CorpusError: If the folder holds no such files, or two releases.
+        CorpusError: The folder has no such files, or two releases.
 
     References:
         Gournay, Lahaie and Lefebvre, "A Canadian French emotional speech

@@ -6,11 +6,17 @@ import re
 
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
-from ser_keras.corpora.parsers._files import read_table
-from ser_keras.corpora.parsers._files import visible
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._reading import read_table
+from ser_keras.corpora.parsers._reading import visible
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source(
+    "Open Database License 1.0, https://opendatacommons.org/licenses/odbl",
+    "https://github.com/CheyneyComputerScience/CREMA-D (git lfs)",
+)
 
 LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust")
 VOTES = {
@@ -39,22 +45,22 @@ _LAYOUT = (
 
 
 def load(root, labels=None, votes="intended"):
-    """Reads CREMA-D: the emotion that was acted, or the one that was heard.
+    """Reads CREMA-D, with the acted or the perceived emotions.
 
     Args:
         root: Folder with `AudioWAV/`, or with the audio files.
         labels: Labels to keep, in this order. None means all six.
         votes: `"intended"` for the acted emotion; `"voice"`, `"face"` or
-            `"multimodal"` for what most raters perceived in the sound, the
-            silent video or both. Clips whose vote is tied are left out.
+            `"multimodal"` for the one that most raters perceived in the audio,
+            the silent video or both. Clips with a tie are left out.
 
     Returns:
         `Manifest` with speaker, the code of the sentence as text, and sex if
         `VideoDemographics.csv` is there.
 
     Raises:
-        CorpusError: If the folder holds no such files, or there is no vote
-            for some of them or two for one.
+        CorpusError: The folder has no such files, or votes are missing or
+            occur twice.
 
     References:
         Cao et al., "CREMA-D: Crowd-sourced emotional multimodal actors

@@ -3,9 +3,16 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
-from ser_keras.corpora.parsers._files import unknown_code
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._reading import unknown_code
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source(
+    "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0",
+    "https://audeering.github.io/datasets/datasets/emodb.html",
+    audb=("emodb", "1.4.1"),
+)
 
 LABELS = (
     "anger",
@@ -48,8 +55,8 @@ def load(root, labels=None):
         `Manifest` with speaker, sex and the code of the sentence as text.
 
     Raises:
-        CorpusError: If the folder holds no such files, or one whose emotion
-            is unknown.
+        CorpusError: The folder has no such files, or one with an unknown
+            emotion.
 
     References:
         Burkhardt et al., "A database of German emotional speech",

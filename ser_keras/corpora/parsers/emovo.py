@@ -3,18 +3,17 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._source import Source
 
-LABELS = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
+SOURCE = Source(
+    "for research, see its page",
+    "http://voice.fub.it/activities/corpora/emovo/index.html",
 )
+
+LABELS = ("neutral", *BASIC_EMOTIONS)
 # First letters of the Italian words: gioia, tristezza, rabbia, paura ...
 _LABEL_OF = {
     "neu": "neutral",
@@ -45,7 +44,7 @@ def load(root, labels=None):
         `Manifest` with speaker, sex and the code of the sentence as text.
 
     Raises:
-        CorpusError: If the folder holds no such files.
+        CorpusError: The folder has no such files.
 
     References:
         Costantini et al., "EMOVO Corpus: an Italian emotional speech

@@ -4,16 +4,18 @@ import dataclasses
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import check_audio
-from ser_keras.corpora.parsers._files import check_first
-from ser_keras.corpora.parsers._files import corpus_folder
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import visible
-from ser_keras.corpora.parsers._files import wrong_layout
+from ser_keras.corpora.parsers._reading import check_audio
+from ser_keras.corpora.parsers._reading import corpus_folder
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_annotations
+from ser_keras.corpora.parsers._reading import visible
+from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source("by agreement with its owners", "https://sail.usc.edu/iemocap")
 
 LABELS = ("neutral", "happiness", "sadness", "anger")
-"""The four classes that most work uses, and their order here."""
+"""The four classes of most published results, and their order here."""
 
 SCRIPTS = ("all", "improvised", "scripted")
 
@@ -32,7 +34,7 @@ _LABEL_OF = {
 _NO_AGREEMENT = "xxx"
 _SEX_OF = {"F": "female", "M": "male"}
 # "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]". All other
-# lines are comments and the answers of single raters.
+# lines are comments and ratings of single raters.
 _LINE = re.compile(
     r"\[[\d.]+ - [\d.]+\]\t(?P<id>Ses\d\d[FM]_\S+_[FM]\S*)\t"
     r"(?P<label>[^\t]*)\t\["
@@ -51,9 +53,8 @@ _LAYOUT = (
 def load(root, labels=None, scripts="all", merge_excited=True):
     """Reads IEMOCAP from its original release.
 
-    With the defaults these are the 5531 utterances of four classes that most
-    published results use. Utterances on which the raters do not agree (`xxx`)
-    are left out.
+    With the defaults: the 5531 utterances of four classes of most published
+    results. Utterances on which the raters do not agree (`xxx`) are left out.
 
     Args:
         root: Folder with `Session1/` ... `Session5/`.
@@ -64,13 +65,13 @@ def load(root, labels=None, scripts="all", merge_excited=True):
 
     Returns:
         `Manifest`. The speaker of `Ses01F_impro01_M003` is `"Ses01M"`: the
-        letter at the front only tells who wore the markers in the dialogue.
-        Text is there if the release's transcriptions are.
+        first letter says only who wore the motion capture markers. Utterances
+        have a text if the folder has the transcriptions.
 
     Raises:
-        CorpusError: If the folder has another layout, an annotation has an
-            unknown label, or annotated utterances are there twice or have
-            no audio.
+        CorpusError: The folder has another layout, an annotation has an
+            unknown label, or annotated utterances occur twice or have no
+            audio.
 
     References:
         Busso et al., "IEMOCAP: Interactive emotional dyadic motion capture
@@ -107,28 +108,18 @@ def load(root, labels=None, scripts="all", merge_excited=True):
 
 def _dialogue(session, file, places):
     texts = _texts(session / "dialog" / "transcriptions" / file.name)
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        match = _LINE.match(line)
-        if match:
-            check_first(places, match["id"], f"{file}, line {number}")
-        if not match or match["label"] == _NO_AGREEMENT:
-            continue
-        name = _ID.fullmatch(match["id"])
-        if not name or match["label"] not in _LABEL_OF:
-            raise CorpusError(
-                f"{file}, line {number}: cannot read the annotation {line!r}. "
-                f"Known labels: {', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
-            )
-        wav = session / "sentences" / "wav" / file.stem / f"{match['id']}.wav"
+    audio = session / "sentences" / "wav" / file.stem
+    for name, label in read_annotations(
+        file, _LINE, _ID, _LABEL_OF, _NO_AGREEMENT, places
+    ):
         yield Utterance(
-            id=match["id"],
-            path=str(wav),
-            label=_LABEL_OF[match["label"]],
+            id=name[0],
+            path=str(audio / f"{name[0]}.wav"),
+            label=label,
             speaker=name["session"] + name["sex"],
             session=name["session"],
             sex=_SEX_OF[name["sex"]],
-            text=texts.get(match["id"]),
+            text=texts.get(name[0]),
             corpus="iemocap",
         )
 

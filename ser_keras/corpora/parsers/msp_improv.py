@@ -3,17 +3,23 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import audio_by_stem
-from ser_keras.corpora.parsers._files import check_first
-from ser_keras.corpora.parsers._files import corpus_folder
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import visible
-from ser_keras.corpora.parsers._files import wrong_layout
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._reading import audio_by_stem
+from ser_keras.corpora.parsers._reading import corpus_folder
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_annotations
+from ser_keras.corpora.parsers._reading import visible
+from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source(
+    "by agreement with its owners",
+    "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html",
+)
 
 LABELS = ("neutral", "happiness", "sadness", "anger")
 SCENARIOS = {
-    "P": "what was said between the takes",
+    "P": "speech between the takes",
     "R": "the target sentence, read",
     "S": "improvised turns without the target sentence",
     "T": "the target sentence, improvised",
@@ -28,7 +34,7 @@ _LABEL_OF = {
 _NO_AGREEMENT = "X"
 _SEX_OF = {"F": "female", "M": "male"}
 # "UTD-IMPROV-S01A-F01-S-FM01.avi; N; A:3.0; V:3.5; D:3.0 ; N:4.2;". All other
-# lines are the answers of single raters.
+# lines are ratings of single raters.
 _LINE = re.compile(
     r"(?:UTD|MSP)-IMPROV-(?P<id>\S+)\.(?:avi|wav)\s*;\s*(?P<label>\w+)\s*;"
 )
@@ -59,7 +65,7 @@ def load(root, labels=None, scenarios="PRST"):
         of them.
 
     Raises:
-        CorpusError: If the folder has another layout, the evaluation has an
+        CorpusError: The folder has another layout, the evaluation file has an
             unknown label or a clip twice, a clip has two files, or evaluated
             clips have no audio.
 
@@ -75,7 +81,7 @@ def load(root, labels=None, scenarios="PRST"):
         )
     folder = corpus_folder(root, "MSP-IMPROV", _LAYOUT)
     tables = sorted(visible(folder, "Eval*tion.txt"))
-    # The session's folder is not in the annotation: one listing finds all.
+    # The annotations do not name the session's folder: one listing finds all.
     found = audio_by_stem(
         folder,
         ("Audio/session*/*/*/*.wav", "session*/*/*/*.wav"),
@@ -93,28 +99,18 @@ def load(root, labels=None, scenarios="PRST"):
 
 
 def _read(table, found):
-    missing, utterances, places = [], [], {}
-    lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        match = _LINE.match(line)
-        if match:
-            check_first(places, match["id"], f"{table}, line {number}")
-        if not match or match["label"] == _NO_AGREEMENT:
-            continue
-        name = _ID.fullmatch(match["id"])
-        if not name or match["label"] not in _LABEL_OF:
-            raise CorpusError(
-                f"{table}, line {number}: cannot read {line!r}. Known labels: "
-                f"{', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
-            )
-        if match["id"] not in found:
-            missing.append(match["id"])
+    missing, utterances = [], []
+    for name, label in read_annotations(
+        table, _LINE, _ID, _LABEL_OF, _NO_AGREEMENT, {}
+    ):
+        if name[0] not in found:
+            missing.append(name[0])
             continue
         utterances.append(
             Utterance(
-                id=match["id"],
-                path=str(found[match["id"]]),
-                label=_LABEL_OF[match["label"]],
+                id=name[0],
+                path=str(found[name[0]]),
+                label=label,
                 speaker=name["speaker"],
                 session=name["session"],
                 sex=_SEX_OF[name["speaker"][0]],

@@ -5,26 +5,24 @@ import warnings
 
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import check_audio
-from ser_keras.corpora.parsers._files import check_first
-from ser_keras.corpora.parsers._files import corpus_folder
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_table
-from ser_keras.corpora.parsers._files import read_text
-from ser_keras.corpora.parsers._files import visible
-from ser_keras.corpora.parsers._files import wrong_layout
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._reading import check_audio
+from ser_keras.corpora.parsers._reading import check_unique
+from ser_keras.corpora.parsers._reading import corpus_folder
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_table
+from ser_keras.corpora.parsers._reading import read_text
+from ser_keras.corpora.parsers._reading import visible
+from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._source import Source
 
-LABELS = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
-    "contempt",
+SOURCE = Source(
+    "by agreement with its owners",
+    "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
 )
+
+LABELS = ("neutral", *BASIC_EMOTIONS, "contempt")
 _LABEL_OF = {
     "N": "neutral",
     "H": "happiness",
@@ -37,10 +35,10 @@ _LABEL_OF = {
     "O": "other",
 }
 _NO_AGREEMENT = "X"
-# Its labels are kept for the owners' challenges: later releases have its audio
-# and list it among the partitions, but not among the labels.
+# Its labels are not published: later releases have its audio and list it among
+# the partitions, but not among the labels.
 _UNLABELLED = "test3"
-# Names that the partitions have had from release to release.
+# Names of partitions in other releases.
 _PARTITION_OF = {"validation": "development", "test": "test1"}
 _COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
 _RELEASE = re.compile(r"(?<![\d.])([12]\.\d\d?)(?![\d.])")
@@ -53,30 +51,28 @@ _LAYOUT = (
 def load(root, labels=None, version=None):
     """Reads a release of MSP-Podcast.
 
-    Turns on which the raters do not agree (`X`) are left out. A turn's
-    partition (`"train"`, `"development"`, `"test1"` ...) is in its
-    `partition`; `ser_keras.protocols.protocol.Partitions` makes the fold.
-    If there is a `Partitions.txt`, it must say the same as the labels; but
-    Test3, whose labels are not released, may be in it alone. A warning counts
-    what is left out for that reason.
+    Turns on which the raters do not agree (`X`) are left out. The `partition`
+    of an utterance is `"train"`, `"development"`, `"test1"` ...; the protocol
+    `ser_keras.protocols.Partitions` makes the fold. A `Partitions.txt` must
+    agree with the labels, except for Test3, whose labels are not published and
+    whose files may be in it alone; a warning counts these.
 
-    A speaker who is not known is a speaker of his own for each podcast, such
-    as `"unknown-0153"`: otherwise all unknown people were one, and would be
-    in every partition.
+    An unknown speaker becomes one speaker for each podcast, such as
+    `"unknown-0153"`; as a single speaker they would be in every partition.
 
     Args:
         root: Folder of the release.
         labels: Labels to keep, in this order; `"all"` for all nine. None
             means `LABELS`, without `other`.
-        version: Release that is expected, such as `"1.11"`. None takes any.
+        version: Expected release, such as `"1.11"`. None accepts any.
 
     Returns:
         `Manifest` with speaker, sex and partition.
 
     Raises:
-        CorpusError: If the folder has another layout or another release, the
-            partitions are of another release, a turn is there twice, or there
-            is no audio.
+        CorpusError: The folder has another layout or another release, the
+            partitions are of another release, a turn occurs twice, or audio is
+            missing.
 
     References:
         Lotfian and Busso, "Building naturalistic emotionally balanced speech
@@ -165,7 +161,7 @@ def _check_partitions(file, table, rows):
                 f"{file}, line {number}: cannot read {line!r}. Expected a "
                 "partition and a .wav file, with a semicolon between."
             )
-        check_first(places, fields[1], f"{file}, line {number}")
+        check_unique(places, fields[1], f"{file}, line {number}")
         found[fields[1]] = _partition(fields[0]), number
     unlabelled = [
         name

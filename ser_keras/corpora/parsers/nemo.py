@@ -2,15 +2,19 @@
 
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import check_audio
-from ser_keras.corpora.parsers._files import corpus_folder
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_table
-from ser_keras.corpora.parsers._files import wrong_layout
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._reading import check_audio
+from ser_keras.corpora.parsers._reading import corpus_folder
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_table
+from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._source import CC_BY_NC_SA
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source(CC_BY_NC_SA, "https://github.com/amu-cai/nEMO")
 
 LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "surprise")
-# The table says "surprised"; both spellings are in the release's own text.
+# The table has "surprised", the release's description both spellings.
 _LABEL_OF = {label: label for label in LABELS} | {"surprised": "surprise"}
 _COLUMNS = ("file_id", "emotion", "raw_text", "speaker_id")
 _LAYOUT = "the repository's data.tsv and samples/<file_id>.wav."
@@ -27,9 +31,8 @@ def load(root, labels=None):
         `Manifest` with speaker, sex and text.
 
     Raises:
-        CorpusError: If the folder has another layout, the table lacks a
-            column, has an unknown label or a clip twice, or there is no
-            audio.
+        CorpusError: The folder has another layout, the table lacks a column,
+            has an unknown label or a clip twice, or audio is missing.
 
     References:
         Christop, "nEMO: Dataset of emotional speech in Polish", LREC-COLING

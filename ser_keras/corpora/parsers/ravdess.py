@@ -3,9 +3,19 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
-from ser_keras.corpora.parsers._files import unknown_code
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._reading import unknown_code
+from ser_keras.corpora.parsers._source import CC_BY_NC_SA
+from ser_keras.corpora.parsers._source import Source
+
+SOURCE = Source(
+    CC_BY_NC_SA,
+    "https://zenodo.org/records/1188976",
+    record="1188976",
+    file="Audio_Speech_Actors_01-24.zip",
+    checksum="md5:bc696df654c87fed845eb13823edef8a",
+)
 
 # In the order of the emotion codes 01 ... 08.
 LABELS = (
@@ -35,7 +45,7 @@ _LAYOUT = (
 def load(root, labels=None):
     """Reads the speech part of RAVDESS from its file names.
 
-    Songs and videos that lie in the same folders are left out.
+    Songs and videos in the same folders are left out.
 
     Args:
         root: Folder with `Actor_01/` ... `Actor_24/`, or with the audio files
@@ -46,8 +56,8 @@ def load(root, labels=None):
         `Manifest` with speaker (`"01"` ... `"24"`), sex and text.
 
     Raises:
-        CorpusError: If the folder holds no such files, or one whose emotion
-            is unknown.
+        CorpusError: The folder has no such files, or one with an unknown
+            emotion.
 
     References:
         Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional

@@ -3,18 +3,17 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._source import Source
 
-LABELS = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
+SOURCE = Source(
+    "for research, after registration",
+    "http://kahlan.eps.surrey.ac.uk/savee",
 )
+
+LABELS = ("neutral", *BASIC_EMOTIONS)
 _LABEL_OF = {
     "n": "neutral",
     "h": "happiness",
@@ -44,7 +43,7 @@ def load(root, labels=None):
         the sentence, which differs from emotion to emotion.
 
     Raises:
-        CorpusError: If the folder holds no such files.
+        CorpusError: The folder has no such files.
 
     References:
         Haq and Jackson, "Speaker-dependent audio-visual emotion recognition",

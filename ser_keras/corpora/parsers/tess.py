@@ -3,18 +3,17 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import corpus_manifest
-from ser_keras.corpora.parsers._files import read_names
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
+from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._source import Source
 
-LABELS = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
+SOURCE = Source(
+    "CC BY-NC-ND 4.0, https://creativecommons.org/licenses/by-nc-nd/4.0",
+    "https://tspace.library.utoronto.ca/handle/1807/24487",
 )
+
+LABELS = ("neutral", *BASIC_EMOTIONS)
 _LABEL_OF = {
     "neutral": "neutral",
     "happy": "happiness",
@@ -35,8 +34,8 @@ _LAYOUT = (
 def load(root, labels=None):
     """Reads TESS from its file names.
 
-    There are two speakers, so a speaker-independent score on TESS rests on
-    one person in each fold.
+    TESS has two speakers, so each fold of a speaker-independent protocol tests
+    a single one.
 
     Args:
         root: Folder with `OAF_angry/` and so on, or with the files.
@@ -46,7 +45,7 @@ def load(root, labels=None):
         `Manifest`; text is the word that follows "Say the word".
 
     Raises:
-        CorpusError: If the folder holds no such files.
+        CorpusError: The folder has no such files.
 
     References:
         Pichora-Fuller and Dupuis, "Toronto emotional speech set (TESS)",

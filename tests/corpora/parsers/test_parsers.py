@@ -224,7 +224,7 @@ def test_iemocap_annotated_twice(iemocap):
     dialogue(iemocap, 3, "Ses02M_impro05a", [("F009", "xxx"), ("F002", "neu")])
     with pytest.raises(
         CorpusError,
-        match="'Ses02M_impro05a_F002' is there twice: .*Session2.*, line 3, "
+        match="'Ses02M_impro05a_F002' occurs twice: .*Session2.*, line 3, "
         "and .*Session3.*impro05a.txt, line 8",
     ):
         load_corpus("iemocap", iemocap)

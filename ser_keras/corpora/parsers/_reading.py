@@ -1,4 +1,4 @@
-"""Finding a corpus' files, with one clear error if they are not there."""
+"""What parsers share: finding files, reading tables, building manifests."""
 
 import collections
 import csv
@@ -10,12 +10,35 @@ from ser_keras.corpora.manifest import Manifest
 AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg")
 
 
+#: The six basic emotions of Ekman, in the order that parsers use.
+BASIC_EMOTIONS = (
+    "happiness",
+    "sadness",
+    "anger",
+    "fear",
+    "disgust",
+    "surprise",
+)
+
+
 class CorpusError(ValueError):
-    """A folder does not hold the corpus it should hold."""
+    """A folder does not have the expected corpus."""
 
 
 def corpus_folder(root, corpus, layout):
-    """`root` as a path to an existing folder with something in it."""
+    """The folder of a corpus, checked to exist and not to be empty.
+
+    Args:
+        root: The folder.
+        corpus: Name of the corpus in messages.
+        layout: Its expected layout, in messages.
+
+    Returns:
+        `pathlib.Path`.
+
+    Raises:
+        CorpusError: There is no such folder, or it is empty.
+    """
     folder = pathlib.Path(root).expanduser()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -26,23 +49,26 @@ def corpus_folder(root, corpus, layout):
 
 
 def visible(folder, pattern="*"):
-    """Paths that match, without the `._*` files macOS leaves in archives."""
+    """Paths that match, without hidden ones (macOS adds `._*` to archives)."""
     return (p for p in folder.glob(pattern) if not p.name.startswith("."))
 
 
 def audio_by_stem(folder, patterns, id_of=lambda path: path.stem):
-    """Dict from id to path of the audio files that match, sorted.
+    """Audio files of a corpus by utterance id, sorted.
 
-    A file may lie there in two formats or in two layouts: the pattern that
-    comes first is taken, and a wav goes before a flac.
+    A recording may be there in two layouts or formats: the first pattern is
+    preferred, and then the first of `AUDIO_SUFFIXES`.
 
     Args:
-        folder: Where to look.
+        folder: Folder of the corpus.
         patterns: Glob patterns, the preferred one first.
         id_of: Function from a path to the utterance's id.
 
+    Returns:
+        Dict from id to path.
+
     Raises:
-        CorpusError: Two files of one format and layout have one id.
+        CorpusError: Two files of one format and layout have the same id.
     """
     found = {}
     for pattern in patterns:
@@ -62,16 +88,19 @@ def audio_by_stem(folder, patterns, id_of=lambda path: path.stem):
 
 
 def read_names(root, corpus, layout, patterns, utterance_of, **options):
-    """Utterances of a corpus whose file names say everything.
+    """Utterances of a corpus whose file names have all annotations.
 
     Args:
         root: Folder of the corpus.
         corpus: Its name in messages.
-        layout: What it looks like, in messages.
+        layout: Its expected layout, in messages.
         patterns: As in `audio_by_stem`.
-        utterance_of: `utterance_of(id, path)`, an `Utterance`, or None for a
-            file that belongs to something else.
+        utterance_of: `utterance_of(id, path)` returns an `Utterance`, or None
+            for a file that is not part of the corpus.
         **options: Of `audio_by_stem`.
+
+    Returns:
+        List of `Utterance`.
 
     Raises:
         CorpusError: The folder has no such files.
@@ -89,7 +118,7 @@ def read_text(path):
     """Text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        CorpusError: It is in another encoding; the message names the line.
+        CorpusError: It has another encoding; the message names the line.
     """
     content = path.read_bytes()
     try:
@@ -106,21 +135,23 @@ def read_table(path, columns, delimiter=",", key=None):
     """Rows of a table with a header line, as dicts, with their line numbers.
 
     Args:
-        path: File.
-        columns: Columns that must be there.
-        delimiter: Between two columns.
-        key: The one of them that must differ from row to row; `a` and `a.wav`
-            are the same.
+        path: The file.
+        columns: Required columns.
+        delimiter: Character between two columns.
+        key: Column whose values must be unique; `a` and `a.wav` are the same.
 
     Returns:
         List of `(line number, dict)`.
 
     Raises:
-        CorpusError: The file or a column is missing, a row is too short or is
-            there twice, or the file is not UTF-8.
+        CorpusError: The file or a column is missing, a row is too short or
+            occurs twice, or the file is not UTF-8.
     """
     if not path.is_file():
-        raise CorpusError(f"{path} does not exist. It must have {columns}.")
+        raise CorpusError(
+            f"{path} does not exist. It must be a table with the columns "
+            f"{list(columns)}."
+        )
     reader = csv.DictReader(
         io.StringIO(read_text(path), newline=""), delimiter=delimiter
     )
@@ -138,7 +169,7 @@ def read_table(path, columns, delimiter=",", key=None):
         if empty:
             raise CorpusError(f"{place}: nothing in {empty}")
         if key:
-            check_first(places, row[key].removesuffix(".wav"), place)
+            check_unique(places, row[key].removesuffix(".wav"), place)
         rows.append((reader.line_num, row))
     return rows
 
@@ -152,28 +183,66 @@ def _parsed(reader, path):
         ) from error
 
 
-def check_first(places, name, place):
-    """Keeps where a name was met, and raises if it had been met before.
+def read_annotations(file, line, name, labels, no_agreement, places):
+    """Annotations of a text file with one line for each utterance.
+
+    Lines that do not match are comments or ratings of single raters. Utterances
+    on which the raters do not agree are left out.
 
     Args:
-        places: Dict from name to place, which grows.
+        file: The file.
+        line: Compiled pattern of an annotation, with groups `id` and `label`.
+        name: Compiled pattern of an id.
+        labels: Dict from the label in the file to our label.
+        no_agreement: Label of an utterance on which the raters do not agree.
+        places: Dict of ids read before, see `check_unique`; it is changed.
+
+    Yields:
+        `(match of the id, our label)`.
+
+    Raises:
+        CorpusError: A label is unknown, or an id is malformed or occurs twice.
+    """
+    text = file.read_text(encoding="utf-8", errors="replace")
+    for number, row in enumerate(text.splitlines(), start=1):
+        match = line.match(row)
+        if not match:
+            continue
+        place = f"{file}, line {number}"
+        check_unique(places, match["id"], place)
+        if match["label"] == no_agreement:
+            continue
+        parts = name.fullmatch(match["id"])
+        if not parts or match["label"] not in labels:
+            raise CorpusError(
+                f"{place}: cannot read the annotation {row!r}. Known labels: "
+                f"{', '.join(labels)}, {no_agreement}."
+            )
+        yield parts, labels[match["label"]]
+
+
+def check_unique(places, name, place):
+    """Raises `CorpusError` if a name occurs a second time.
+
+    Args:
+        places: Dict from name to its first place; the new one is added.
         name: Of an utterance, or of a speaker.
         place: Such as `"labels.csv, line 3"`.
 
     Raises:
-        CorpusError: It is there twice; the message says where.
+        CorpusError: The name occurs twice; the message names both places.
     """
     if name in places:
         raise CorpusError(
-            f"{name!r} is there twice: {places[name]}, and {place}. Remove "
-            "one of them."
+            f"{name!r} occurs twice: {places[name]}, and {place}. Remove one "
+            "of them."
         )
     places[name] = place
 
 
 def check_audio(folder, utterances):
     """Raises `CorpusError` if annotated utterances have no audio."""
-    # One listing of each folder; a question for each file is slow on NFS.
+    # One listing of each folder: a query for each file is slow on NFS.
     present = {
         parent: {path.name for path in visible(parent)}
         for parent in {pathlib.Path(u.path).parent for u in utterances}
@@ -192,11 +261,11 @@ def check_audio(folder, utterances):
 
 
 def unknown_code(path, code, known):
-    """The error for a recording of the corpus whose emotion is not known.
+    """The error for an unknown code of the emotion in a file name.
 
     Args:
-        path: File.
-        code: What its name says.
+        path: The file.
+        code: The code in its name.
         known: Dict from code to label.
     """
     codes = ", ".join(f"{code} ({label})" for code, label in known.items())
@@ -207,7 +276,7 @@ def unknown_code(path, code, known):
 
 
 def wrong_layout(folder, corpus, layout):
-    """The error for a folder that holds something else."""
+    """The error for a folder that has other files than the corpus."""
     names = sorted(path.name for path in visible(folder))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return CorpusError(
@@ -217,16 +286,16 @@ def wrong_layout(folder, corpus, layout):
 
 
 def corpus_manifest(utterances, labels, known, default):
-    """Manifest of the utterances that have one of the asked labels.
+    """Manifest of the utterances that have one of the selected labels.
 
     Args:
         utterances: List of `Utterance`.
-        labels: Asked labels, `"all"`, or None for `default`.
+        labels: Selected labels, `"all"`, or None for `default`.
         known: All labels of the corpus, in order.
-        default: Labels that None stands for.
+        default: Labels if `labels` is None.
 
     Raises:
-        ValueError: There is no such label.
+        ValueError: The corpus has no such label.
         CorpusError: No utterance has one of them.
     """
     if labels is None:

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from ser_keras.corpora.manifest import Manifest
-from ser_keras.corpora.manifest_files import load
 from ser_keras.corpora.parsers import load_corpus
+from ser_keras.corpora.parsers.manifest import load
 
 TABLE = "id,path,label,speaker,sex,start,end\n"
 
@@ -82,9 +82,9 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.wav,x\n", "Missing: .'speaker'.*`columns` says"),
-        (TABLE + "x,a.wav,,anna,,,\n", "line 2: nothing in .'label'"),
-        (TABLE + "x,a.wav\n", "line 2: nothing in .'label', 'speaker'"),
+        ("path,label\na.wav,x\n", "Missing: .'speaker'.*`columns`"),
+        (TABLE + "x,a.wav,,anna,,,\n", "line 2: no .* .'label'"),
+        (TABLE + "x,a.wav\n", "line 2: no .* .'label', 'speaker'"),
         (TABLE + "x,a.wav,j,n,,a,\n", "line 2: could not convert"),
         (TABLE + "x,a.wav,j,n,child,,\n", "line 2: `sex` must be"),
         (TABLE + "x,a.wav,j,n,,2,1\n", "line 2: An utterance must end"),
@@ -97,12 +97,12 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
         (TABLE + 'x,"a.wav"b,j,n,,,\n', "line 2: .*expected after"),
         (TABLE + "x,a.wav,j,n,,nan,\n", "line 2: An utterance must .* start"),
         (TABLE + "x,a.wav,j,n,,,inf\n", "line 2: An utterance must end"),
-        (TABLE + "x,a.wav,j,n,,,,1,2\n", "line 2: 7 columns, .*'1', '2'.*quot"),
+        (TABLE + "x,a.wav,j,n,,,,1,2\n", "line 2: 7 columns, .*'1', '2'"),
         (
             TABLE + "x,a.wav,j,n,f,,\ny,b.wav,j,m,,,\nz,b.wav,j,n,m,,\n",
             "'n' is female in line 2 and male in line 4",
         ),
-        ("path,label,label,speaker\n", "line 1: .*'label'. are there twice"),
+        ("path,label,label,speaker\n", "line 1: .*'label'. occur twice"),
     ],
 )
 def test_bad_csv_names_file_and_line(folder, text, message):
@@ -136,7 +136,7 @@ def test_bad_json_and_files(folder):
             load(write(folder, text, "bad.jsonl"))
     with pytest.raises(ValueError, match="must end in .csv"):
         load(write(folder, "", "mine.xls"))
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         load(folder / "nothing.csv")
     table = write(folder, TABLE + "x,a.wav,anger,anna,,,\n")
     with pytest.raises(ValueError, match="unknown labels: .'joy'"):

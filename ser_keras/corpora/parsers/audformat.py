@@ -1,13 +1,15 @@
-"""Any corpus in audEERING's audformat, such as those that audb loads."""
+"""Corpora in audEERING's audformat, such as those that audb loads."""
 
 import pathlib
 
+from ser_keras._errors import needs_extra
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.parsers._files import CorpusError
-from ser_keras.corpora.parsers._files import corpus_folder
-from ser_keras.corpora.parsers._files import corpus_manifest
+from ser_keras.corpora.parsers._reading import CorpusError
+from ser_keras.corpora.parsers._reading import corpus_folder
+from ser_keras.corpora.parsers._reading import corpus_manifest
 
+SOURCE = None  # A format of many corpora.
 _LAYOUT = "an audformat database: db.yaml, its tables, and the audio."
 
 
@@ -23,14 +25,14 @@ def load(
     """Reads a database in audformat; needs the extra `ser_keras[audformat]`.
 
     Args:
-        root: Folder with `db.yaml`, such as `audb.load` leaves behind.
-        labels: Labels to keep, in this order. None means all that are there,
-            sorted.
+        root: Folder with `db.yaml`, such as one that `audb.load` has made.
+        labels: Labels to keep, in this order. None means all labels of the
+            tables, sorted.
         tables: Name of the table with the emotions, or a list of such tables,
-            such as `["emotion.train", "emotion.test"]`: which one an
-            utterance is from is its `partition`, if there are several.
-        emotion: Its column with the emotion.
-        speaker: Column of the speaker, in `speakers`.
+            such as `["emotion.train", "emotion.test"]`. Of several tables, the
+            name is the `partition` of its utterances.
+        emotion: Column of the emotion in these tables.
+        speaker: Column of the speaker in the table `speakers`.
         sex: Key of the speaker's sex in the scheme of `speaker`, if it has
             one.
         speakers: Name of the table with the speakers.
@@ -41,21 +43,16 @@ def load(
     Raises:
         ImportError: There is a database, but audformat is not installed.
         CorpusError: There is no such database, table or column, a file has
-            no speaker, or there is no audio.
+            no speaker, or audio is missing.
     """
     folder = corpus_folder(root, "a database", _LAYOUT)
     if not (folder / "db.yaml").is_file():
         raise CorpusError(f"{folder} has no db.yaml. Expected {_LAYOUT}")
-    try:
+    with needs_extra("Reading an audformat database", "audformat"):
         import audformat
-    except ImportError as error:
-        raise ImportError(
-            "An audformat database needs the extra: pip install "
-            "'ser_keras[audformat]'"
-        ) from error
     try:
         database = audformat.Database.load(folder)
-    except Exception as error:  # Of YAML, CSV, Parquet, or of neither.
+    except Exception as error:  # Of YAML, CSV or Parquet: no common base.
         raise CorpusError(
             f"{folder / 'db.yaml'} or one of its tables cannot be read: "
             f"{error!r}. Load the database again."
@@ -74,8 +71,8 @@ def load(
                 raise CorpusError(
                     f"{folder}: table {speakers!r} has no {speaker} of {file}"
                 )
-            facts = known.get(person) if isinstance(known, dict) else None
-            facts = facts if isinstance(facts, dict) else {}
+            entry = known.get(person) if isinstance(known, dict) else None
+            entry = entry if isinstance(entry, dict) else {}
             whole = end != end  # NaT: to the end of the file.
             begin = start.total_seconds()
             part = f":{begin:g}" if not whole or begin else ""
@@ -85,7 +82,7 @@ def load(
                     path=str(folder / file),
                     label=str(label),
                     speaker=str(person),
-                    sex=facts.get(sex) if facts.get(sex) in SEXES else None,
+                    sex=entry.get(sex) if entry.get(sex) in SEXES else None,
                     start=begin or None,
                     end=None if whole else end.total_seconds(),
                     corpus=database.name,
