@@ -40,22 +40,18 @@ class Config(ser.experiments.CompareConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    name, root = config.corpus, config.data_dir
-    if not root:
-        name, root = "iemocap", ser.corpora.built_in_corpus(smoke=config.smoke)
-    elif name == "ravdess" and config.genotype:
+    if not config.data_dir:
+        config = dataclasses.replace(config, corpus="")
+    elif config.corpus == "ravdess" and config.genotype:
         if ser.Genotype.load(config.genotype) == ser.Genotype.load(GENOTYPE):
             raise ValueError(
                 f"{config.genotype} was found on RAVDESS, test speakers and "
                 "all. Leave --genotype out: each fold then searches on its "
                 "own training speakers."
             )
-    if not config.genotype and name != "ravdess":
+    if not config.genotype and config.corpus != "ravdess":
         config = dataclasses.replace(config, genotype=str(GENOTYPE))
-    corpus = ser.load_corpus(name, root)
-    print(corpus.describe())
-    folds = ser.experiments.compare_protocol(config).folds(corpus)
-    ser.experiments.run_compare(config, folds, name)
+    ser.experiments.run_compare(config)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,10 @@ every speaker.
 import dataclasses
 
 import ser_keras as ser
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.experiments import TrainEmoDARTSConfig
-from ser_keras.cli.experiments import train_emodarts
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainEmoDARTSConfig):
+class Config(ser.experiments.EmoDARTSConfig):
     """emoDARTS on EMO-DB."""
 
     output_dir: str = "results/emodb_emodarts"
@@ -40,7 +37,7 @@ class Config(TrainEmoDARTSConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    train_emodarts(on_corpus(config, "emodb"))
+    ser.run_experiment(ser.experiments.on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

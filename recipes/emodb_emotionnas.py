@@ -11,13 +11,10 @@ five groups of two speakers, and writes one table.
 import dataclasses
 
 import ser_keras as ser
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.experiments import TrainEmotionNASConfig
-from ser_keras.cli.experiments import train_emotionnas
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainEmotionNASConfig):
+class Config(ser.experiments.EmotionNASConfig):
     """Two streams on EMO-DB, in the manner of EmotionNAS."""
 
     output_dir: str = "results/emodb_emotionnas"
@@ -30,7 +27,7 @@ class Config(TrainEmotionNASConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    train_emotionnas(on_corpus(config, "emodb"))
+    ser.run_experiment(ser.experiments.on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,10 @@ repeats the published protocol, whose scores are far too high.
 import dataclasses
 
 import ser_keras as ser
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.light_sernet import TrainLightSERNetConfig
-from ser_keras.cli.light_sernet import train_light_sernet
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainLightSERNetConfig):
+class Config(ser.experiments.LightSERNetConfig):
     """Light-SERNet on EMO-DB, leave one speaker out."""
 
     output_dir: str = "results/emodb_light_sernet"
@@ -28,7 +25,7 @@ class Config(TrainLightSERNetConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    train_light_sernet(on_corpus(config, "emodb"))
+    ser.run_experiment(ser.experiments.on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

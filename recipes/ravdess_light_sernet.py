@@ -10,13 +10,10 @@ Light-SERNet's paper has no figure for RAVDESS.
 import dataclasses
 
 import ser_keras as ser
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.light_sernet import TrainLightSERNetConfig
-from ser_keras.cli.light_sernet import train_light_sernet
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainLightSERNetConfig):
+class Config(ser.experiments.LightSERNetConfig):
     """Light-SERNet on RAVDESS, leave four actors or one actor out."""
 
     output_dir: str = "results/ravdess_light_sernet"
@@ -28,7 +25,7 @@ class Config(TrainLightSERNetConfig):
 
 def main(config: Config):
     """Runs the recipe."""
-    train_light_sernet(on_corpus(config, "ravdess"))
+    ser.run_experiment(ser.experiments.on_corpus(config, "ravdess"))
 
 
 if __name__ == "__main__":

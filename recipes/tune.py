@@ -1,9 +1,11 @@
-"""Hyper-parameters and size of a network, tuned on training speakers only.
+"""Options of Light-SERNet, tuned on training speakers only.
 
-    python recipes/tune.py --corpus emodb --data-dir /corpora/emodb
+    python recipes/tune.py --data-dir /corpora/emodb
 
-tunes Light-SERNet by the UAR of a training speaker who is held out, then
-trains the best one and scores the test speaker of the fold, once. Needs the
+tunes Light-SERNet on EMO-DB by the UAR of a training speaker who is held out,
+then trains the best one and scores the test speaker of the fold, once.
+`ser_keras tune SYSTEM` does the same of any system and corpus; its
+`best_config.json` is a file for `ser_keras train SYSTEM --config`. Needs the
 extra `ser_keras[tuner]`. Several processes share the trials:
 
     export KERASTUNER_ORACLE_IP=127.0.0.1 KERASTUNER_ORACLE_PORT=8000
@@ -20,22 +22,16 @@ import ser_keras as ser
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(ser.experiments.TuneConfig):
-    """Tune a network on the training speakers of a fold."""
+class Config(ser.experiments.tune_config_class("light_sernet")):
+    """Tune Light-SERNet on the training speakers of a fold of EMO-DB."""
 
-    corpus: str = "emodb"
-    """Name of the corpus in `data_dir`; `ser_keras corpora list` has all."""
+    output_dir: str = "results/emodb_tune"
+    """Folder of this run. A run that was stopped goes on where it was."""
 
 
 def main(config: Config):
     """Runs the recipe."""
-    name, root = config.corpus, config.data_dir
-    if not root:
-        name, root = "iemocap", ser.corpora.built_in_corpus(smoke=config.smoke)
-    corpus = ser.load_corpus(name, root)
-    print(corpus.describe())
-    folds = ser.get_protocol("leave-one-speaker-out").folds(corpus)
-    ser.experiments.run_tune(config, folds)
+    ser.experiments.run_tune(ser.experiments.on_corpus(config, "emodb"))
 
 
 if __name__ == "__main__":

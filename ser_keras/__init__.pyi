@@ -34,10 +34,14 @@ from .evaluation import compare_predictions as compare_predictions
 from .evaluation import cross_validate as cross_validate
 from .evaluation import predict as predict
 from .evaluation import score as score
+from .experiments import run_experiment as run_experiment
 from .export import export_litert as export_litert
+from .export import export_saved_model as export_saved_model
 from .export import load_litert as load_litert
+from .export import load_saved_model as load_saved_model
 from .features import FeatureSet as FeatureSet
 from .features import FeatureStreams as FeatureStreams
+from .features import Preprocessor as Preprocessor
 from .features import bilevel as bilevel
 from .features import make_dataset as make_dataset
 from .genotype import Genotype as Genotype

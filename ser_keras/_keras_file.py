@@ -99,7 +99,7 @@ def check_keras_file(path, own=()) -> None:
             config = json.loads(archive.read("config.json"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, config.json: {error}") from error
-        _check_config(path, config, own)
+        check_config(path, config, own)
         with archive.open("model.weights.h5") as weights:
             _check_weights(path, weights)
 
@@ -119,7 +119,14 @@ def _refuse(path, found):
     )
 
 
-def _check_config(path, config, own):
+def check_config(path, config, own=()):
+    """Raises `ValueError` unless a configuration makes harmless objects only.
+
+    Args:
+        path: Where it was read, for the message.
+        config: What Keras would deserialize, JSON types.
+        own: Registered names that the caller trusts.
+    """
     registered = keras.saving.get_custom_objects()
     pending = [config]  # No recursion: a file may nest as deep as it likes.
     while pending:

@@ -1,170 +1,34 @@
-"""`ser_keras search` and `train`: whole runs on any corpus."""
-
-import dataclasses
+"""`ser_keras search`, `train`, `compare` and `tune`: whole runs."""
 
 from ser_keras.cli.command import Command
-from ser_keras.cli.corpus_options import CorpusOptions
-from ser_keras.cli.corpus_options import check_together
-from ser_keras.cli.corpus_options import make_folds
-from ser_keras.cli.corpus_options import read_corpus
-from ser_keras.corpora.parsers import load_corpus
-from ser_keras.experiments.common import chosen_folds
-from ser_keras.experiments.common import open_run
-from ser_keras.experiments.common import read_features
-from ser_keras.experiments.deep_stream import deep_extractor
-from ser_keras.experiments.emodarts import EmoDARTSConfig
-from ser_keras.experiments.emodarts import front_end
-from ser_keras.experiments.emodarts import run_emodarts
-from ser_keras.experiments.emodarts import search
-from ser_keras.experiments.emotionnas import EmotionNASConfig
-from ser_keras.experiments.emotionnas import find_genotype
-from ser_keras.experiments.emotionnas import open_with_streams
-from ser_keras.experiments.emotionnas import run_emotionnas
+from ser_keras.experiments import registry
+from ser_keras.experiments.compare import CompareConfig
+from ser_keras.experiments.compare import run_compare
+from ser_keras.experiments.driver import run_experiment
+from ser_keras.experiments.search import run_search
 from ser_keras.export.saved_model.model import takes_waveforms
-from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
-    """Search an emoDARTS architecture, and do no more.
-
-    The run's folder then holds `genotype.json` for `ser_keras train emodarts
-    --genotype`, and the architecture of every epoch. Options of the training
-    mean nothing here.
-    """
-
-    output_dir: str = "results/search_emodarts"
-    """Folder of this run. A run that was stopped goes on where it was."""
-    fold: int = 1
-    """Number of the fold on whose training speakers to search. 0 searches on
-    all speakers: for training on another corpus, whose scores are honest
-    then."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_one_seed(self)
+def train_command(system) -> Command:
+    """`ser_keras train` of a system."""
+    return Command(registry.config_class(system), train, show_training)
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchEmotionNASConfig(CorpusOptions, EmotionNASConfig):
-    """Search an architecture of two streams, and do no more.
-
-    The run's folder then holds `genotype.json` for `ser_keras train emotionnas
-    --genotype`, and the architecture of every epoch. Options of the training
-    mean nothing here.
-    """
-
-    output_dir: str = "results/search_emotionnas"
-    """Folder of this run. A run that was stopped goes on where it was."""
-    fold: int = 1
-    """Number of the fold on whose training speakers to search. 0 searches on
-    all speakers: for training on another corpus, whose scores are honest
-    then."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_one_seed(self)
-        if self.ablate or self.genotype:
-            raise ValueError(
-                "A search makes one genotype: `ablate` and `genotype` are for "
-                f"`ser_keras train emotionnas`. Received: ablate={self.ablate},"
-                f" genotype={self.genotype!r}"
-            )
+def search_command(system) -> Command:
+    """`ser_keras search` of a system."""
+    return Command(registry.search_config_class(system), search, show_search)
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainEmoDARTSConfig(CorpusOptions, EmoDARTSConfig):
-    """Search, train and score an emoDARTS network, and export it."""
-
-    search_corpus: str = ""
-    """Name of another corpus, to search on it once instead of on each fold's
-    training speakers."""
-    search_dir: str = ""
-    """Folder of `--search-corpus`."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_together(self, "search_corpus", "search_dir")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainEmotionNASConfig(CorpusOptions, EmotionNASConfig):
-    """Search, train and score a network of two streams, and export it."""
-
-
-def _check_one_seed(config):
-    if config.seeds:
-        raise ValueError(
-            "A search makes one genotype of one `seed`; `seeds` are for "
-            f"`ser_keras train`. Received: seeds={config.seeds}"
-        )
-
-
-def search_emodarts(config):
-    """Searches, and says where the genotype is."""
-    config, corpus = _begin(config)
-    run = open_run(config)
-    features = read_features(config, corpus, *front_end(config), run)
-    _keep_exposed(run, features)
-    return _searched(run, features, search(config, features, run))
-
-
-def search_emotionnas(config):
-    """Searches, and says where the genotype is."""
-    extractor = None
-    if config.streams != "handcrafted":
-        extractor = deep_extractor(config)
-    config, corpus = _begin(config)
-    run, features = open_with_streams(config, corpus, extractor)
-    _keep_exposed(run, features)
-    return _searched(run, features, find_genotype(config, features, run))
-
-
-def _begin(config):
-    """The configuration in full, and whom to search on."""
-    corpus = read_corpus(config)
-    config = config.resolved()
-    if config.fold:
-        (fold,) = chosen_folds(make_folds(config, corpus), config.fold)
-        corpus = fold.train
-    return config, corpus
-
-
-def _keep_exposed(run, features):
-    # A training with the genotype refuses to test whom the search has heard. So
-    # it is there before the genotype is, whenever the search is killed.
-    ExposedAudio().add("search", features.manifest).save(run.path)
-
-
-def _searched(run, features, genotype):
-    return {
-        "run": str(run.path),
-        "genotype": str(run.path / "genotype.json"),
-        "searched_on": list(features.manifest.speakers),
-        "cells": genotype.to_dict(),
-    }
-
-
-def train_emodarts(config):
-    """Runs the experiment; what `result.json` holds."""
-    folds = make_folds(config, read_corpus(config))
-    others = None
-    if config.search_corpus:
-        others = load_corpus(config.search_corpus, config.search_dir)
-    return with_folder(config, run_emodarts(config, folds, others))
-
-
-def train_emotionnas(config):
+def train(config):
     """Runs the experiment; what `result.json` or `ablation.json` holds."""
-    folds = make_folds(config, read_corpus(config))
-    return with_folder(config, run_emotionnas(config, folds))
+    return {"run": config.output_dir, **run_experiment(config)}
 
 
-def with_folder(config, result):
-    """What a run found, and where it is."""
-    return {"run": config.output_dir, **result}
+def search(config):
+    """Searches, and says where the genotype is."""
+    return run_search(config)
 
 
 def show_search(result):
@@ -197,11 +61,42 @@ def show_training(result):
         print(f"try it: ser_keras predict --model {model} FILE")
 
 
-SEARCH_EMODARTS = Command(SearchEmoDARTSConfig, search_emodarts, show_search)
-SEARCH_EMOTIONNAS = Command(
-    SearchEmotionNASConfig, search_emotionnas, show_search
-)
-TRAIN_EMODARTS = Command(TrainEmoDARTSConfig, train_emodarts, show_training)
-TRAIN_EMOTIONNAS = Command(
-    TrainEmotionNASConfig, train_emotionnas, show_training
-)
+def compare(config):
+    """Runs the systems; where the report is."""
+    return {"report": str(run_compare(config))}
+
+
+def tune_command(system) -> Command:
+    """`ser_keras tune` of a system."""
+    # keras-tuner is an extra.
+    from ser_keras.experiments.tune import run_tune
+    from ser_keras.experiments.tune import tune_config_class
+
+    def tune(config):
+        result = run_tune(config)
+        return {"run": config.output_dir, **(result or {"worker": True})}
+
+    return Command(tune_config_class(system), tune, show_tuning)
+
+
+def show_tuning(result):
+    """Prints the scores of the best configuration."""
+    if "worker" in result:
+        print("no trial left for this worker")
+        return
+    show_training(result)
+
+
+COMPARE = Command(CompareConfig, compare, lambda result: None)
+
+
+def __getattr__(name):
+    """`TRAIN_<SYSTEM>`, `SEARCH_<SYSTEM>` and `TUNE_<SYSTEM>`."""
+    verb, _, system = name.lower().partition("_")
+    if verb == "tune" and system in registry.SYSTEMS:
+        return tune_command(system)
+    if verb == "train" and system in registry.SYSTEMS:
+        return train_command(system)
+    if verb == "search" and system in registry.SEARCHED:
+        return search_command(system)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,8 +38,11 @@ class ExportConfig:
     only one where the front end makes every clip of it (`--clips fixed`)."""
     fold: str = ""
     """Whose network: the name of a folder in the run's `folds`. Default: the
-    last one, as the run itself exports; the best one would have been chosen
+    network that was trained on all speakers, or the last fold's where there
+    is none, as the run itself exports; the best fold's would have been chosen
     on its test speakers."""
+    calibrate: bool = True
+    """Divide the logits by the run's temperature (temperature scaling)."""
     labels: tuple[str, ...] = ()
     """Class names in the order of the outputs; of a .keras file only."""
     trust: bool = False
@@ -74,77 +77,57 @@ def export(config):
                 f"{output} exists and is not overwritten. Choose another "
                 "--output."
             )
-    if source.is_file():
-        parts = _from_file(source, config)
-    else:
-        parts = _from_run(source, config)
-    if isinstance(parts, pathlib.Path):  # The run wrote and scored this file.
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(parts, output)
-        return {"exported": str(output), "bytes": output.stat().st_size}
-    model, labels, frontend, normalization, duration, run_config = parts
-    if getattr(run_config, "streams", "handcrafted") != "handcrafted":
-        return _export_streams(config, run_config, parts, output)
+        if source.is_dir():
+            written = _written_by_run(source, config)
+            if written is not None:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(written, output)
+                return {"exported": str(output), "bytes": _size(output)}
+    model, arguments, card = _from_source(source, config)
     if config.format == "savedmodel":
-        from ser_keras.export.card import ModelCard
-        from ser_keras.export.saved_model.export import export_serving
+        from ser_keras.export.saved_model.export import export_saved_model
 
-        folder = export_serving(
-            model,
-            output,
-            labels=labels,
-            frontend=frontend,
-            normalization=normalization,
-            card=ModelCard.from_run(source) if source.is_dir() else None,
-        )
-        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-        return {"exported": str(folder), "bytes": size}
+        exported = export_saved_model(model, output, card=card, **arguments)
+        return {"exported": str(exported), "bytes": _size(exported)}
     from ser_keras.export.litert.export import export_litert
 
     if config.precision == "int8":
         raise ValueError(
             f"{source} must have its own int8 file: its ranges come from "
-            "training clips. A finished run of Light-SERNet is given one by "
-            "the command that made it, with --litert for --no-litert."
+            "training clips. A finished run is given one by the command that "
+            "made it, with --litert."
         )
-    file = export_litert(
+    exported = export_litert(
         model,
         output,
-        labels,
-        frontend,
-        normalization,
         inputs=config.inputs,
         precision=config.precision,
-        duration=config.duration or duration,
+        duration=config.duration or None,
+        **arguments,
     )
-    return {"exported": str(file), "bytes": file.stat().st_size}
+    return {"exported": str(exported), "bytes": _size(exported)}
 
 
-def _export_streams(config, run_config, parts, output):
-    """Of a run with a deep stream, whose extractor its configuration names."""
-    if config.format != "savedmodel":
-        raise ValueError(
-            f"{config.source} has a deep stream, whose extractor a LiteRT file "
-            "cannot hold. Received: format='litert'"
-        )
-    from ser_keras.experiments.deep_stream import deep_extractor
-    from ser_keras.export.card import ModelCard
-    from ser_keras.export.saved_model.two_streams import export_streams
+def _size(path):
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
-    model, labels, frontend, normalization, *_ = parts
-    if run_config.streams == "deep":
-        frontend = normalization = None
-    folder = export_streams(
-        model,
-        output,
-        labels,
-        frontend,
-        normalization,
-        deep_extractor(run_config),
-        card=ModelCard.from_run(config.source),
-    )
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    return {"exported": str(folder), "bytes": size}
+
+def _from_source(source, config):
+    """Model, arguments of its export, and card."""
+    if source.is_file():
+        return _from_file(source, config), {"labels": config.labels}, None
+    if config.labels:
+        raise ValueError("--labels are a run's own; leave them out.")
+    from ser_keras.export.run import load_network
+
+    found = load_network(source, config.fold, config.calibrate)
+    arguments = {
+        "labels": found.labels,
+        "preprocessor": found.preprocessor,
+        "temperature": found.temperature,
+    }
+    return found.network, arguments, found.card
 
 
 def _from_file(file, config):
@@ -165,79 +148,28 @@ def _from_file(file, config):
         )
     if not config.labels:
         raise ValueError(f"{file} has no class names: give --labels.")
-    return model, config.labels, None, None, None, None
+    return model
 
 
-def _from_run(run, config):
-    """Model, labels, front end, normalisation, duration and configuration.
+def _written_by_run(run, config):
+    """A LiteRT file that the run wrote itself, or None."""
+    from ser_keras.export.run import network_folder
 
-    Or the file, if the run wrote it itself.
-    """
-    if config.labels:
-        raise ValueError("--labels are a run's own; leave them out.")
-    settings, result = (_read(run, f) for f in ("config.json", "result.json"))
-    folds = list(result["folds"])
-    fold = config.fold or folds[-1]
-    if fold not in folds:
-        raise ValueError(f"`fold` must be one of {folds}. Received: {fold!r}")
-    folder = run / "folds" / fold
-    same = config.duration in (0, settings["config"].get("duration"))
-    if config.format == "litert" and same:
-        scored = folder / _litert_name(config)
-        if scored.exists():
-            return scored
-    from ser_keras._registry import load_model
-    from ser_keras.evaluation.predictions import Predictions
-
-    run_config, front_end = _kind(run, settings["config"])
-    frontend, normalization = front_end(run_config)
-    predictions = Predictions.load_csv(folder / "predictions.csv")
-    model = load_model(folder / "network.keras")
-    return (
-        model,
-        predictions.label_names,
-        frontend,
-        normalization,
-        run_config.duration,
-        run_config,
-    )
+    folder = network_folder(run, config.fold)
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    if config.duration not in (0, settings["config"].get("duration")):
+        return None
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    if result.get("temperature") and not config.calibrate:
+        return None
+    file = folder / _litert_name(config)
+    return file if file.exists() else None
 
 
 def _litert_name(config):
     """How a run names such a file."""
     prefix = "features_" if config.inputs == "features" else ""
     return f"{prefix}{config.precision}.tflite"
-
-
-def _read(run, name):
-    try:
-        return json.loads((run / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{run / name}: no such file. {run} must be the folder of a "
-            "finished run"
-        ) from error
-
-
-def _kind(run, settings):
-    """Configuration and front end of whatever the run trained."""
-    if "streams" in settings:
-        from ser_keras.experiments.cells import front_end
-        from ser_keras.experiments.emotionnas import EmotionNASConfig as Run
-    elif "schedule" in settings:
-        from ser_keras.experiments.light_sernet import LightSERNetConfig as Run
-        from ser_keras.experiments.light_sernet import front_end
-    elif "search_filters" in settings:
-        from ser_keras.experiments.emodarts import EmoDARTSConfig as Run
-        from ser_keras.experiments.emodarts import front_end
-    else:
-        raise ValueError(
-            f"{run} must be a run of emoDARTS, EmotionNAS or Light-SERNet. "
-            f"Received fields: {sorted(settings)}"
-        )
-    # Recipes and commands add fields of their own.
-    known = {field.name for field in dataclasses.fields(Run)}
-    return Run(**{k: v for k, v in settings.items() if k in known}), front_end
 
 
 def show(result):

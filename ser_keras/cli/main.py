@@ -14,6 +14,8 @@ from ser_keras.cli.config import arguments
 from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
 from ser_keras.determinism import be_deterministic
+from ser_keras.experiments.registry import SEARCHED
+from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.memory import keep_memory
 
 _DESCRIPTION = """Speech emotion recognition: search, train, score and export
@@ -22,6 +24,8 @@ networks, and use them.
 Exit status: 0 after success, 1 after an error, which is the last line, 2
 after a mistake on the command line."""
 
+_RUNS = "ser_keras.cli.experiments"
+
 # Help, and either the module and name of a `Command` or more commands. Only
 # what is asked for is imported: most of them need TensorFlow, which takes
 # seconds.
@@ -29,31 +33,26 @@ COMMANDS = {
     "search": (
         "Search an architecture on a corpus.",
         {
-            "emodarts": (
-                "Cells of a CNN and a recurrent network, jointly.",
-                "ser_keras.cli.experiments:SEARCH_EMODARTS",
-            ),
-            "emotionnas": (
-                "Cells of two streams, and what joins them.",
-                "ser_keras.cli.experiments:SEARCH_EMOTIONNAS",
-            ),
+            name: (SYSTEMS[name][1], f"{_RUNS}:SEARCH_{name.upper()}")
+            for name in SEARCHED
         },
     ),
     "train": (
         "Train on a corpus, score unseen speakers, and export.",
         {
-            "emodarts": (
-                "Search (unless given a genotype), derive and train.",
-                "ser_keras.cli.experiments:TRAIN_EMODARTS",
-            ),
-            "emotionnas": (
-                "Two streams: hand-crafted and deep features.",
-                "ser_keras.cli.experiments:TRAIN_EMOTIONNAS",
-            ),
-            "light_sernet": (
-                "Light-SERNet, small enough for any device.",
-                "ser_keras.cli.light_sernet:TRAIN_LIGHT_SERNET",
-            ),
+            name: (line, f"{_RUNS}:TRAIN_{name.upper()}")
+            for name, (_, line) in SYSTEMS.items()
+        },
+    ),
+    "compare": (
+        "Run several systems on the same folds, in one report.",
+        f"{_RUNS}:COMPARE",
+    ),
+    "tune": (
+        "Tune a system's options on training speakers.",
+        {
+            name: (line, f"{_RUNS}:TUNE_{name.upper()}")
+            for name, (_, line) in SYSTEMS.items()
         },
     ),
     "evaluate": (

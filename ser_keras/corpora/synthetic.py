@@ -1,4 +1,4 @@
-"""A generated corpus that babbles, for runs where no real speech is at hand."""
+"""Generated corpus in IEMOCAP's layout, for tests that need known labels."""
 
 import json
 import os
@@ -17,7 +17,7 @@ EMOTIONS = ("neutral", "happiness", "sadness", "anger")
 
 _CODES = ("neu", "hap", "sad", "ang")  # The same, as IEMOCAP writes them.
 _NOTICE = (
-    "Synthetic babble written by ser_keras in the layout of IEMOCAP. These are "
+    "Synthetic speech written by ser_keras in the layout of IEMOCAP. These are "
     "not recordings and not IEMOCAP; no score on them says anything about real "
     "speech."
 )
@@ -25,8 +25,11 @@ _VERSION = 1  # Counts changes of what the same settings generate.
 
 
 def write_synthetic_corpus(
-    root, num_sessions=5, utterances_per_emotion=10, seed=0
-):
+    root: str | pathlib.Path,
+    num_sessions: int = 5,
+    utterances_per_emotion: int = 10,
+    seed: int = 0,
+) -> pathlib.Path:
     """Writes a corpus of synthetic speech in IEMOCAP's original layout.
 
     A source-filter synthesizer says nonsense sentences. The emotions differ in
@@ -52,7 +55,7 @@ def write_synthetic_corpus(
     >>> import tempfile
     >>> from ser_keras.corpora.parsers import load_corpus
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     root = write_synthetic_corpus(folder + "/babble", 2, 1)
+    ...     root = write_synthetic_corpus(folder + "/corpus", 2, 1)
     ...     len(load_corpus("iemocap", root))
     16
     """
@@ -94,31 +97,7 @@ def write_synthetic_corpus(
     return root
 
 
-def built_in_corpus(root=None, smoke=False):
-    """The corpus that recipes use when they are given none; says so loudly.
-
-    Args:
-        root: Folder to write it to, or to find it in. Default
-            `.cache/synthetic` below the working directory.
-        smoke: Whether to make it tiny.
-
-    Returns:
-        `pathlib.Path` of a folder in IEMOCAP's layout.
-    """
-    size = 2 if smoke else 10
-    root = pathlib.Path(root or f".cache/synthetic_{size}")
-    print(
-        "*"
-        * 72
-        + "\nNo --data-dir: using the built-in SYNTHETIC corpus, which is "
-        "generated noise\nthat imitates speech. Its scores say that the recipe "
-        "works, and nothing about\nemotion.\n" + "*" * 72,
-        flush=True,
-    )
-    return write_synthetic_corpus(root, utterances_per_emotion=size)
-
-
-def is_synthetic(root):
+def is_synthetic(root: str | pathlib.Path) -> bool:
     """Whether a folder was written by `write_synthetic_corpus`."""
     return (pathlib.Path(root) / MARKER).is_file()
 

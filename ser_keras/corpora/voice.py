@@ -1,8 +1,8 @@
 """A small source-filter synthesizer of nonsense speech, in numpy.
 
 A glottal source with jitter and a variable spectral tilt is filtered by four
-formant resonators for each vowel; fricatives are coloured noise. Meant to sound
-like babble, not like a person.
+formant resonators for each vowel; fricatives are coloured noise. It sounds like
+babble, not like a person.
 """
 
 import dataclasses

@@ -73,7 +73,8 @@ def cross_validate(
     folds: list[Fold],
     *,
     run: RunFolder,
-    copies=(),
+    search=None,
+    augmented=(),
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
@@ -90,14 +91,16 @@ def cross_validate(
 
     Args:
         build_network: `build_network(fold, run)`, a new network for a fold,
-            given the `Fold` and the fold's `RunFolder`. A search belongs in
-            here, unless its speakers are in none of the folds.
+            given the `Fold` and the fold's `RunFolder`; with `search`,
+            `build_network(fold, run, found)`.
         features: Features of all utterances.
         folds: Folds, as a `Protocol` makes them.
         run: The run's folder.
-        copies: Further `FeatureSet`s of the same utterances, altered, such as
-            at other speeds. Training takes any of them for an utterance;
-            nobody is scored or chosen on them.
+        search: `search(fold, run)`, what is found on a fold's training part,
+            such as a genotype, before its network is built.
+        augmented: Further `FeatureSet`s of the same utterances, altered, such
+            as by speed perturbation. Training takes any of them for an
+            utterance; nobody is scored or chosen on them.
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch. What the network says
@@ -145,9 +148,10 @@ def cross_validate(
         warnings.warn(overstated(**facts), stacklevel=2)
     run_fold = functools.partial(
         _run_fold,
+        search=search,
         build_network=build_network,
         features=features,
-        copies=copies,
+        augmented=augmented,
         seed=seed,
         held_out_speakers=held_out_speakers,
         training=training,
@@ -322,22 +326,26 @@ def _run_fold(
     fold,
     run,
     *,
+    search,
     build_network,
     features,
-    copies,
+    augmented,
     seed,
     held_out_speakers,
     training,
 ):
     keras.utils.set_random_seed(seed)
-    network = build_network(fold, run)
+    if search is None:
+        network = build_network(fold, run)
+    else:
+        network = build_network(fold, run, search(fold, run))
     train, held_out, test = fold_parts(fold, features, held_out_speakers, seed)
     if held_out is not None:
         held_out = features.select(held_out)
     epoch = train_network(
         network,
         features.select(train),
-        copies=[copy.select(train) for copy in copies],
+        augmented=[altered.select(train) for altered in augmented],
         held_out=held_out,
         shared_speakers=fold.leaks_speakers,
         run=run,

@@ -10,7 +10,10 @@ from ser_keras._files import write_text
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.experiments.common import open_run
+from ser_keras.experiments.corpus import all_utterances
+from ser_keras.experiments.corpus import chosen_folds
+from ser_keras.experiments.output import open_run
+from ser_keras.experiments.registry import system_class
 from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
 from ser_keras.reports.data import protocol_mark
@@ -60,6 +63,17 @@ def run_ablation(config, folds, run_variant) -> dict:
     Returns:
         What `ablation.json` holds.
     """
+    # What one variant alone would fail at, hours later; and utterances that
+    # any stream must skip are left out of all variants.
+    both = system_class("emotionnas")(
+        dataclasses.replace(config, streams="both")
+    )
+    utterances = all_utterances(chosen_folds(folds, both.config.fold))
+    streams = both.preprocessor().compute(
+        utterances, config.cache_dir, skip_bad_audio=config.skip_bad_audio
+    )
+    bad = {u.id for u in utterances} - {u.id for u in streams.manifest}
+    folds = [without(fold, bad) for fold in folds]
     run = open_run(config)
     variants = VARIANTS | (CONTROLS if config.controls else {})
     rows, predictions = {}, {}
@@ -74,6 +88,7 @@ def run_ablation(config, folds, run_variant) -> dict:
                 config,
                 ablate=False,
                 controls=False,
+                final=False,
                 output_dir=str(folder),
                 export_dir=str(pathlib.Path(exported) / name),
                 **changes,

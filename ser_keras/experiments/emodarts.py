@@ -1,50 +1,37 @@
-"""A whole emoDARTS run: corpus, search, training, scores, SavedModel."""
+"""emoDARTS: cells of a CNN and of a recurrent network, searched jointly."""
 
 import dataclasses
-import functools
-import pathlib
 import typing
 
 import keras
 
+from ser_keras.audio.augmentation.chain import AugmentationChain
 from ser_keras.audio.augmentation.layers import SpecAugment
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.corpora.manifest import Manifest
-from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.experiments import cells
-from ser_keras.experiments.cells import CellsConfig
-from ser_keras.experiments.cells import keep_genotype
-from ser_keras.experiments.common import OneAfterAnother
-from ser_keras.experiments.common import all_utterances
-from ser_keras.experiments.common import check_positive
-from ser_keras.experiments.common import check_speed_range
-from ser_keras.experiments.common import chosen_folds
-from ser_keras.experiments.common import duration_frames
-from ser_keras.experiments.common import finish
-from ser_keras.experiments.common import open_run
-from ser_keras.experiments.common import read_copies
-from ser_keras.experiments.common import read_features
-from ser_keras.experiments.common import write_skipped
-from ser_keras.experiments.emodarts_checks import check_published
-from ser_keras.experiments.emodarts_checks import check_utterances
-from ser_keras.experiments.emodarts_checks import given_genotype
-from ser_keras.experiments.pretraining import pretrain
-from ser_keras.experiments.pretraining import pretrained
-from ser_keras.experiments.seeds import run_seeds
-from ser_keras.features.feature_set import FeatureSet
+from ser_keras.experiments.corpus import CorpusOptions
+from ser_keras.experiments.corpus import check_together
+from ser_keras.experiments.experiment import Experiment
+from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.front_ends import mfcc_or_log_mel
+from ser_keras.experiments.front_ends import utterance_normalization
+from ser_keras.experiments.options import CellOptions
+from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FeatureOptions
+from ser_keras.experiments.options import LiteRTOptions
+from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import SearchOptions
+from ser_keras.experiments.options import TrainingOptions
+from ser_keras.experiments.options import check_positive
+from ser_keras.experiments.pretraining import check_pretraining
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
-from ser_keras.protocols.leak_guard import FILE
-from ser_keras.protocols.leak_guard import exposed_by_search
-from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.splits import Fold
-from ser_keras.protocols.splits import check_disjoint
 from ser_keras.protocols.splits import halves
 from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
+from ser_keras.training.fit import check_search_batch
 from ser_keras.training.fit import search_architecture
-from ser_keras.training.run_folder import RunFolder
 
 #: What `published` stands for.
 _PUBLISHED = {
@@ -58,45 +45,110 @@ _PUBLISHED = {
     "recurrent_filters": 128,
     "architecture_learning_rate": 3e-4,
 }
+#: What `smoke` stands for.
+_SMOKE = {
+    "sequence": "lstm",
+    "search_epochs": 1,
+    "search_warm_up_epochs": 0,
+    "search_batch_size": 4,
+    "search_filters": 4,
+    "filters": 4,
+    "num_nodes": 1,
+    "num_cells": 3,
+    "recurrent_filters": 8,
+    "train_epochs": 1,
+    "batch_size": 8,
+    "duration": 1.0,
+    "num_features": 24,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class EmoDARTSConfig(CellsConfig):
-    """Search, train and score an emoDARTS network, and export it."""
+class EmoDARTSSearchConfig(
+    SearchOptions, FeatureOptions, CorpusOptions, OutputOptions
+):
+    """Search an emoDARTS architecture, and do no more.
 
-    output_dir: str = "results/emodarts"
+    The run's folder then holds `genotype.json` for `ser_keras train emodarts
+    --genotype`, and the architecture of every epoch. `--fold` is the number of
+    the fold on whose training speakers to search; 0 searches on all speakers,
+    for training on another corpus.
+    """
+
+    output_dir: str = "results/search_emodarts"
     """Folder of this run. A run that was stopped goes on where it was."""
-    features: typing.Literal["mfcc", "log_mel"] = "mfcc"
-    """Cepstral coefficients of 128 bands, or log-mel bands."""
-    num_features: int = 40
-    """Coefficients or bands of a frame."""
-    duration: float = 3.0
-    """Length of a clip in seconds; see `clips`."""
     clips: typing.Literal["fixed", "whole"] = "fixed"
     """`fixed`: training and scoring see the middle of a clip, or the clip
     between silence, at one peak level. `whole`: training crops longer clips
     at random and masks the padding of shorter ones, scoring sees whole
     utterances."""
-    speed_range: float = 0.1
-    """The derived network's training hears each clip also faster and slower
-    by this part, pitch and formants with it; 0 for none."""
     published: bool = False
     """Search at the published size: second order, the whole sequential
     space, independent stacks, four recurrent cells of 128 channels, 50
     epochs. Not meant for a CPU; other values of these are refused."""
     num_recurrent_cells: int = 1
     """Recurrent cells."""
-    pretrain_epochs: int = 0
-    """Epochs in which the derived network first learns the classes of the
-    search's own corpus; each fold then starts from there, with a new last
-    layer. 0 starts every fold from scratch."""
-    pretrain_learning_rate: float = 2e-3
-    """Peak learning rate of that, by AdamW."""
 
     def __post_init__(self):
         if self.published and not self.smoke:
-            check_published(self, _PUBLISHED)
+            _check_published(self)
         super().__post_init__()
+        least = 0 if getattr(self, "genotype", "") else 1
+        if self.num_recurrent_cells < least:
+            raise ValueError(
+                f"`num_recurrent_cells` must be {least} or more. Received: "
+                f"num_recurrent_cells={self.num_recurrent_cells}"
+            )
+
+    def resolved(self):
+        """This configuration with `published` and `smoke` spelled out."""
+        changes = _PUBLISHED if self.published else {}
+        if self.smoke:
+            changes = {**changes, **_SMOKE}
+        names = {field.name for field in dataclasses.fields(self)}
+        changes = {k: v for k, v in changes.items() if k in names}
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmoDARTSConfig(
+    CellOptions,
+    TrainingOptions,
+    LiteRTOptions,
+    ExportOptions,
+    EmoDARTSSearchConfig,
+):
+    """Search, train and score an emoDARTS network, and export it."""
+
+    output_dir: str = "results/emodarts"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    fold: int = 1
+    """Number of the fold to run; 0 runs all folds."""
+    genotype: str = ""
+    """Genotype file to train, instead of searching."""
+    architecture: typing.Literal["search", "random"] = "search"
+    """Search each fold's architecture on its training speakers; or draw one
+    at random from the search space, the control of every search."""
+    architecture_seed: int | None = None
+    """Seed of `--architecture random`; default `--seed`."""
+    speed_range: float = 0.1
+    """Speed perturbation: training uses each clip also faster and slower by
+    this part, pitch and formants with it; 0 for none."""
+    search_corpus: str = ""
+    """Name of another corpus, to search on it once instead of on each fold's
+    training speakers."""
+    search_dir: str = ""
+    """Folder of `--search-corpus`."""
+    pretrain_epochs: int = 0
+    """Epochs in which the network is first trained on the classes of
+    `--search-corpus`; each fold then starts from there, with a new last
+    layer. 0 starts every fold from scratch."""
+    pretrain_learning_rate: float = 2e-3
+    """Peak learning rate of the pre-training, by AdamW."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_together(self, "search_corpus", "search_dir")
         check_speed_range(self.speed_range)
         check_positive(self, "pretrain_learning_rate")
         if self.pretrain_epochs < 0:
@@ -104,228 +156,218 @@ class EmoDARTSConfig(CellsConfig):
                 "`pretrain_epochs` must be 0 or more. Received: "
                 f"pretrain_epochs={self.pretrain_epochs}"
             )
-        least = 0 if self.genotype else 1
-        if self.num_recurrent_cells < least:
+        if self.genotype and self.architecture == "random":
             raise ValueError(
-                f"`num_recurrent_cells` must be {least} or more. Received: "
-                f"num_recurrent_cells={self.num_recurrent_cells}"
+                "`genotype` must be left out with a random architecture. "
+                f"Received: genotype={self.genotype!r}, architecture='random'"
             )
 
-    def resolved(self) -> "EmoDARTSConfig":
-        """This configuration with `published` and `smoke` spelled out."""
-        changes = {}
-        if self.published:
-            changes |= _PUBLISHED
-        if self.smoke:
-            changes |= {
-                "sequence": "lstm",
-                "search_epochs": 1,
-                "search_warm_up_epochs": 0,
-                "search_batch_size": 4,
-                "search_filters": 4,
-                "filters": 4,
-                "num_nodes": 1,
-                "num_cells": 3,
-                "recurrent_filters": 8,
-                "train_epochs": 1,
-                "batch_size": 8,
-                "duration": 1.0,
-                "num_features": 24,
-            }
-        return dataclasses.replace(self, **changes)
 
+class EmoDARTSExperiment(Experiment):
+    """emoDARTS: search, derived network, training.
 
-def run_emodarts(
-    config: EmoDARTSConfig,
-    folds: list[Fold],
-    search_corpus: Manifest | None = None,
-) -> dict:
-    """Searches, derives, trains, scores and exports; resumable throughout.
-
-    The run's folder then holds `config.json`, `genotype.json`, the alphas of
-    every epoch (`architecture.jsonl`), metrics of every epoch, predictions of
-    every test utterance, `result.json`, pictures and TensorBoard logs.
-
-    Args:
-        config: The configuration.
-        folds: All folds of the corpus, of which `config.fold` picks one.
-        search_corpus: Another corpus to search on, once for all folds. By
-            default each fold searches on its own training speakers.
-
-    Returns:
-        What `result.json` holds; with `seeds`, what `seeds.json` holds.
-
-    Raises:
-        LeakError: A test utterance's audio was heard by the search or is in a
-            training part, under whatever name.
-        ValueError: The configuration, the corpus, the genotype or the output
-            folder does not fit, or an audio file is bad; before any training.
+    References:
+        Rajapakshe et al., "emoDARTS: Joint optimisation of CNN and sequential
+        neural network architectures for superior speech emotion recognition",
+        IEEE Access, 2024.
     """
-    if config.pretrain_epochs and search_corpus is None:
-        raise ValueError(
-            "`pretrain_epochs` needs a corpus of its own to train on (the "
-            "EMO-DB recipe: --search-dir). Received: "
-            f"pretrain_epochs={config.pretrain_epochs}"
+
+    tunable: typing.ClassVar[dict] = {
+        "filters": (4, 8, 16),
+        "num_cells": Range(3, 6, 1),
+        "recurrent_filters": (16, 32, 64),
+        "dropout": Range(0.0, 0.5, 0.1),
+        "drop_path_rate": (0.0, 0.1, 0.2),
+        "learning_rate": Range(3e-4, 1e-2, "log"),
+    }
+
+    def tunable_options(self):
+        options, genotype = dict(self.tunable), self.genotype()
+        if genotype is not None and not genotype.normal:
+            del options["num_cells"], options["filters"]
+        return options
+
+    def preprocessor(self):
+        return cell_preprocessor(self.config)
+
+    @property
+    def searches(self):
+        return not self.config.genotype and self.config.architecture == "search"
+
+    def space(self) -> SearchSpace:
+        """The search space that the configuration asks for."""
+        return SearchSpace.emodarts(
+            self.config.sequence, num_nodes=self.config.num_nodes
         )
-    if config.seeds:
-        return run_seeds(config, folds, run_emodarts, search_corpus)
-    config = config.resolved()
-    folds = chosen_folds(folds, config.fold)
-    genotype = given_genotype(config)
-    if (pathlib.Path(config.output_dir) / "config.json").exists():
-        open_run(config)  # Another's folder is told before audio is read.
-    frontend, normalization = front_end(config)
-    features = read_features(
-        config, all_utterances(folds), frontend, normalization
-    )
-    start = others = None
-    if search_corpus is not None:
-        for fold in folds:
-            check_disjoint(search_corpus, fold.test)
-        others = read_features(config, search_corpus, frontend, normalization)
-    check_utterances(config, folds, features, others)
-    copies = read_copies(config, features.manifest, frontend, normalization)
 
-    # Whatever is wrong is found before the folder holds the configuration.
-    exposed = exposed_by_search(config.genotype, others and others.manifest)
-    if others is not None:  # And before hours of searching on them.
-        guard_folds(folds, features.manifest, exposed)
-    run = open_run(config)
-    write_skipped(run, features)
-    known = others is not None
-    if genotype is not None:
-        keep_genotype(run, genotype, config.genotype)
-        # A record without what its search has heard would look complete.
-        known = (pathlib.Path(config.genotype).parent / FILE).exists()
-    if known:
-        exposed.save(run.path)
-    if others is not None:
-        if genotype is None:
-            genotype = search(config, others, run)
+    def genotype(self):
+        config = self.config
+        if config.genotype:
+            genotype = Genotype.load(config.genotype)
+            _check_cells(config, genotype)
+            return genotype
+        if config.architecture == "random":
+            seed = config.architecture_seed
+            return self.space().sample(config.seed if seed is None else seed)
+        return None
+
+    def search(self, features, run, duration_frames=None):
+        config, manifest = self.config, features.manifest
+        first, second = halves(manifest, seed=config.seed)
+        keras.utils.set_random_seed(config.seed)
+        supernet = SuperNet(
+            self.space(),
+            input_shape=(None, features.num_features, 1),
+            num_classes=len(manifest.labels),
+            seed=config.seed,
+            filters=config.search_filters,
+            num_cells=config.num_cells,
+            num_recurrent_cells=config.num_recurrent_cells,
+            recurrent_filters=config.recurrent_filters,
+            shared_stacks=not config.published,
+            stem_strides=1 if config.published else 2,
+        )
+        return search_architecture(
+            supernet,
+            features.select(first),
+            features.select(second),
+            run=run,
+            epochs=config.search_epochs,
+            batch_size=config.search_batch_size,
+            duration_frames=duration_frames,
+            order=config.search_order,
+            warm_up_epochs=config.search_warm_up_epochs,
+            architecture_learning_rate=config.architecture_learning_rate,
+            augment=self.augmentation(features),
+            seed=config.seed,
+        )
+
+    def build(self, features, genotype=None):
+        config = self.config
+        return CellNetwork(
+            genotype,
+            input_shape=(None, features.num_features, 1),
+            num_classes=len(features.manifest.labels),
+            filters=config.filters,
+            num_cells=config.num_cells,
+            num_recurrent_cells=config.num_recurrent_cells,
+            recurrent_filters=config.recurrent_filters,
+            dropout=config.dropout,
+            drop_path_rate=config.drop_path_rate,
+            stem_strides=1 if config.published else 2,
+        )
+
+    def augmentation(self, features):
+        return one_mask_each(features.num_features)
+
+    def speeds(self):
+        return speeds(self.config.speed_range)
+
+    def training(self):
+        return cell_training(self.config)
+
+    def other_corpus(self):
+        return self.config.search_corpus, self.config.search_dir
+
+    def pretraining(self):
+        config = self.config
+        if not config.pretrain_epochs:
+            return None
+        return {
+            **self.training(),
+            "epochs": config.pretrain_epochs,
+            "learning_rate": config.pretrain_learning_rate,
+        }
+
+    def check(self, folds, features, other=None):
+        super().check(folds, features, other)
+        config = self.config
         if config.pretrain_epochs:
-            start = learn_first(config, genotype, others, run)
-
-    outcome = cross_validate(
-        functools.partial(_network_of_fold, config, genotype, features, start),
-        features,
-        folds,
-        run=run,
-        copies=copies,
-        seed=config.seed,
-        held_out_speakers=config.held_out_speakers,
-        jobs=config.jobs,
-        exposed=exposed,
-        epochs=config.train_epochs,
-        batch_size=config.batch_size,
-        duration_frames=duration_frames(config.duration, frontend),
-        learning_rate=config.learning_rate,
-        augment=augmentation(config),
-    )
-    return finish(config, run, outcome, frontend, normalization)
+            check_pretraining(config, other)
+        if not self.searches:
+            return
+        parts = [other]
+        if other is None:
+            parts = [features.select(fold.train).manifest for fold in folds]
+        for part in parts:
+            first, second = halves(part, seed=config.seed)
+            check_search_batch(config.search_batch_size, first, second)
 
 
-def _network_of_fold(config, genotype, features, start, fold, run):
-    if genotype is None:
-        genotype = search(config, features.select(fold.train), run)
-    return pretrained(build_network(config, genotype, features), start)
-
-
-def search(
-    config: EmoDARTSConfig, features: FeatureSet, run: RunFolder
-) -> Genotype:
-    """Searches on two speaker-disjoint halves of these utterances."""
-    manifest = features.manifest
-    first, second = halves(manifest, seed=config.seed)
-    keras.utils.set_random_seed(config.seed)
-    frontend, _ = front_end(config)
-    supernet = SuperNet(
-        SearchSpace.emodarts(config.sequence, num_nodes=config.num_nodes),
-        input_shape=(None, features.num_features, 1),
-        num_classes=len(manifest.labels),
-        seed=config.seed,
-        filters=config.search_filters,
-        num_cells=config.num_cells,
-        num_recurrent_cells=config.num_recurrent_cells,
-        recurrent_filters=config.recurrent_filters,
-        shared_stacks=not config.published,
-        stem_strides=1 if config.published else 2,
-    )
-    genotype = search_architecture(
-        supernet,
-        features.select(first),
-        features.select(second),
-        run=run,
-        epochs=config.search_epochs,
-        batch_size=config.search_batch_size,
-        duration_frames=duration_frames(config.duration, frontend),
-        order=config.search_order,
-        warm_up_epochs=config.search_warm_up_epochs,
-        architecture_learning_rate=config.architecture_learning_rate,
-        augment=augmentation(config),
-        seed=config.seed,
-    )
-    print(genotype.describe(), flush=True)
-    return genotype
-
-
-def learn_first(
-    config: EmoDARTSConfig,
-    genotype: Genotype,
-    features: FeatureSet,
-    run: RunFolder,
-) -> pathlib.Path:
-    """Trains the derived network on another corpus; returns its file."""
-    frontend, normalization = front_end(config)
-    return pretrain(
-        functools.partial(build_network, config, genotype),
-        features,
-        run,
-        copies=read_copies(config, features.manifest, frontend, normalization),
-        epochs=config.pretrain_epochs,
-        batch_size=config.batch_size,
-        duration_frames=duration_frames(config.duration, frontend),
-        learning_rate=config.pretrain_learning_rate,
-        augment=augmentation(config),
-        seed=config.seed,
-    )
-
-
-def build_network(
-    config: EmoDARTSConfig, genotype: Genotype, features: FeatureSet
-) -> CellNetwork:
-    """The derived network that a configuration asks for."""
-    return CellNetwork(
-        genotype,
-        input_shape=(None, features.num_features, 1),
-        num_classes=len(features.manifest.labels),
-        filters=config.filters,
-        num_cells=config.num_cells,
-        num_recurrent_cells=config.num_recurrent_cells,
-        recurrent_filters=config.recurrent_filters,
-        dropout=config.dropout,
-        drop_path_rate=config.drop_path_rate,
-        stem_strides=1 if config.published else 2,
-    )
-
-
-def front_end(config: EmoDARTSConfig):
-    """Features and their normalisation, or `None`."""
-    layer, normalization = cells.front_end(config)
+def cell_preprocessor(config) -> Preprocessor:
+    """Features of a network of cells, as `features` and `clips` say."""
+    layer = mfcc_or_log_mel(config.features, config.num_features)
+    normalization = utterance_normalization(config.features)
     if config.clips == "whole":
-        return layer, normalization
-    if config.features == "mfcc":  # One peak level is normalisation enough.
+        return Preprocessor(layer, normalization, config.duration)
+    if config.features == "mfcc":  # One peak level is enough.
         layer = MFCC.light_sernet(num_coefficients=config.num_features)
         normalization = None
-    layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
-    return layer, normalization
+    return Preprocessor(
+        FixedDuration(layer, config.duration, peak_percentile=99.9),
+        normalization,
+    )
 
 
-def augmentation(config: EmoDARTSConfig):
+def one_mask_each(num_features) -> AugmentationChain:
     """One mask over time and one over the features."""
-    return OneAfterAnother(
+    return AugmentationChain(
         SpecAugment(
             num_time_masks=1,
             num_feature_masks=1,
-            max_feature_width=max(config.num_features // 10, 1),
+            max_feature_width=max(num_features // 10, 1),
         )
     )
+
+
+def cell_training(config) -> dict:
+    """Arguments of `train_network` for networks of cells."""
+    return {
+        "epochs": config.train_epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+    }
+
+
+def speeds(speed_range) -> tuple[float, ...]:
+    """Speeds of speed perturbation by a part of a clip's speed."""
+    if not speed_range:
+        return ()
+    return (1 - speed_range, 1 + speed_range)
+
+
+def check_speed_range(speed_range) -> None:
+    """Raises `ValueError` unless this is a part of a clip's speed."""
+    if not 0 <= speed_range < 1:
+        raise ValueError(
+            "`speed_range` must be at least 0 and below 1. Received: "
+            f"speed_range={speed_range}"
+        )
+
+
+def _check_published(config):
+    """Raises `ValueError` if a field has another value than published."""
+    defaults = {x.name: x.default for x in dataclasses.fields(config)}
+    for name, value in _PUBLISHED.items():
+        if name not in defaults:
+            continue
+        if getattr(config, name) not in (value, defaults[name]):
+            raise ValueError(
+                f"`published` sets {name}={value!r}: leave out one of the "
+                f"two. Received: {name}={getattr(config, name)!r}"
+            )
+
+
+def _check_cells(config, genotype):
+    """Raises `ValueError` unless a genotype has the cells of the network."""
+    for kind, name in (
+        ("normal", "num_cells"),
+        ("recurrent", "num_recurrent_cells"),
+    ):
+        count, there = getattr(config, name), kind in genotype.cells
+        if bool(count) != there:
+            raise ValueError(
+                f"{config.genotype} has {'a' if there else 'no'} {kind!r} "
+                f"cell: `{name}` must be {'positive' if there else 0}. "
+                f"Received: {name}={count}"
+            )

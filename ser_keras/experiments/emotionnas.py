@@ -1,70 +1,79 @@
-"""A whole run with two streams: search, training, scores, SavedModel."""
+"""EmotionNAS: two streams, each with its own structure, and their fusion."""
 
 import dataclasses
-import functools
-import math
-import pathlib
 import typing
 
 import keras
 
+from ser_keras.audio.augmentation.chain import AugmentationChain
 from ser_keras.audio.augmentation.layers import FrequencyWarp
 from ser_keras.audio.augmentation.layers import SpecAugment
 from ser_keras.audio.augmentation.layers import TimeStretch
-from ser_keras.evaluation.cross_validation import CrossValidation
-from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.experiments.ablation import run_ablation
-from ser_keras.experiments.ablation import without
-from ser_keras.experiments.cells import CellsConfig
-from ser_keras.experiments.cells import front_end
-from ser_keras.experiments.cells import keep_genotype
-from ser_keras.experiments.common import OneAfterAnother
-from ser_keras.experiments.common import all_utterances
-from ser_keras.experiments.common import check_positive_integers
-from ser_keras.experiments.common import chosen_folds
-from ser_keras.experiments.common import default_export_dir
-from ser_keras.experiments.common import duration_frames
-from ser_keras.experiments.common import open_run
-from ser_keras.experiments.common import read_features
-from ser_keras.experiments.common import write_skipped
-from ser_keras.experiments.deep_stream import deep_extractor
-from ser_keras.experiments.deep_stream import deep_features
-from ser_keras.experiments.emotionnas_network import build_network
-from ser_keras.experiments.emotionnas_network import hand_made
-from ser_keras.experiments.emotionnas_network import network_sizes
-from ser_keras.experiments.emotionnas_network import search_space
+from ser_keras.experiments.corpus import CorpusOptions
+from ser_keras.experiments.emodarts import cell_training
+from ser_keras.experiments.experiment import Experiment
+from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.front_ends import mfcc_or_log_mel
+from ser_keras.experiments.front_ends import utterance_normalization
 from ser_keras.experiments.missing_streams import score_without_streams
-from ser_keras.experiments.seeds import run_seeds
-from ser_keras.export.card import ModelCard
-from ser_keras.export.saved_model.two_streams import export_streams
-from ser_keras.features.feature_set import FeatureSet
-from ser_keras.features.streams import FeatureStreams
+from ser_keras.experiments.options import CellOptions
+from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FeatureOptions
+from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import SearchOptions
+from ser_keras.experiments.options import TrainingOptions
+from ser_keras.experiments.options import check_positive_integers
+from ser_keras.features.deep_features import DeepFeatures
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.preprocessor import StreamPreprocessors
+from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.genotype import load_genotype
-from ser_keras.protocols.leak_guard import exposed_by_search
-from ser_keras.protocols.protocol import overstated
-from ser_keras.protocols.splits import Fold
+from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.hand_made import hand_made_chain
+from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.protocols.splits import halves
-from ser_keras.reports.report import summary
-from ser_keras.reports.report import write_report
 from ser_keras.search.supernet import SuperNet
+from ser_keras.search_space import SearchSpace
+from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.training.fit import search_architecture
 from ser_keras.training.run_folder import RunFolder
 
+#: What `smoke` stands for.
+_SMOKE = {
+    "sequence": "rnn",
+    "search_epochs": 1,
+    "search_warm_up_epochs": 0,
+    "search_batch_size": 4,
+    "search_filters": 2,
+    "filters": 2,
+    "num_nodes": 1,
+    "num_cells": 3,
+    "recurrent_filters": 4,
+    "deep_filters": 4,
+    "fusion_units": 4,
+    "train_epochs": 1,
+    "batch_size": 8,
+    "duration": 1.0,
+    "num_features": 16,
+}
+
 
 @dataclasses.dataclass(frozen=True)
-class EmotionNASConfig(CellsConfig):
-    """Search, train and score a network of two streams, and export it."""
+class EmotionNASSearchConfig(
+    SearchOptions, FeatureOptions, CorpusOptions, OutputOptions
+):
+    """Search an architecture of two streams, and do no more.
 
-    output_dir: str = "results/emotionnas"
+    The run's folder then holds `genotype.json` for `ser_keras train emotionnas
+    --genotype`, and the architecture of every epoch. `--fold` is the number of
+    the fold on whose training speakers to search; 0 searches on all speakers,
+    for training on another corpus.
+    """
+
+    output_dir: str = "results/search_emotionnas"
     """Folder of this run. A run that was stopped goes on where it was."""
-    ablate: bool = False
-    """Run each stream alone, both with concatenation and both with the
-    supplement on the same folds, and write one table of them."""
-    controls: bool = False
-    """In an ablation, also run both with the supplement whose architecture is
-    drawn at random, and made by hand: what a search has to beat."""
     streams: typing.Literal["both", "handcrafted", "deep"] = "both"
     """Which streams the network has."""
     fusion: typing.Literal[
@@ -91,23 +100,15 @@ class EmotionNASConfig(CellsConfig):
     """Layers of a frozen encoder whose features the store has one after the
     other (`TransformersExtractor(layers=[...])`); the network learns how to
     mix them."""
-    architecture: typing.Literal["search", "random", "hand_made"] = "search"
-    """Search each fold's architecture on its training speakers; or draw one
-    at random, or take one made by hand of about the same size: the controls
-    of every search."""
     features: typing.Literal["log_mel", "mfcc", "mfcc_deltas"] = "log_mel"
     """Hand-crafted stream: log-mel bands, or cepstral coefficients, alone or
     with as many first and second derivatives over time."""
-    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
-        "lstm_att"
-    )
-    """Sequential candidates of both streams."""
+    num_features: int = 64
+    """Bands or coefficients of a frame."""
     search_epochs: int = 12
     search_warm_up_epochs: int = 2
     search_filters: int = 4
     """Channels of the first cell of the hand-crafted stream, in the search."""
-    filters: int = 8
-    """Channels of the first cell of the hand-crafted stream."""
     num_nodes: int = 3
     num_cells: int = 3
     """CNN cells of the hand-crafted stream."""
@@ -117,6 +118,42 @@ class EmotionNASConfig(CellsConfig):
     """Channels of the deep stream's recurrent cell."""
     fusion_units: int = 32
     """Width of gates and queries in the fusion."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "deep_layers")
+
+    def resolved(self):
+        """This configuration with `smoke` spelled out."""
+        if not self.smoke:
+            return self
+        names = {field.name for field in dataclasses.fields(self)}
+        changes = {k: v for k, v in _SMOKE.items() if k in names}
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmotionNASConfig(
+    CellOptions, TrainingOptions, ExportOptions, EmotionNASSearchConfig
+):
+    """Search, train and score a network of two streams, and export it."""
+
+    output_dir: str = "results/emotionnas"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    ablate: bool = False
+    """Run each stream alone, both with concatenation and both with the
+    supplement on the same folds, and write one table of them."""
+    controls: bool = False
+    """In an ablation, also run both with the supplement whose architecture is
+    drawn at random, and made by hand: what a search has to beat."""
+    genotype: str = ""
+    """Genotype file to train, instead of searching."""
+    architecture: typing.Literal["search", "random", "hand_made"] = "search"
+    """Search each fold's architecture on its training speakers; or draw one
+    at random, or take one made by hand of about the same size: the controls
+    of every search."""
+    filters: int = 8
+    """Channels of the first cell of the hand-crafted stream."""
     train_epochs: int = 40
     stream_dropout: float = 0.1
     """Probability that a training clip loses one of its two streams."""
@@ -128,270 +165,227 @@ class EmotionNASConfig(CellsConfig):
                 "An ablation has one seed: give `seed`, and run it again in "
                 f"another folder. Received: ablate=True, seeds={self.seeds}"
             )
-        check_positive_integers(self, "deep_layers")
         if self.controls and not self.ablate:
             raise ValueError(
                 "`controls` are runs of an ablation: give `ablate` as well, or "
                 "one `architecture`. Received: controls=True, ablate=False"
             )
 
-    def resolved(self) -> "EmotionNASConfig":
-        """This configuration with `smoke` spelled out."""
-        if not self.smoke:
-            return self
-        return dataclasses.replace(
-            self,
-            sequence="rnn",
-            search_epochs=1,
-            search_warm_up_epochs=0,
-            search_batch_size=4,
-            search_filters=2,
-            filters=2,
-            num_nodes=1,
-            num_cells=3,
-            recurrent_filters=4,
-            deep_filters=4,
-            fusion_units=4,
-            train_epochs=1,
-            batch_size=8,
-            duration=1.0,
-            num_features=16,
-        )
 
+class EmotionNASExperiment(Experiment):
+    """Two streams: search, derived network, training.
 
-def run_emotionnas(config: EmotionNASConfig, folds: list[Fold]) -> dict:
-    """Searches, derives, trains, scores and exports; resumable throughout.
+    This is our design of EmotionNAS' idea; the paper's details are not public.
 
-    The run's folder holds what that of `run_emodarts` does. This is our design
-    of EmotionNAS' idea; the paper's details are not public.
-
-    Args:
-        config: The configuration.
-        folds: All folds of the corpus, of which `config.fold` picks one.
-
-    Returns:
-        What `result.json` holds; of an ablation, what `ablation.json` does;
-        with `seeds`, what `seeds.json` holds.
-
-    Raises:
-        LeakError: The audio of a test utterance is in a training part, under
-            whatever name.
-        ValueError: The configuration, the corpus, the features or the output
-            folder do not fit, or an audio file is bad; before any training.
+    References:
+        Sun et al., "EmotionNAS: Two-stream neural architecture search for
+        speech emotion recognition", Interspeech 2023.
     """
-    if config.seeds:
-        return run_seeds(config, folds, run_emotionnas)
-    if config.ablate:
-        # What one variant alone would stumble over, hours later.
-        both = dataclasses.replace(config, streams="both").resolved()
-        utterances = all_utterances(chosen_folds(folds, both.fold))
-        streams = read_streams(both, utterances, deep_extractor(both))
-        bad = {u.id for u in utterances} - {u.id for u in streams.manifest}
-        folds = [without(fold, bad) for fold in folds]
-        return run_ablation(config, folds, run_emotionnas)
-    config = config.resolved()
-    folds = chosen_folds(folds, config.fold)
-    genotype = load_genotype(config.genotype) if config.genotype else None
-    _check_genotype(config, genotype)
-    extractor = None
-    if config.streams != "handcrafted":
-        extractor = deep_extractor(config)
-    run, features = open_with_streams(config, all_utterances(folds), extractor)
-    if genotype is not None:
-        keep_genotype(run, genotype, config.genotype)
-    outcome = cross_validate(
-        functools.partial(_network_of_fold, config, genotype, features),
-        features,
-        folds,
-        run=run,
-        seed=config.seed,
-        held_out_speakers=config.held_out_speakers,
-        jobs=config.jobs,
-        exposed=exposed_by_search(config.genotype),
-        epochs=config.train_epochs,
-        batch_size=config.batch_size,
-        duration_frames=frames_of(config, features),
-        learning_rate=config.learning_rate,
-        augment=augmentation(config),
-    )
-    return _finish(config, run, outcome, folds, features, extractor)
 
+    tunable: typing.ClassVar[dict] = {
+        "filters": (4, 8, 16),
+        "num_cells": Range(3, 6, 1),
+        "recurrent_filters": (16, 32, 64),
+        "deep_filters": (16, 32, 64),
+        "fusion_units": (16, 32, 64),
+        "stream_dropout": (0.0, 0.1, 0.2),
+        "dropout": Range(0.0, 0.5, 0.1),
+        "learning_rate": Range(3e-4, 1e-2, "log"),
+    }
 
-def open_with_streams(
-    config: EmotionNASConfig, manifest, extractor
-) -> tuple[RunFolder, FeatureSet | FeatureStreams]:
-    """The run's folder, and its features; see `read_streams`.
+    def tunable_options(self):
+        options, streams = dict(self.tunable), self.config.streams
+        unused = {
+            "both": (),
+            "handcrafted": ("deep_filters", "fusion_units", "stream_dropout"),
+            "deep": (
+                "filters",
+                "num_cells",
+                "recurrent_filters",
+                "fusion_units",
+                "stream_dropout",
+            ),
+        }[streams]
+        return {k: v for k, v in options.items() if k not in unused}
 
-    Features that do not fit leave no folder behind, which would refuse the
-    corrected configuration. A folder that is there already is looked at first:
-    extraction may take hours.
-    """
-    if (pathlib.Path(config.output_dir) / "config.json").exists():
-        open_run(config)
-    features = read_streams(config, manifest, extractor)
-    run = open_run(config)
-    write_skipped(run, features)
-    return run, features
-
-
-def read_streams(
-    config: EmotionNASConfig, manifest, extractor
-) -> FeatureSet | FeatureStreams:
-    """The features of the streams that a configuration asks for.
-
-    Args:
-        config: The configuration.
-        manifest: `Manifest` of all utterances.
-        extractor: What `deep_extractor` returned; None without a deep stream.
-
-    Returns:
-        Features whose `skipped` has what any of the streams had to skip.
-    """
-    if config.streams == "deep":
-        return deep_features(config, manifest, extractor)
-    mel = read_features(config, manifest, *front_end(config))
-    if config.streams == "handcrafted":
-        return mel
-    deep = deep_features(config, mel.manifest, extractor)
-    # What either of them had to skip, both do.
-    skipped = (*mel.skipped, *deep.skipped)
-    streams = {"handcrafted": mel.select(deep.manifest), "deep": deep}
-    return FeatureStreams(
-        {
-            name: dataclasses.replace(stream, skipped=skipped)
-            for name, stream in streams.items()
-        }
-    )
-
-
-def _network_of_fold(config, genotype, features, fold, run):
-    if genotype is None:
-        genotype = find_genotype(config, features.select(fold.train), run)
-    network = build_network(config, genotype, features)
-    run.write_json("parameters.json", {"parameters": network.count_params()})
-    return network
-
-
-def find_genotype(
-    config: EmotionNASConfig,
-    features: FeatureSet | FeatureStreams,
-    run: RunFolder,
-) -> Genotype | TwoStreamGenotype:
-    """Searches on two speaker-disjoint halves; or takes a control."""
-    space = search_space(config)
-    if config.architecture != "search":
-        random = config.architecture == "random"
-        genotype = space.sample(config.seed) if random else hand_made(config)
-        genotype.save(run.path / "genotype.json")
-        return genotype
-    first, second = halves(features.manifest, seed=config.seed)
-    keras.utils.set_random_seed(config.seed)
-    supernet = SuperNet(
-        space,
-        seed=config.seed,
-        **network_sizes(
-            config, features, config.search_filters, shared_stacks=True
-        ),
-    )
-    genotype = search_architecture(
-        supernet,
-        features.select(first),
-        features.select(second),
-        run=run,
-        epochs=config.search_epochs,
-        batch_size=config.search_batch_size,
-        duration_frames=frames_of(config, features),
-        order=config.search_order,
-        warm_up_epochs=config.search_warm_up_epochs,
-        architecture_learning_rate=config.architecture_learning_rate,
-        augment=augmentation(config),
-        seed=config.seed,
-    )
-    print(genotype.describe(), flush=True)
-    return genotype
-
-
-def augmentation(config: EmotionNASConfig):
-    """Speed, vocal tract length, and masks of the hand-crafted stream.
-
-    Embeddings are taken as they are.
-    """
-    if config.streams == "deep":
-        return None
-    if config.features != "log_mel":  # Their axis is none of frequencies.
-        return OneAfterAnother(TimeStretch(), SpecAugment())
-    return OneAfterAnother(TimeStretch(), FrequencyWarp(), SpecAugment())
-
-
-def frames_of(config: EmotionNASConfig, features) -> int:
-    """Frames of a training clip, of the first stream if there are two."""
-    if config.streams != "deep":
-        return duration_frames(config.duration, front_end(config)[0])
-    rate = features.frame_rate
-    return 1 if rate is None else math.ceil(config.duration * rate)
-
-
-def _check_genotype(config, genotype):
-    if genotype is None:
-        return
-    two = isinstance(genotype, TwoStreamGenotype)
-    if two != (config.streams == "both"):
-        raise ValueError(
-            f"{config.genotype} must be a genotype of "
-            f"{'two streams' if not two else 'one stream'}. Received: "
-            f"streams={config.streams!r}"
-        )
-
-
-def _finish(
-    config, run, outcome: CrossValidation, folds, features, extractor
-) -> dict:
-    """Exports the network, writes the report, says where everything is."""
-    exported = (run.read_json("result.json") or {}).get("saved_model")
-    if not exported or not pathlib.Path(exported).exists():
-        layers = (None, None)
+    def preprocessor(self):
+        config, streams = self.config, {}
         if config.streams != "deep":
-            layers = front_end(config)
-        exported = str(
-            export_streams(
-                outcome.network,
-                config.export_dir or default_export_dir(config),
-                outcome.predictions.label_names,
-                *layers,
-                extractor,
-                card=ModelCard.from_result(
-                    dataclasses.asdict(config),
-                    summary(outcome),
-                    outcome.predictions,
-                ),
+            streams["handcrafted"] = Preprocessor(
+                mfcc_or_log_mel(config.features, config.num_features),
+                utterance_normalization(config.features),
+                config.duration,
             )
+        if config.streams != "handcrafted":
+            if not config.deep_extractor:
+                print(
+                    "NO --deep-extractor: the deep stream is an UNTRAINED "
+                    "network. It shows that everything works, and nothing "
+                    "about deep features."
+                )
+            streams["deep"] = DeepFeatures(
+                config.deep_extractor,
+                output=config.deep_output,
+                hop=config.deep_hop,
+                sample_rate=config.deep_sample_rate,
+                layers=config.deep_layers,
+                duration=config.duration,
+            )
+        if config.streams == "both":
+            return StreamPreprocessors(streams)
+        return streams[config.streams]
+
+    @property
+    def searches(self):
+        return not self.config.genotype and self.config.architecture == "search"
+
+    def genotype(self):
+        config = self.config
+        if config.genotype:
+            genotype = load_genotype(config.genotype)
+            two = isinstance(genotype, TwoStreamGenotype)
+            if two != (config.streams == "both"):
+                raise ValueError(
+                    f"{config.genotype} must be a genotype of "
+                    f"{'two streams' if not two else 'one stream'}. Received: "
+                    f"streams={config.streams!r}"
+                )
+            return genotype
+        if config.architecture == "random":
+            return self.space().sample(config.seed)
+        if config.architecture == "hand_made":
+            return self._hand_made()
+        return None
+
+    def space(self) -> SearchSpace | TwoStreamSearchSpace:
+        """The search space that the configuration asks for."""
+        config = self.config
+        nodes = {"num_nodes": config.num_nodes}
+        spaces = {
+            "handcrafted": SearchSpace.emodarts(config.sequence, **nodes),
+            "deep": SearchSpace.emodarts(config.sequence, cnn=(), **nodes),
+        }
+        if config.streams != "both":
+            return spaces[config.streams]
+        searched = config.fusion == "search"
+        fusions = FUSIONS if searched else (config.fusion,)
+        return TwoStreamSearchSpace(**spaces, fusions=fusions)
+
+    def _hand_made(self) -> Genotype | TwoStreamGenotype:
+        """Cells made by hand, with as many nodes as searched ones.
+
+        Joined as the configuration says; by concatenation where that is
+        searched as well.
+        """
+        config = self.config
+        parts = {
+            "handcrafted": hand_made_chain(config.num_nodes),
+            "deep": hand_made_chain(config.num_nodes, cnn=False),
+        }
+        if config.streams != "both":
+            return parts[config.streams]
+        searched = config.fusion == "search"
+        fusion = "concatenation" if searched else config.fusion
+        return TwoStreamGenotype(**parts, fusion=fusion)
+
+    def search(self, features, run, duration_frames=None):
+        config = self.config
+        first, second = halves(features.manifest, seed=config.seed)
+        keras.utils.set_random_seed(config.seed)
+        sizes = self._sizes(features, config.search_filters, shared_stacks=True)
+        supernet = SuperNet(self.space(), seed=config.seed, **sizes)
+        return search_architecture(
+            supernet,
+            features.select(first),
+            features.select(second),
+            run=run,
+            epochs=config.search_epochs,
+            batch_size=config.search_batch_size,
+            duration_frames=duration_frames,
+            order=config.search_order,
+            warm_up_epochs=config.search_warm_up_epochs,
+            architecture_learning_rate=config.architecture_learning_rate,
+            augment=self.augmentation(features),
+            seed=config.seed,
         )
-    costs = {"parameters": [], "seconds": 0.0}
-    for fold in folds:
-        folder = RunFolder(run.path / "folds" / fold.name, run.config)
-        costs["parameters"].append(
-            folder.read_json("parameters.json")["parameters"]
-        )
-        costs["seconds"] += sum(
-            row["seconds"]
-            for stage in ("search", "train")
-            for row in folder.rows(stage)
-        )
-    without = None
-    if config.streams == "both":
-        without = score_without_streams(run, folds, features, config.batch_size)
-    result = write_report(
-        run,
-        outcome,
-        without=without,
-        saved_model=exported,
-        streams=config.streams,
-        fusion=config.fusion,
-        deep_extractor=config.deep_extractor or "untrained",
-        parameters=sum(costs["parameters"]) / len(folds),
-        seconds=round(costs["seconds"], 1),
-    )
-    if result["leaks_speakers"] or result["selects_on_test"]:
-        print(overstated(result["leaks_speakers"], result["selects_on_test"]))
-    print(f"results in {run.path}, SavedModel in {exported}")
-    return result
+
+    def build(self, features, genotype=None):
+        config = self.config
+        options = {
+            "dropout": config.dropout,
+            "drop_path_rate": config.drop_path_rate,
+            **self._sizes(features, config.filters),
+        }
+        if config.streams == "both":
+            options["stream_dropout"] = config.stream_dropout
+            return TwoStreamNet(genotype, **options)
+        return CellNetwork(genotype, **options)
+
+    def _sizes(self, features, filters, shared_stacks=False):
+        """Arguments of a network, or of the supernet over such networks."""
+        config = self.config
+        encoders = {
+            "handcrafted": {
+                "filters": filters,
+                "num_cells": config.num_cells,
+                "recurrent_filters": config.recurrent_filters,
+                "stem_strides": 2,
+                "frequency_pooling": "projection",
+                "shared_stacks": shared_stacks,
+            },
+            "deep": {
+                "num_cells": 0,
+                "recurrent_filters": config.deep_filters,
+                "shared_stacks": shared_stacks,
+                "layer_mixture": config.deep_layers,
+            },
+        }
+        labels = {"num_classes": len(features.manifest.labels)}
+        if config.streams != "both":
+            shape = (None, features.num_features, 1)
+            return {"input_shape": shape, **labels, **encoders[config.streams]}
+        shapes = {
+            name: (None, stream.num_features, 1)
+            for name, stream in features.streams.items()
+        }
+        units = {"fusion_units": config.fusion_units}
+        return {"input_shape": shapes, **labels, **encoders, **units}
+
+    def augmentation(self, features):
+        """Speed, vocal tract length, and masks of the hand-crafted stream.
+
+        Embeddings are taken as they are.
+        """
+        if self.config.streams == "deep":
+            return None
+        if self.config.features != "log_mel":  # Their axis is no frequency.
+            return AugmentationChain(TimeStretch(), SpecAugment())
+        return AugmentationChain(TimeStretch(), FrequencyWarp(), SpecAugment())
+
+    def training(self):
+        return cell_training(self.config)
+
+    def score_more(self, run, folds, features):
+        config, parameters, seconds = self.config, [], 0.0
+        for fold in folds:
+            folder = RunFolder(run.path / "folds" / fold.name, run.config)
+            count = folder.read_json("parameters.json")["parameters"]
+            parameters.append(count)
+            seconds += sum(
+                row["seconds"]
+                for stage in ("search", "train")
+                for row in folder.rows(stage)
+            )
+        without = None
+        if config.streams == "both":
+            without = score_without_streams(
+                run, folds, features, config.batch_size
+            )
+        return {
+            "without": without,
+            "streams": config.streams,
+            "fusion": config.fusion,
+            "deep_extractor": config.deep_extractor or "untrained",
+            "parameters": sum(parameters) / len(folds),
+            "seconds": round(seconds, 1),
+        }

@@ -1,10 +1,13 @@
-"""A whole Light-SERNet run: corpus, training, scores, SavedModel."""
+"""Light-SERNet: a small fully convolutional network with three paths."""
 
 import dataclasses
 import functools
 import math
 import typing
 
+import keras
+
+from ser_keras.audio.augmentation.chain import AugmentationChain
 from ser_keras.audio.augmentation.layers import FeatureNoise
 from ser_keras.audio.augmentation.layers import FrequencyWarp
 from ser_keras.audio.augmentation.layers import SpecAugment
@@ -12,37 +15,74 @@ from ser_keras.audio.augmentation.layers import TimeStretch
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.corpora.manifest import Manifest
-from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.experiments.common import OneAfterAnother
-from ser_keras.experiments.common import SeedsConfig
-from ser_keras.experiments.common import all_utterances
-from ser_keras.experiments.common import check_positive_integers
-from ser_keras.experiments.common import check_speed_range
-from ser_keras.experiments.common import chosen_folds
-from ser_keras.experiments.common import duration_frames
-from ser_keras.experiments.common import finish
-from ser_keras.experiments.common import open_run
-from ser_keras.experiments.common import read_copies
-from ser_keras.experiments.common import read_features
-from ser_keras.experiments.common import speech_features
-from ser_keras.experiments.light_sernet_schedules import SCHEDULES
-from ser_keras.experiments.light_sernet_schedules import make_optimizer
-from ser_keras.experiments.litert_files import write_litert_files
+from ser_keras.experiments.corpus import CorpusOptions
+from ser_keras.experiments.corpus import check_together
+from ser_keras.experiments.emodarts import check_speed_range
+from ser_keras.experiments.emodarts import speeds
+from ser_keras.experiments.experiment import Experiment
+from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.front_ends import mfcc_or_log_mel
+from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FeatureOptions
+from ser_keras.experiments.options import LiteRTOptions
+from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import TrainingOptions
+from ser_keras.experiments.options import check_positive
+from ser_keras.experiments.options import check_positive_integers
 from ser_keras.experiments.pretraining import check_pretraining
-from ser_keras.experiments.pretraining import pretrain
-from ser_keras.experiments.pretraining import pretrained
-from ser_keras.experiments.seeds import run_seeds
-from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.light_sernet import LightSERNet
-from ser_keras.protocols.leak_guard import ExposedAudio
-from ser_keras.protocols.leak_guard import guard_folds
-from ser_keras.protocols.splits import Fold
-from ser_keras.protocols.splits import check_disjoint
+from ser_keras.optimizers.fused import FusedAdamW
+from ser_keras.training.fit import warm_up_and_cosine
+
+_PUBLISHED = {
+    "features": "mfcc",
+    "clips": "fixed",
+    "normalization": "none",
+    "epochs": 300,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "decay": "steps",
+    "weight_decay": 0.0,
+    "l2": 1e-6,
+    "norm_momentum": 0.99,
+    "class_weights": "none",
+    "label_smoothing": 0.0,
+    "ema_momentum": 0.0,
+    "speed_range": 0.0,
+    "time_stretch": 1.0,
+    "frequency_warp": 1.0,
+    "noise": 0.0,
+    "time_masks": 0,
+    "feature_masks": 0,
+}
+
+# What a field that is left open means in either schedule. Ours is a learning
+# rate ten times as high, which a cosine takes to 0 in a tenth of the epochs. In
+# so few steps batch normalisation's statistics must follow faster. Whole clips,
+# and augmentation, strong or light, made unseen speakers worse (README).
+SCHEDULES = {
+    "ser_keras": _PUBLISHED
+    | {
+        "epochs": 30,
+        "learning_rate": 1e-3,
+        "decay": "cosine",
+        "norm_momentum": 0.95,
+    },
+    "published": _PUBLISHED,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class LightSERNetConfig(SeedsConfig):
+class LightSERNetConfig(
+    TrainingOptions,
+    LiteRTOptions,
+    ExportOptions,
+    FeatureOptions,
+    CorpusOptions,
+    OutputOptions,
+):
     """Train and score Light-SERNet, and export it.
 
     A field whose default is null has one value in each schedule.
@@ -52,17 +92,13 @@ class LightSERNetConfig(SeedsConfig):
     """Folder of this run. A run that was stopped goes on where it was."""
     fold: int = 0
     """Number of the fold to run; 0 runs all folds."""
-    protocol: typing.Literal["speaker-independent", "published"] = (
-        "speaker-independent"
-    )
-    """Folds without a common speaker, the epoch chosen on held-out training
-    speakers; or, as published, random folds with the epoch picked on the test
-    part, which OVERSTATES by far."""
+    protocol: str = "speaker-independent"
+    """Name of the protocol; `ser_keras corpora list` has all.
+    `speaker-independent` is what is usual for the corpus: sessions, speakers
+    where there are up to twelve, or six groups. `published` is random folds
+    with the epoch picked on the test part, which OVERSTATES by far."""
     random_folds: int = 5
     """Folds of `--protocol published`: 5 train on as much as was published."""
-    held_out_speakers: int = 1
-    """Training speakers of each fold who choose its epoch; 0 trains on all
-    and keeps the last epoch. Not of `--protocol published`."""
     litert: bool = True
     """Write LiteRT files of each fold's network in float32, float16 and int8,
     waveform in and features in, and score the former on its test part. A
@@ -70,15 +106,16 @@ class LightSERNetConfig(SeedsConfig):
     schedule: typing.Literal["ser_keras", "published"] = "ser_keras"
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
+    pretrain_corpus: str = ""
+    """Name of another corpus, on whose classes the network is trained first;
+    each fold then starts from there, with a new last layer."""
+    pretrain_dir: str = ""
+    """Folder of `--pretrain-corpus`."""
     pretrain_epochs: int = 0
-    """Epochs on another corpus, if there is one to learn first; 0 for as many
-    as of the training. Each fold then starts from that network, with a new
-    last layer."""
+    """Epochs on `--pretrain-corpus`; 0 for as many as of the training."""
     features: typing.Literal["mfcc", "log_mel", "spectrogram"] | None = None
     """Cepstral coefficients of 128 bands, log-mel bands, or a linear
     spectrogram of 129 bins. (ser_keras and published: mfcc)"""
-    num_features: int = 40
-    """Coefficients or bands of a frame; not of a spectrogram."""
     duration: float = 3.0
     """Length of a training clip in seconds; published: 3 and 7."""
     clips: typing.Literal["whole", "fixed"] | None = None
@@ -99,8 +136,6 @@ class LightSERNetConfig(SeedsConfig):
     """Factor of all channels."""
     separable: bool = False
     """Depthwise-separable convolutions in the blocks."""
-    dropout: float = 0.3
-    """Dropout before the last layer."""
     epochs: int | None = None
     """Epochs of the training. (30; published: 300)"""
     batch_size: int | None = None
@@ -148,21 +183,12 @@ class LightSERNetConfig(SeedsConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive_integers(self, "num_features", "jobs")
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_positive_integers(self, name)
-        for name in ("duration", "width", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be positive and finite. Received: "
-                    f"{name}={value}"
-                )
+        check_together(self, "pretrain_corpus", "pretrain_dir")
+        check_positive(self, "width")
+        if self.epochs is not None:
+            check_positive_integers(self, "epochs")
         for name, low, high in (
-            ("held_out_speakers", 0, math.inf),
             ("pretrain_epochs", 0, math.inf),
-            ("dropout", 0, 1),
             ("l2", 0, math.inf),
             ("weight_decay", 0, math.inf),
             ("time_masks", 0, math.inf),
@@ -191,7 +217,7 @@ class LightSERNetConfig(SeedsConfig):
                 f"weight_decay={self.weight_decay}, optimizer={optimizer!r}"
             )
 
-    def resolved(self) -> "LightSERNetConfig":
+    def resolved(self):
         """This configuration with `schedule` and `smoke` spelled out."""
         changes = {
             name: value
@@ -211,165 +237,147 @@ class LightSERNetConfig(SeedsConfig):
         return dataclasses.replace(self, **changes)
 
 
-def run_light_sernet(
-    config: LightSERNetConfig,
-    folds: list[Fold],
-    pretrain_corpus: Manifest | None = None,
-) -> dict:
-    """Trains, scores and exports Light-SERNet; resumable throughout.
+class LightSERNetExperiment(Experiment):
+    """Light-SERNet, with our schedule or the published one.
 
-    The run's folder then holds `config.json`, metrics of every epoch,
-    predictions of every test utterance, `result.json`, pictures and
-    TensorBoard logs.
+    References:
+        Aftab et al., "Light-SERNet: A lightweight fully convolutional neural
+        network for speech emotion recognition", ICASSP 2022.
+    """
 
-    Args:
-        config: The configuration.
-        folds: All folds of the corpus, of which `config.fold` picks one.
-        pretrain_corpus: Another corpus, whose classes a network learns once;
-            every fold then starts from it. By default each starts afresh.
+    tunable: typing.ClassVar[dict] = {
+        "width": (0.25, 0.5, 0.75, 1.0),
+        "separable": (False, True),
+        "dropout": Range(0.0, 0.5, 0.1),
+        "learning_rate": Range(3e-4, 1e-2, "log"),
+        "label_smoothing": (0.0, 0.1, 0.2),
+        "loss": ("crossentropy", "focal"),
+    }
+
+    def preprocessor(self):
+        config = self.config
+        normalization = {
+            "none": None,
+            "clip": UtteranceNormalization(over="all"),
+            "utterance": UtteranceNormalization(),
+            "relative": UtteranceNormalization(scale="all"),
+        }[config.normalization]
+        if config.features == "mfcc" and normalization is None:
+            layer = MFCC.light_sernet(num_coefficients=config.num_features)
+        else:
+            layer = mfcc_or_log_mel(config.features, config.num_features)
+        if config.clips == "fixed":
+            layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
+        return Preprocessor(layer, normalization, config.duration)
+
+    def build(self, features, genotype=None):
+        config = self.config
+        return LightSERNet(
+            (None, features.num_features, 1),
+            len(features.manifest.labels),
+            width=config.width,
+            separable=config.separable,
+            dropout=config.dropout,
+            l2=config.l2,
+            momentum=config.norm_momentum,
+            masking=config.clips == "whole",
+        )
+
+    def augmentation(self, features):
+        config, layers = self.config, []
+        if config.time_stretch > 1:
+            factor = config.time_stretch
+            layers.append(TimeStretch(1 / factor, factor))
+        if config.frequency_warp > 1 and config.features != "mfcc":
+            factor = config.frequency_warp
+            layers.append(FrequencyWarp(1 / factor, factor))
+        if config.noise:
+            layers.append(FeatureNoise(high=config.noise))
+        if config.time_masks or config.feature_masks:
+            layers.append(
+                SpecAugment(
+                    num_time_masks=config.time_masks,
+                    num_feature_masks=config.feature_masks,
+                    max_feature_width=max(features.num_features // 8, 1),
+                )
+            )
+        return AugmentationChain(*layers) if layers else None
+
+    def speeds(self):
+        return speeds(self.config.speed_range)
+
+    def training(self):
+        config = self.config
+        published = config.protocol == "published"
+        return {
+            "epochs": config.epochs,
+            "batch_size": config.batch_size,
+            "optimizer": functools.partial(make_optimizer, config),
+            "label_smoothing": config.label_smoothing,
+            "focal_gamma": 2.0 if config.loss == "focal" else 0.0,
+            "balance_classes": config.class_weights == "balanced",
+            "select_by": "accuracy" if published else "uar",
+        }
+
+    def score_more(self, run, folds, features):
+        return {"schedule": self.config.schedule}
+
+    def other_corpus(self):
+        return self.config.pretrain_corpus, self.config.pretrain_dir
+
+    def pretraining(self):
+        training = self.training()
+        del training["select_by"]  # Nobody is held out.
+        epochs = self.config.pretrain_epochs or self.config.epochs
+        return {**training, "epochs": epochs}
+
+    def check(self, folds, features, other=None):
+        _check_protocol(self.config, folds)
+        super().check(folds, features, other)
+        if other is not None or self.config.pretrain_epochs:
+            check_pretraining(self.config, other)
+
+
+def make_optimizer(config, epochs, steps_per_epoch):
+    """The optimiser that a configuration asks for."""
+    if config.decay == "cosine":
+        rate = warm_up_and_cosine(
+            config.learning_rate, epochs * steps_per_epoch, config.warm_up
+        )
+    else:
+        rate = published_decay(config.learning_rate, epochs, steps_per_epoch)
+    average = {
+        "use_ema": config.ema_momentum > 0,
+        "ema_momentum": config.ema_momentum,
+    }
+    if config.optimizer == "adam":
+        return FusedAdamW(rate, **average)
+    return FusedAdamW(
+        rate,
+        decay=config.weight_decay,
+        global_clipnorm=5.0,
+        **average,
+    )
+
+
+def published_decay(learning_rate, epochs, steps_per_epoch):
+    """The paper's schedule: constant, then times exp(-0.15) at each step.
+
+    The steps are the epochs 60, 80, 100 ..., counted from 0.
 
     Returns:
-        What `result.json` holds; `leaks_speakers` and `selects_on_test` say
-        what kind of score it is. With `seeds`, what `seeds.json` holds.
+        `keras.optimizers.schedules.LearningRateSchedule`.
 
-    Raises:
-        LeakError: A test utterance's audio is in the other corpus or in a
-            training part, under whatever name.
-        ValueError: The configuration, a corpus, the folds or the output
-            folder do not fit, or an audio file is bad; before any training.
+    >>> rate = published_decay(1e-4, epochs=300, steps_per_epoch=10)
+    >>> [f"{float(rate(10 * epoch)):.2e}" for epoch in (0, 59, 60, 80, 299)]
+    ['1.00e-04', '1.00e-04', '8.61e-05', '7.41e-05', '1.65e-05']
     """
-    if config.pretrain_epochs and pretrain_corpus is None:
-        raise ValueError(
-            "`pretrain_epochs` needs a corpus of its own to train on (recipes: "
-            "--pretrain-corpus). Received: "
-            f"pretrain_epochs={config.pretrain_epochs}"
-        )
-    if config.seeds:
-        return run_seeds(config, folds, run_light_sernet, pretrain_corpus)
-    config = config.resolved()
-    folds = chosen_folds(folds, config.fold)
-    _check_protocol(config, folds)
-    # Whatever is wrong is found before the folder holds the configuration.
-    frontend, normalization = front_end(config)
-    if pretrain_corpus is not None:
-        check_pretraining(config, pretrain_corpus)
-        for fold in folds:
-            check_disjoint(pretrain_corpus, fold.test)
-    run = open_run(config)
-    manifest = all_utterances(folds)
-    features = read_features(config, manifest, frontend, normalization, run)
-    training = {
-        "seed": config.seed,
-        "batch_size": config.batch_size,
-        "duration_frames": duration_frames(config.duration, frontend),
-        "optimizer": functools.partial(make_optimizer, config),
-        "label_smoothing": config.label_smoothing,
-        "focal_gamma": 2.0 if config.loss == "focal" else 0.0,
-        "balance_classes": config.class_weights == "balanced",
-        "augment": augmentation(config, features.num_features),
-    }
-    start, exposed = None, ExposedAudio()
-    if pretrain_corpus is not None:
-        others = read_features(config, pretrain_corpus, frontend, normalization)
-        exposed = exposed.add("pretraining", others.manifest)
-        guard_folds(folds, features.manifest, exposed)  # Before it is learned.
-        start = pretrain(
-            functools.partial(build_network, config),
-            others,
-            run,
-            copies=read_copies(
-                config, others.manifest, frontend, normalization
-            ),
-            epochs=config.pretrain_epochs or config.epochs,
-            **training,
-        )
-    outcome = cross_validate(
-        functools.partial(_network_of_fold, config, features, start),
-        features,
-        folds,
-        run=run,
-        copies=read_copies(config, manifest, frontend, normalization),
-        held_out_speakers=config.held_out_speakers,
-        jobs=config.jobs,
-        exposed=exposed,
-        epochs=config.epochs,
-        select_by="accuracy" if config.protocol == "published" else "uar",
-        **training,
+    turns = range(60, max(epochs, 61), 20)
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        # A boundary is the last step of the old rate.
+        [turn * steps_per_epoch - 1 for turn in turns],
+        [learning_rate * math.exp(-0.15 * n) for n in range(len(turns) + 1)],
     )
-    files = {}
-    if config.litert:
-        files = write_litert_files(
-            run, folds, features, frontend, normalization, config.duration
-        )
-    return finish(
-        config,
-        run,
-        outcome,
-        frontend,
-        normalization,
-        litert=files,
-        schedule=config.schedule,
-        parameters=outcome.network.count_params(),
-    )
-
-
-def _network_of_fold(config, features, start, fold, run):
-    return pretrained(build_network(config, features), start)
-
-
-def build_network(
-    config: LightSERNetConfig, features: FeatureSet
-) -> LightSERNet:
-    """The network that a configuration asks for."""
-    return LightSERNet(
-        (None, features.num_features, 1),
-        len(features.manifest.labels),
-        width=config.width,
-        separable=config.separable,
-        dropout=config.dropout,
-        l2=config.l2,
-        momentum=config.norm_momentum,
-        masking=config.clips == "whole",
-    )
-
-
-def front_end(config: LightSERNetConfig):
-    """Features and their normalisation, or `None`."""
-    normalization = {
-        "none": None,
-        "clip": UtteranceNormalization(over="all"),
-        "utterance": UtteranceNormalization(),
-        "relative": UtteranceNormalization(scale="all"),
-    }[config.normalization]
-    if config.features == "mfcc" and normalization is None:
-        layer = MFCC.light_sernet(num_coefficients=config.num_features)
-    else:
-        layer = speech_features(config.features, config.num_features)
-    if config.clips == "fixed":
-        layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
-    return layer, normalization
-
-
-def augmentation(config: LightSERNetConfig, num_features):
-    """Augmentation of batches of features, or `None`."""
-    layers = []
-    if config.time_stretch > 1:
-        layers.append(TimeStretch(1 / config.time_stretch, config.time_stretch))
-    if config.frequency_warp > 1 and config.features != "mfcc":
-        layers.append(
-            FrequencyWarp(1 / config.frequency_warp, config.frequency_warp)
-        )
-    if config.noise:
-        layers.append(FeatureNoise(high=config.noise))
-    if config.time_masks or config.feature_masks:
-        layers.append(
-            SpecAugment(
-                num_time_masks=config.time_masks,
-                num_feature_masks=config.feature_masks,
-                max_feature_width=max(num_features // 8, 1),
-            )
-        )
-    return OneAfterAnother(*layers) if layers else None
 
 
 def _check_protocol(config, folds):

@@ -9,6 +9,7 @@ from ser_keras.evaluation.scores import score
 from ser_keras.export.litert.export import export_litert
 from ser_keras.export.litert.model import load_litert
 from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.splits import Fold
 from ser_keras.training.run_folder import RunFolder
 
@@ -20,26 +21,25 @@ def write_litert_files(
     run: RunFolder,
     folds: list[Fold],
     features: FeatureSet,
-    frontend,
-    normalization,
-    duration: float,
+    preprocessor: Preprocessor,
+    temperature: float = 1.0,
 ) -> dict:
     """Writes the files of each fold's network and scores them.
 
     They are in the fold's folder: `float32.tflite` and so on, waveform in, and
-    `features_float32.tflite` and so on, features in. A file hears `duration`
-    seconds of an utterance, and not all of it as in the run's own scores; so
-    compare its scores with those of the other files. Those with features in
-    have the same network and no scores of their own. The ranges of int8 are
-    those of training clips. What is there is not written again.
+    `features_float32.tflite` and so on, features in. A file takes
+    `preprocessor.duration` seconds of an utterance, and not all of it where
+    the run's own scores do; so compare its scores with those of the other
+    files. Those with features in have the same network and no scores of their
+    own. The ranges of int8 are those of training clips. What is there is not
+    written again.
 
     Args:
         run: A finished run of `cross_validate`.
         folds: Its folds.
         features: Features of all utterances.
-        frontend: Layer from waveforms to features.
-        normalization: Of the features, or `None`.
-        duration: Seconds of a clip.
+        preprocessor: That computed them.
+        temperature: By which logits are divided.
 
     Returns:
         For each precision `bytes` and `file` of the last fold's file, waveform
@@ -54,27 +54,20 @@ def write_litert_files(
         network = functools.cache(
             functools.partial(load_model, folder / "network.keras")
         )
-        # Of all speakers: a manifest is in their order.
-        step = -(-len(training) // _REPRESENTATIVE)
         for precision, done in parts.items():
-            export = functools.partial(
-                export_litert,
-                labels=test.labels,
-                frontend=frontend,
-                normalization=normalization,
-                precision=precision,
-                duration=duration,
-                representative=training[::step],
-            )
             table = folder / f"{precision}.csv"
             file = _file(folder, precision, "waveform")
-            bare = _file(folder, precision, "features")
             if not file.exists():
                 table.unlink(missing_ok=True)  # It is of another file.
-                both = None if bare.exists() else bare
-                export(network(), file, features_path=both)
-            elif not bare.exists():
-                export(network(), bare, inputs="features")
+            _write(
+                folder,
+                network,
+                precision,
+                test.labels,
+                training,
+                preprocessor,
+                temperature,
+            )
             if not table.exists():
                 _predict(load_litert(file), test).save_csv(table)
             done.append(Predictions.load_csv(table))
@@ -92,10 +85,60 @@ def write_litert_files(
             "wa": scores.wa,
         }
         print(
-            f"{file}: {file.stat().st_size / 1e6:.2f} MB, "
-            f"UAR {scores.uar:.3f} on {duration:g} s of each test utterance"
+            f"{file}: {file.stat().st_size / 1e6:.2f} MB, UAR {scores.uar:.3f} "
+            f"on {preprocessor.duration:g} s of each test utterance"
         )
     return files
+
+
+def write_final_litert_files(
+    folder, network, features, preprocessor, temperature
+) -> None:
+    """Writes the files of the network that was trained on all speakers.
+
+    Nobody is left to score them on.
+
+    Args:
+        folder: Where they go, with names as in `write_litert_files`.
+        network: The network.
+        features: Features of all utterances.
+        preprocessor: That computed them.
+        temperature: By which logits are divided.
+    """
+    for precision in PRECISIONS:
+        _write(
+            folder,
+            lambda: network,
+            precision,
+            features.manifest.labels,
+            features.arrays,
+            preprocessor,
+            temperature,
+        )
+
+
+def _write(
+    folder, network, precision, labels, training, preprocessor, temperature
+):
+    """Writes both files of a precision, where they are not there yet."""
+    # Of all speakers: a manifest is in their order.
+    step = -(-len(training) // _REPRESENTATIVE)
+    export = functools.partial(
+        export_litert,
+        labels=labels,
+        preprocessor=preprocessor,
+        precision=precision,
+        duration=preprocessor.duration,
+        representative=training[::step],
+        temperature=temperature,
+    )
+    file = _file(folder, precision, "waveform")
+    bare = _file(folder, precision, "features")
+    if not file.exists():
+        both = None if bare.exists() else bare
+        export(network(), file, features_path=both)
+    elif not bare.exists():
+        export(network(), bare, inputs="features")
 
 
 def _file(folder, precision, inputs):

@@ -1,4 +1,4 @@
-"""A start for all folds: a network that has learned another corpus."""
+"""Pre-training on another corpus, from which every fold starts."""
 
 import pathlib
 
@@ -14,17 +14,23 @@ from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 
 
-def check_pretraining(config, others: Manifest) -> None:
-    """Raises `ValueError` if a corpus is too small to learn it first.
+def check_pretraining(config, other: Manifest | None) -> None:
+    """Raises `ValueError` if there is no corpus to pre-train on, or too small.
 
     Args:
-        config: With `batch_size`.
-        others: All utterances of that corpus.
+        config: With `batch_size` and `pretrain_epochs`.
+        other: All utterances of that corpus.
     """
-    class_weights(others)  # Each class must be there.
-    if len(others) < config.batch_size:
+    if other is None:
         raise ValueError(
-            f"`batch_size` must be at most the {len(others)} utterances of "
+            "`pretrain_epochs` needs a corpus of its own to train on "
+            "(--search-corpus of emoDARTS, --pretrain-corpus of Light-SERNet). "
+            f"Received: pretrain_epochs={config.pretrain_epochs}"
+        )
+    class_weights(other)  # Each class must be there.
+    if len(other) < config.batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most the {len(other)} utterances of "
             "the corpus to pretrain on. Received: "
             f"batch_size={config.batch_size}"
         )
@@ -48,7 +54,7 @@ def pretrain(
     """
     file = run.path / "pretrained.keras"
     if not file.exists():
-        print(f"first: {features.manifest.describe()}", flush=True)
+        print(f"pre-training: {features.manifest.describe()}", flush=True)
         keras.utils.set_random_seed(seed)
         network = build_network(features)
         train_network(

@@ -6,7 +6,7 @@ import pathlib
 import statistics
 
 from ser_keras._files import write_text
-from ser_keras.experiments.common import open_run
+from ser_keras.experiments.output import open_run
 from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
 from ser_keras.reports.data import protocol_mark
@@ -42,6 +42,7 @@ def run_seeds(config, folds, run_seed, *arguments) -> dict:
             config,
             seed=seed,
             seeds=(),
+            final=False,
             output_dir=str(run.path / f"seed_{seed}"),
             export_dir=str(pathlib.Path(exported) / f"seed_{seed}"),
         )

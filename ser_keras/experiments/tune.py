@@ -1,187 +1,350 @@
-"""A network tuned on the training speakers of a fold, then scored once."""
+"""Tuning of a system's options on training speakers, by keras-tuner."""
 
 import dataclasses
 import functools
+import json
+import pathlib
+import tempfile
 import typing
 
-from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.evaluation.cross_validation import cross_validate
-from ser_keras.experiments.common import RunConfig
-from ser_keras.experiments.common import all_utterances
-from ser_keras.experiments.common import check_positive_integers
-from ser_keras.experiments.common import chosen_folds
-from ser_keras.experiments.common import duration_frames
-from ser_keras.experiments.common import open_run
-from ser_keras.experiments.common import read_features
-from ser_keras.experiments.common import speech_features
-from ser_keras.experiments.deep_stream import deep_extractor
-from ser_keras.experiments.deep_stream import deep_features
-from ser_keras.features.streams import FeatureStreams
-from ser_keras.genotype import TwoStreamGenotype
-from ser_keras.genotype import load_genotype
+import keras
+
+from ser_keras._errors import needs_extra
+from ser_keras._files import write_text
+from ser_keras.experiments.corpus import all_utterances
+from ser_keras.experiments.corpus import chosen_folds
+from ser_keras.experiments.corpus import make_folds
+from ser_keras.experiments.corpus import read_corpus
+from ser_keras.experiments.driver import run_experiment
+from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.options import Options
+from ser_keras.experiments.options import check_positive_integers
+from ser_keras.experiments.output import open_run
+from ser_keras.experiments.registry import config_class
+from ser_keras.experiments.registry import system_class
+from ser_keras.experiments.registry import system_of
 from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.splits import Fold
-from ser_keras.reports.report import write_report
+from ser_keras.protocols.splits import hold_out_speakers
+from ser_keras.training.fit import train_network
+from ser_keras.training.run_folder import RunFolder
+
+with needs_extra("Tuning", "tuner"):
+    import keras_tuner
+
+#: What is tuned for: UAR on training speakers that were held out.
+OBJECTIVE = "val_uar"
+#: The configuration that `ser_keras train SYSTEM --config` takes.
+BEST_CONFIG = "best_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig(RunConfig):
-    """Tune a network's hyper-parameters and size, then score a fold once.
+class TuneOptions(Options):
+    """Tuning."""
 
-    The test speakers of the fold take no part in the tuning.
-    """
-
-    output_dir: str = "results/tune"
-    """Folder of this run. A run that was stopped goes on where it was."""
-    model: typing.Literal["light_sernet", "cell_network", "two_stream"] = (
-        "light_sernet"
-    )
-    """What is tuned."""
-    genotype: str = ""
-    """Genotype file of a network of cells, or of two streams; without it, the
-    number of nodes and a random architecture are tuned as well."""
-    deep_extractor: str = ""
-    """File of the extractor of two streams' deep one: .tflite, .onnx or
-    .keras; or a folder that `extract_features` filled. Without it an untrained
-    network, which shows that everything works and nothing else."""
-    deep_output: str = ""
-    """Name of the extractor's tensor or layer that becomes the features."""
-    deep_hop: float = 0.48
-    """Seconds from one deep frame to the next."""
-    deep_sample_rate: int = 16000
-    """Sample rate of the extractor, Hz."""
     trials: int = 20
     """Networks to train while tuning."""
     method: typing.Literal["bayesian", "random"] = "bayesian"
     """How keras-tuner chooses the next trial."""
     trial_epochs: int = 15
     """Epochs of a trial."""
-    epochs: int = 40
-    """Epochs of the network that is scored."""
-    held_out_speakers: int = 1
-    """Training speakers who judge the trials, and choose the epoch of the
-    network that is scored."""
-    num_features: int = 64
-    """Log-mel bands."""
-    duration: float = 3.0
-    """Length of a training clip in seconds."""
-    batch_size: int = 32
-    """Utterances in a training step."""
 
     def __post_init__(self):
-        check_positive_integers(
-            self, "fold", "trials", "trial_epochs", "epochs", "batch_size"
-        )
-        check_positive_integers(self, "held_out_speakers")
-
-    def resolved(self) -> "TuneConfig":
-        """This configuration with `smoke` spelled out."""
-        if not self.smoke:
-            return self
-        return dataclasses.replace(
-            self,
-            trials=2,
-            trial_epochs=1,
-            epochs=1,
-            num_features=16,
-            duration=1.0,
-            batch_size=8,
-        )
+        super().__post_init__()
+        check_positive_integers(self, "trials", "trial_epochs")
 
 
-def run_tune(config: TuneConfig, folds: list[Fold]) -> dict | None:
+@functools.cache
+def tune_config_class(system) -> type:
+    """Configuration of a system's tuning: its own options, and those above."""
+
+    @dataclasses.dataclass(frozen=True)
+    class TuneConfig(TuneOptions, config_class(system)):
+        """Tune a system's options, then score a fold once.
+
+        The test speakers of the fold take no part in the tuning: each trial is
+        judged by held-out training speakers. `best_config.json` in the run's
+        folder is the configuration that `ser_keras train SYSTEM --config`
+        takes. Needs the extra `tuner`.
+        """
+
+        output_dir: str = f"results/tune_{system}"
+        """Folder of this run. A run that was stopped goes on where it was."""
+        fold: int = 1
+        """Number of the fold on whose training speakers to tune."""
+
+        def __post_init__(self):
+            super().__post_init__()
+            check_positive_integers(self, "fold", "held_out_speakers")
+            if self.seeds:
+                raise ValueError(
+                    f"Tuning has one `seed`. Received: seeds={self.seeds}"
+                )
+
+        def resolved(self):
+            """This configuration with `smoke` spelled out."""
+            config = super().resolved()
+            if not self.smoke:
+                return config
+            return dataclasses.replace(config, trials=2, trial_epochs=1)
+
+    return TuneConfig
+
+
+def run_tune(config, folds: list[Fold] | None = None) -> dict | None:
     """Tunes on a fold's training speakers, then scores its test speakers.
 
-    Trials can be shared by several processes, see
-    `ser_keras.experiments.hypermodels.tune`; all but the chief return when
-    there is no trial left.
+    Several processes share the trials in keras-tuner's way: with the
+    environment variables `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`
+    the same for all, `KERASTUNER_TUNER_ID` is `chief` in the process that
+    deals them out, and any other name, each once, in those that run them. All
+    but the chief return when there is no trial left.
+
+    The run's folder then holds `tuning` (the trials), `best.json`,
+    `best_config.json` and `best`, the run of the best configuration on the
+    fold.
 
     Args:
-        config: The configuration.
-        folds: All folds of the corpus, of which `config.fold` picks one.
+        config: Of `tune_config_class`.
+        folds: All folds of a corpus, of which `config.fold` picks one; by
+            default those of the corpus and protocol that `config` names.
 
     Returns:
-        What `result.json` holds; None in a worker.
+        What `result.json` of the best configuration's run holds, with the best
+        `tuned` options and `tuned_uar_of_held_out_speakers`, which is the best
+        of many and so too high; None in a worker.
 
     Raises:
         LeakError: The audio of a test utterance is in the training part, or
-            was heard by the genotype's search, under whatever name.
+            was in the genotype's search, under whatever name.
         ValueError: The configuration, the corpus or the output folder does
             not fit, or an audio file is bad; before any training.
-        ModuleNotFoundError: The extra `tuner` is not installed.
     """
-    from ser_keras.experiments import hypermodels as tuning
-
-    config = config.resolved()
+    system = system_of(config)
+    experiment = system_class(system)(config)
+    config = experiment.config
+    if folds is None:
+        folds = make_folds(config, read_corpus(config))
     (fold,) = chosen_folds(folds, config.fold)
-    genotype = load_genotype(config.genotype) if config.genotype else None
-    two = config.model == "two_stream"
-    if genotype and isinstance(genotype, TwoStreamGenotype) != two:
+    if experiment.searches:
         raise ValueError(
-            f"{config.genotype} must be a genotype of "
-            f"{'two streams' if two else 'one stream'}. Received: "
-            f"model={config.model!r}"
+            "A search for every trial would take days. Tune the network of a "
+            "genotype (--genotype FILE) or of an architecture drawn at random "
+            f"(--architecture random). Received: {system} with a search"
         )
-    extractor = deep_extractor(config) if two else None
+    if (pathlib.Path(config.output_dir) / "config.json").exists():
+        open_run(config)
+    hypermodel = SystemHyperModel(config, fold)
+    guard_folds(
+        [fold],
+        hypermodel.all_features.manifest,
+        exposed_by_search(getattr(config, "genotype", "")),
+    )
     run = open_run(config)
-    frontend = speech_features("log_mel", config.num_features)
-    features = read_features(
-        config,
-        all_utterances([fold]),
-        frontend,
-        UtteranceNormalization(over="all"),
-        run,
-    )
-    if two:
-        deep = deep_features(config, features.manifest, extractor)
-        # What either of them had to skip, both do.
-        features = FeatureStreams(
-            {"handcrafted": features.select(deep.manifest), "deep": deep}
-        )
-    exposed = exposed_by_search(config.genotype)
-    guard_folds([fold], features.manifest, exposed)
-    common = {
-        "batch_size": config.batch_size,
-        "duration_frames": duration_frames(config.duration, frontend),
-        "seed": config.seed,
-        "held_out_speakers": config.held_out_speakers,
-    }
-    train = features.select(fold.train)
-    options = {**common, "epochs": config.trial_epochs}
-    if config.model == "light_sernet":
-        hypermodel = tuning.LightSERNetHyperModel(train, **options)
-    elif two:
-        hypermodel = tuning.TwoStreamHyperModel(train, genotype, **options)
-    else:
-        hypermodel = tuning.CellNetworkHyperModel(train, genotype, **options)
-    best = tuning.tune(
-        hypermodel, run.path / "tuning", config.trials, config.method
-    )
+    best = tune(hypermodel, run.path / "tuning", config.trials, config.method)
     if best is None:
         return None
     print(f"best of {best.trials} trials: held-out UAR {best.uar:.3f}")
     for name, value in best.values.items():
         print(f"  {name}: {value}")
-    hp = best.hyperparameters
-    outcome = cross_validate(
-        functools.partial(_network_of_fold, hypermodel, hp),
-        features,
-        [fold],
-        run=run,
-        exposed=exposed,
-        epochs=config.epochs,
-        **common,
-        **hypermodel.training(hp),
+    tuned = _tuned_config(system, config, best.values)
+    text = json.dumps(dataclasses.asdict(tuned), indent=2)
+    write_text(run.path / BEST_CONFIG, text + "\n")
+    run.write_json("best.json", dataclasses.asdict(best))
+    print(f"ser_keras train {system} --config {run.path / BEST_CONFIG}")
+    result = run_experiment(
+        dataclasses.replace(
+            tuned,
+            fold=config.fold,
+            output_dir=str(run.path / "best"),
+            export_dir=str(run.path / "saved_models"),
+        ),
+        folds,
     )
-    return write_report(
-        run,
-        outcome,
-        tuned=best.values,
-        tuned_uar_of_held_out_speakers=best.uar,
-        parameters=outcome.network.count_params(),
-    )
+    result |= {
+        "tuned": best.values,
+        "tuned_uar_of_held_out_speakers": best.uar,
+    }
+    run.write_json("result.json", result)
+    return result
 
 
-def _network_of_fold(hypermodel, hp, fold, run):
-    return hypermodel.network(hp)
+def _tuned_config(system, config, values):
+    """The system's own configuration, with the best values."""
+    kind = config_class(system)
+    fields = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(kind)
+    }
+    defaults = kind()
+    own = {name: getattr(defaults, name) for name in ("output_dir", "fold")}
+    return kind(**{**fields, **own, **values})
+
+
+class SystemHyperModel(keras_tuner.HyperModel):
+    """A system whose `tunable` options are hyper-parameters.
+
+    Only the training speakers of a fold are used. Some of them are held out; a
+    trial trains on the others as `train_network` does, and its value is the
+    best epoch's UAR on those held out.
+
+    Args:
+        config: Configuration of the system; `trial_epochs` is the length of a
+            trial.
+        fold: The `Fold` on whose training part to tune.
+    """
+
+    def __init__(self, config, fold):
+        super().__init__()
+        self.system = system_of(config)
+        self.config = config
+        experiment = system_class(self.system)(config)
+        self.tunable = experiment.tunable_options()
+        self.genotype = experiment.genotype()
+        preprocessor = experiment.preprocessor()
+        self.duration_frames = preprocessor.duration_frames()
+        options = {"skip_bad_audio": config.skip_bad_audio}
+        self.all_features = preprocessor.compute(
+            all_utterances([fold]), config.cache_dir, **options
+        )
+        experiment.check([fold], self.all_features)
+        train, held_out = hold_out_speakers(
+            self.all_features.select(fold.train).manifest,
+            count=config.held_out_speakers,
+            seed=config.seed,
+        )
+        self.train = self.all_features.select(train)
+        self.held_out = self.all_features.select(held_out)
+        self.augmented = [
+            preprocessor.at_speed(speed).compute(
+                train, config.cache_dir, **options
+            )
+            for speed in experiment.speeds()
+        ]
+
+    def experiment(self, hp):
+        """The system with the values of a trial."""
+        values = {
+            name: _hyperparameter(hp, name, values)
+            for name, values in self.tunable.items()
+        }
+        config = dataclasses.replace(self.config, smoke=False, **values)
+        return system_class(self.system)(config)
+
+    def build(self, hp):
+        keras.utils.set_random_seed(self.config.seed)
+        return self.experiment(hp).build(self.train, self.genotype)
+
+    def fit(self, hp, model, callbacks=()):
+        experiment = self.experiment(hp)
+        training = {
+            **experiment.training(),
+            "epochs": self.config.trial_epochs,
+            "select_by": "uar",
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunFolder(folder, {})
+            train_network(
+                model,
+                self.train,
+                held_out=self.held_out,
+                augmented=self.augmented,
+                run=run,
+                duration_frames=self.duration_frames,
+                augment=experiment.augmentation(self.train),
+                seed=self.config.seed,
+                callbacks=callbacks,
+                **training,
+            )
+            values = [row[OBJECTIVE] for row in run.rows("train")]
+        return {OBJECTIVE: max(values)}
+
+    def settings(self) -> dict:
+        """What decides the values of trials, as JSON types."""
+        config = dataclasses.asdict(self.config)
+        for name in ("output_dir", "export_dir", "cache_dir", "jobs", "trials"):
+            config.pop(name, None)
+        return {
+            **config,
+            "system": self.system,
+            "train_speakers": self.train.manifest.speakers,
+            "held_out": self.held_out.manifest.speakers,
+        }
+
+
+def _hyperparameter(hp, name, values):
+    if not isinstance(values, Range):
+        if set(values) == {False, True}:
+            return hp.Boolean(name)
+        return hp.Choice(name, list(values))
+    if values.step == "log":
+        return hp.Float(name, values.low, values.high, sampling="log")
+    kind = hp.Int if isinstance(values.step, int) else hp.Float
+    return kind(name, values.low, values.high, step=values.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What `tune` found.
+
+    Args:
+        values: The best options, by name.
+        uar: UAR of that trial on the held-out training speakers. It is the
+            best of many, and so too high; only test speakers can say more.
+        trials: Number of trials that were finished.
+    """
+
+    values: dict
+    uar: float
+    trials: int
+
+
+def tune(
+    hypermodel: SystemHyperModel,
+    directory,
+    trials: int,
+    method: str = "bayesian",
+) -> Tuned | None:
+    """Runs trials and returns the best options; resumable by trial.
+
+    Args:
+        hypermodel: A `SystemHyperModel`.
+        directory: Folder of the trials; all processes see the same.
+        trials: Number of trials in all.
+        method: `"bayesian"` or `"random"`.
+
+    Returns:
+        `Tuned`; None in a worker, which does not know when the others are
+        done.
+
+    Raises:
+        ValueError: An argument is invalid, or the folder has trials of other
+            settings.
+    """
+    tuners = {
+        "bayesian": keras_tuner.BayesianOptimization,
+        "random": keras_tuner.RandomSearch,
+    }
+    if method not in tuners or trials < 1:
+        raise ValueError(
+            f"`method` must be one of {tuple(tuners)} and `trials` positive. "
+            f"Received: method={method!r}, trials={trials}"
+        )
+    directory = pathlib.Path(directory)
+    RunFolder(directory, {**hypermodel.settings(), "method": method})
+    tuner = tuners[method](
+        hypermodel,
+        objective=keras_tuner.Objective(OBJECTIVE, "max"),
+        max_trials=trials,
+        seed=hypermodel.config.seed,
+        directory=str(directory.parent),
+        project_name=directory.name,
+    )
+    tuner.search()
+    if not isinstance(tuner.oracle, keras_tuner.Oracle):
+        return None  # A worker: its oracle is the chief's, by gRPC.
+    finished = tuner.oracle.get_best_trials(trials)
+    # Of equal ones the first: a tuner that resumes has them in another order.
+    first = min(finished, key=lambda trial: (-trial.score, trial.trial_id))
+    return Tuned(first.hyperparameters.values, first.score, len(finished))

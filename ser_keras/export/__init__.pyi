@@ -4,7 +4,6 @@ from .card import ModelCard as ModelCard
 from .litert import LiteRTModel as LiteRTModel
 from .litert import export_litert as export_litert
 from .litert import load_litert as load_litert
-from .saved_model import ServingModel as ServingModel
-from .saved_model import export_serving as export_serving
-from .saved_model import export_streams as export_streams
-from .saved_model import load_serving as load_serving
+from .saved_model import SavedModel as SavedModel
+from .saved_model import export_saved_model as export_saved_model
+from .saved_model import load_saved_model as load_saved_model

@@ -55,11 +55,13 @@ class ModelCard:
     limits: str = _LIMITS
 
     @classmethod
-    def from_run(cls, path, **fields):
+    def from_run(cls, path, final=None, **fields):
         """The card of a finished run.
 
         Args:
             path: Folder with `config.json` and `result.json`.
+            final: Whether the network was trained on all speakers, if not as
+                `result.json` says.
             **fields: Arguments of `ModelCard` that replace the run's.
 
         Raises:
@@ -75,6 +77,8 @@ class ModelCard:
         result = json.loads((path / "result.json").read_text())
         table = path / "predictions.csv"
         predictions = Predictions.load_csv(table) if table.exists() else None
+        if final is not None:
+            result["final"] = final
         return cls.from_result(
             config.get("config", config), result, predictions, **fields
         )
@@ -111,10 +115,22 @@ class ModelCard:
             f"{scores['n']} test utterances in {len(folds)} fold(s): "
             + ", ".join(folds),
         ]
-        if len(folds) > 1:
+        if result.get("final"):
+            protocol.append(
+                "the weights are those of a network that was trained on all "
+                "speakers by the same recipe, test speakers and all; the "
+                "scores are those of the folds' networks, pooled"
+            )
+        elif len(folds) > 1:
             protocol.append(
                 "the weights are those of the last fold; scores are pooled "
                 "over all"
+            )
+        if result.get("temperature"):
+            protocol.append(
+                "probabilities are calibrated: logits are divided by "
+                f"{result['temperature']:.3f}, the geometric mean of the "
+                "temperatures that the folds' held-out speakers gave"
             )
         if result.get("leaks_speakers"):
             protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
@@ -125,7 +141,9 @@ class ModelCard:
             low_high = confidence_interval(predictions, "wa")
             wa = (wa, *low_high) if low_high else wa
         corpus, licence = _corpus_and_licence(config)
-        ece = result.get("calibration", {}).get("ece")  # Not in older runs.
+        # Neither is in older runs.
+        ece = result.get("calibration", {}).get("ece")
+        scaled = result.get("temperature_scaling")
         known = {
             "corpus": corpus,
             "licence": licence,
@@ -135,6 +153,8 @@ class ModelCard:
                 else scores["uar"],
                 "WA": wa,
                 **({"Calibration error (ECE)": ece} if ece is not None else {}),
+                **({"ECE after temperature scaling": scaled["ece_after"]}
+                   if scaled and result.get("temperature") else {}),
             },
         }  # fmt: skip
         return cls(**(known | fields))

@@ -2,8 +2,9 @@ from . import extractors as extractors
 from .dataset import bilevel as bilevel
 from .dataset import class_weights as class_weights
 from .dataset import make_dataset as make_dataset
+from .deep_features import DeepFeatures as DeepFeatures
 from .extraction import extract_features as extract_features
-from .extraction import read_features as read_features
+from .extraction import read_feature_store as read_feature_store
 from .extractors import Extractor as Extractor
 from .extractors import KerasExtractor as KerasExtractor
 from .extractors import LiteRTExtractor as LiteRTExtractor
@@ -13,6 +14,9 @@ from .extractors import ProcessExtractor as ProcessExtractor
 from .extractors import TransformersExtractor as TransformersExtractor
 from .feature_set import FeatureSet as FeatureSet
 from .feature_set import SkippedUtterance as SkippedUtterance
-from .feature_set import features_for as features_for
 from .feature_set import join as join
+from .preprocessor import Preprocessor as Preprocessor
+from .preprocessor import StreamPreprocessors as StreamPreprocessors
+from .preprocessor import features_for as features_for
+from .preprocessor import load_preprocessor as load_preprocessor
 from .streams import FeatureStreams as FeatureStreams

@@ -6,7 +6,6 @@ import tensorflow as tf
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import check_finite
-from ser_keras.features.feature_set import features_for
 from ser_keras.features.gather import Gather
 from ser_keras.features.gather import GatherStreams
 from ser_keras.features.gather import crop_offset
@@ -32,8 +31,6 @@ def make_dataset(
     augment=None,
     drop_remainder=False,
     class_weights=None,
-    frontend=None,
-    **feature_options,
 ):
     """Batches `(x, y)` for training or for scoring.
 
@@ -45,9 +42,9 @@ def make_dataset(
     again with `first_epoch=7` sees what it would have seen.
 
     Args:
-        features: `FeatureSet`; or a `Manifest`, together with `frontend`; or
-            several streams, as `FeatureStreams` or a dict from a stream's name
-            to its `FeatureSet`.
+        features: `FeatureSet`, as `Preprocessor.compute` makes it of a
+            `Manifest`; or several streams, as `FeatureStreams` or a dict from
+            a stream's name to its `FeatureSet`.
         batch_size: Utterances in a batch.
         duration_frames: Frames of every clip. None means those of the longest
             clip of the set. Of several streams, a dict; or the frames of the
@@ -68,8 +65,6 @@ def make_dataset(
             so that all shapes are static.
         class_weights: Weights in the order of the labels; batches are then
             `(x, y, sample_weight)`. See `class_weights`.
-        frontend: Front end for a `Manifest`.
-        **feature_options: Of `features_for`, for a `Manifest`.
 
     Returns:
         `tf.data.Dataset` of x, float32 `(batch, time, features, 1)`, and y,
@@ -90,13 +85,11 @@ def make_dataset(
     [[1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]
     """
     if isinstance(features, Manifest):
-        features = features_for(features, frontend, **feature_options)
-    elif frontend is not None or feature_options:
         raise ValueError(
-            "`frontend` and the options of `features_for` must be given with a "
-            f"`Manifest` only. Received: features={features}"
+            "`features` must be a FeatureSet: Preprocessor(MFCC()).compute("
+            f"manifest) makes one. Received: features={features}"
         )
-    elif isinstance(features, dict):
+    if isinstance(features, dict):
         features = FeatureStreams(features)
     if isinstance(features, FeatureSet):  # `FeatureStreams` did it itself.
         check_finite(features)

@@ -39,7 +39,7 @@ def extract_features(
     settings. It knows an utterance by the content of its file, so manifests
     that share utterances share features, and never returns those of other
     settings. What is finished is kept every half minute: a run that is killed
-    goes on from there when it is started again. `read_features` reads the
+    goes on from there when it is started again. `read_feature_store` reads the
     folder where the extractor is not.
 
     Args:
@@ -68,7 +68,7 @@ def extract_features(
 
     Example:
         ```python
-        deep = ser_keras.extract_features(
+        deep = ser_keras.features.extract_features(
             manifest, LiteRTExtractor("yamnet.tflite"), "features"
         )
         ```
@@ -102,7 +102,7 @@ def extract_features(
     return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 
 
-def read_features(manifest, folder):
+def read_feature_store(manifest, folder):
     """Reads features that `extract_features` stored, without the extractor.
 
     For instance after they were extracted on a machine with an accelerator.
@@ -121,12 +121,7 @@ def read_features(manifest, folder):
             interrupted half-way, or holds features that are not finite.
     """
     folder = pathlib.Path(folder)
-    facts = _read_facts(folder)
-    if facts is None:
-        raise ValueError(
-            f"{folder} is no store of `extract_features`: it has no "
-            "extractor.json. Name the folder that has one"
-        )
+    facts = read_store_facts(folder)
     keys = audio_keys(manifest)
     store = FeatureStore(folder)
     if not store.shards():
@@ -153,6 +148,28 @@ def read_features(manifest, folder):
         )
     _check_features(manifest, keys, found, facts["num_features"], folder)
     return collect(manifest, keys, found, {}, False, facts["frame_rate"])
+
+
+def read_store_facts(folder):
+    """What `extractor.json` of a store says of its features.
+
+    Args:
+        folder: The store.
+
+    Returns:
+        Dict with `settings` of the extractor, `sample_rate`, `num_features`
+        and `frame_rate`.
+
+    Raises:
+        ValueError: The folder is no store.
+    """
+    facts = _read_facts(pathlib.Path(folder))
+    if facts is None:
+        raise ValueError(
+            f"{folder} is no store of `extract_features`: it has no "
+            "extractor.json. Name the folder that has one"
+        )
+    return facts
 
 
 class _Work:

@@ -1,22 +1,14 @@
-"""Features of all utterances of a manifest, cached on disk."""
+"""FeatureSet: the features of all utterances of a manifest."""
 
 import dataclasses
 import functools
-import pathlib
 
 import numpy as np
-import tensorflow as tf
 
-from ser_keras.audio.batches import compute_features
 from ser_keras.audio.io import AudioError
-from ser_keras.audio.io import fit_length
-from ser_keras.audio.io import load_many
 from ser_keras.corpora.manifest import Manifest
-from ser_keras.features.store import FeatureStore
 from ser_keras.features.store import audio_key
-from ser_keras.features.store import settings_key
 
-_CHUNK = 512  # Utterances in memory as waveforms, and in a shard.
 _SHOWN = 20  # Files an error message names.
 
 
@@ -177,142 +169,6 @@ def join(feature_sets):
     return FeatureSet(manifest, arrays, frame_rate=first.frame_rate)
 
 
-def features_for(
-    manifest,
-    frontend,
-    cache_dir=None,
-    *,
-    sample_rate=None,
-    duration=None,
-    normalization=None,
-    skip_bad_audio=False,
-):
-    """Computes the features of every utterance, or reads them from a cache.
-
-    The cache knows an utterance by the content of its file, and features by
-    every setting that decides them, so it never returns stale ones; manifests
-    that share utterances share their features. A file that cannot be used is
-    reported here, before any training, together with all others.
-
-    Args:
-        manifest: `Manifest`.
-        frontend: Layer from waveforms `(batch, samples)` to features
-            `(batch, time, features)`, such as `MFCC`.
-        cache_dir: Folder of the cache. None computes everything.
-        sample_rate: Rate to which audio is resampled, in Hz. None means the
-            front end's, or 16000 if it has none.
-        duration: Longest part of an utterance that is used, in seconds, from
-            its middle. None means all of it.
-        normalization: Layer that is applied to the features of each whole
-            utterance, such as `UtteranceNormalization`, or None.
-        skip_bad_audio: Whether utterances with bad audio are left out and
-            listed in `skipped`. Otherwise they raise.
-
-    Returns:
-        `FeatureSet`, in the manifest's order.
-
-    Raises:
-        AudioError: If there is bad audio and it is not to be skipped, or no
-            good audio. The message names every file (of many, the first 20).
-    """
-    frontend_rate = getattr(frontend, "sample_rate", sample_rate or 16000)
-    if sample_rate not in (None, frontend_rate):
-        raise ValueError(
-            "`sample_rate` must be that of the front end. Received: "
-            f"sample_rate={sample_rate}, frontend.sample_rate={frontend_rate}"
-        )
-    if duration is not None and duration <= 0:
-        raise ValueError(
-            "`duration` must be a positive number of seconds or None. "
-            f"Received: duration={duration}"
-        )
-    featurise = _Featurise(frontend, normalization, frontend_rate, duration)
-    store, found, bad = None, {}, {}
-    keys = audio_keys(manifest)
-    if cache_dir is not None:
-        store = FeatureStore(pathlib.Path(cache_dir) / featurise.key())
-        found = store.read(keys.values())
-    todo = [u for u in manifest if keys[u.id] not in found]
-    for first in range(0, len(todo), _CHUNK):
-        chunk = todo[first : first + _CHUNK]
-        waveforms, errors = featurise.load(chunk)
-        bad.update(errors)
-        new = featurise({keys[name]: x for name, x in waveforms.items()})
-        found.update(new)
-        if store is not None:
-            store.write(new)
-    step = getattr(frontend, "frame_step", None)
-    rate = frontend_rate / step if step else None
-    return collect(manifest, keys, found, bad, skip_bad_audio, rate)
-
-
-class _Featurise:
-    """From utterances to waveforms to normalised features."""
-
-    def __init__(self, frontend, normalization, sample_rate, duration):
-        self.frontend = frontend
-        self.normalization = normalization
-        self.sample_rate = sample_rate
-        self.duration = duration
-
-    def load(self, utterances):
-        """Dicts from id to waveform, and from id to `AudioError`."""
-        waveforms, errors = load_many(
-            [u.path for u in utterances],
-            self.sample_rate,
-            starts=[u.start for u in utterances],
-            ends=[u.end for u in utterances],
-            on_error="skip",
-        )
-        good, bad = {}, {u.id: errors.get(i) for i, u in enumerate(utterances)}
-        shortest = getattr(self.frontend, "frame_length", 1)
-        for utterance, waveform in zip(utterances, waveforms, strict=True):
-            if waveform is None:
-                continue
-            if len(waveform) < shortest:
-                bad[utterance.id] = AudioError(
-                    utterance.path,
-                    f"{len(waveform)} samples, shorter than one frame of the "
-                    f"front end, {shortest}",
-                    "Leave it out (recipes: --skip-bad-audio)",
-                )
-                continue
-            longest = len(waveform)
-            if self.duration is not None:
-                longest = min(longest, round(self.duration * self.sample_rate))
-            good[utterance.id] = fit_length(waveform, longest)
-        return good, {name: error for name, error in bad.items() if error}
-
-    def __call__(self, waveforms):
-        """Dict from key to features, of a dict from key to waveform."""
-        if not waveforms:
-            return {}
-        features = compute_features(list(waveforms.values()), self.frontend)
-        if self.normalization is not None:
-            # One graph for all lengths; every clip without any padding.
-            normalize = tf.function(
-                lambda x: self.normalization(x[None])[0],
-                input_signature=[
-                    tf.TensorSpec((None, features[0].shape[1]), tf.float32)
-                ],
-                autograph=False,
-            )
-            features = [normalize(x).numpy() for x in features]
-        return dict(zip(waveforms, features, strict=True))
-
-    def key(self):
-        """Name of the settings, for the cache."""
-        noise = np.random.default_rng(0).normal(0, 0.1, self.sample_rate)
-        answer = self({"noise": noise.astype("float32")})["noise"]
-        layers = [self.frontend, self.normalization]
-        return settings_key(
-            [layer for layer in layers if layer is not None],
-            answer,
-            sample_rate=self.sample_rate,
-            duration=self.duration,
-        )
-
-
 def audio_keys(manifest):
     """Dict from id to cache key."""
     keys, known = {}, {}
@@ -335,7 +191,7 @@ def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
         keys: Dict from utterance id to cache key.
         found: Dict from cache key to features.
         bad: Dict from utterance id to `AudioError`.
-        skip_bad_audio: See `features_for`.
+        skip_bad_audio: See `Preprocessor.compute`.
         frame_rate: Frames in a second, or None.
     """
     skipped = [

@@ -1,22 +1,28 @@
-"""The architecture parameters of a search."""
+"""The architecture parameters (alphas) of a search."""
 
 import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.layers.precision import full_precision
 
 
 @serializable
 class ArchitectureWeights(keras.layers.Layer):
-    """Owns every alpha of a search: one matrix for each kind of cell.
+    """All architecture parameters of a search: one matrix per kind of cell.
 
-    All cells of a kind share their matrix. The variables are created with
-    `trainable=False`, which in Keras also means "updated by hand": the
-    search's own optimiser moves them, and every default path of Keras (the
-    weight optimiser, parameter counts, EMA) sees weights only.
+    Cells of one kind share their matrix. The variables are created with
+    `trainable=False`, which in Keras also means "not updated by the
+    optimizer of the weights": the search has an optimizer of its own for
+    them, and everything else in Keras (the weight optimizer, parameter
+    counts, EMA) sees the weights only.
+
+    The alphas and their softmax are computed in float32 under every dtype
+    policy (in float64 under `"float64"`): in bfloat16 an update would be lost
+    to rounding.
 
     Args:
-        shapes: `{kind: [edges, candidates]}`.
+        shapes: Dict `{kind: [edges, candidates]}`.
         seed: Seed of the initial values, drawn from N(0, 0.001).
 
     Example:
@@ -43,17 +49,18 @@ class ArchitectureWeights(keras.layers.Layer):
                 ),
                 trainable=False,
                 autocast=False,
+                dtype=full_precision(self),
             )
         self.built = True
 
     def mixing_weights(self, alphas=None) -> dict:
-        """Softmax over each edge's candidates.
+        """Softmax of the alphas over the candidates of each edge.
 
         Args:
             alphas: Tensors to use in place of the variables, by kind.
 
         Returns:
-            `{kind: (edges, candidates)}`, rows summing to one.
+            Dict `{kind: (edges, candidates)}`; rows sum to one.
         """
         if alphas is None:
             alphas = {

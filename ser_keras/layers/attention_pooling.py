@@ -1,4 +1,4 @@
-"""From a sequence to one vector a clip."""
+"""Pooling over time: from a sequence to one vector per clip."""
 
 import keras
 import tensorflow as tf
@@ -9,17 +9,19 @@ from ser_keras.layers.masking import FrameLayer
 
 @serializable
 class AttentionPooling(FrameLayer):
-    """Attentive statistics: weighted mean and deviation over real frames.
+    """Attentive statistics pooling: weighted mean and standard deviation.
 
     `a_t = softmax_t(v . tanh(W h_t + b))`, `mean = sum_t a_t h_t`,
-    `deviation = sqrt(sum_t a_t h_t^2 - mean^2)`.
+    `deviation = sqrt(sum_t a_t h_t^2 - mean^2)`, over the real frames.
 
     Args:
         units: Width of the scoring layer.
 
-    Input shape: `(batch, time, channels)`
+    Call arguments:
+        inputs: `(batch, time, channels)`.
+        mask: `(batch, time)`, true on real frames, or `None` for all.
 
-    Output shape: `(batch, 2 * channels)`
+    Output shape: `(batch, 2 * channels)`, the mean and the deviation.
 
     Example:
     >>> x = np.ones((2, 7, 3), "float32")
@@ -37,12 +39,17 @@ class AttentionPooling(FrameLayer):
         self.units = units
 
     def build(self, input_shape):
-        # Named, because weights are inherited by name.
+        # Explicit names: `inherit_weights` matches weights by name.
         self.hidden = keras.layers.Dense(
-            self.units, activation="tanh", name="hidden"
+            self.units,
+            activation="tanh",
+            dtype=self.dtype_policy,
+            name="hidden",
         )
         self.hidden.build(input_shape)
-        self.score = keras.layers.Dense(1, use_bias=False, name="score")
+        self.score = keras.layers.Dense(
+            1, use_bias=False, dtype=self.dtype_policy, name="score"
+        )
         self.score.build((*input_shape[:-1], self.units))
 
     def call(self, inputs, mask=None):
@@ -62,8 +69,15 @@ class AttentionPooling(FrameLayer):
 
 @serializable
 class MeanPooling(FrameLayer):
-    """Mean over real frames: `(batch, time, channels)` to `(batch, channels)`.
+    """Mean over the real frames.
 
+    Call arguments:
+        inputs: `(batch, time, channels)`.
+        mask: `(batch, time)`, true on real frames, or `None` for all.
+
+    Output shape: `(batch, channels)`.
+
+    Example:
     >>> x = np.float32([[[1], [3], [0]]])
     >>> MeanPooling()(x, mask=np.array([[True, True, False]])).numpy()
     array([[2.]], dtype=float32)

@@ -1,4 +1,4 @@
-"""Batch normalisation as the search needs it: fused, scaled, synchronised."""
+"""Batch normalisation for searches: fused, scaled per channel, synchronised."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras._replicas import num_replicas
+from ser_keras.layers.precision import full_precision
 
 # PyTorch's values, with which DARTS was published (Keras: 0.99 and 1e-3).
 MOMENTUM = 0.9
@@ -16,22 +17,30 @@ EPSILON = 1e-5
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation of feature maps.
 
-    Differs from `keras.layers.BatchNormalization` in three ways. It runs
-    TensorFlow's fused kernel. A call can scale
-    each channel: the mixing weight of a candidate costs no pass of its own,
-    and its gradient is a by-product of the kernel. And under `tf.distribute`
+    It differs from `keras.layers.BatchNormalization` in three ways. In
+    training it runs TensorFlow's fused kernel. A call can scale each channel:
+    then the mixing weight of a candidate needs no pass over the maps of its
+    own, and its gradient is a by-product of the kernel. Under `tf.distribute`
     the statistics are those of the global batch.
+
+    Scale, offset and statistics are kept in float32 under every dtype policy
+    (in float64 under `"float64"`): moving averages in half precision would
+    stop moving.
 
     Args:
         affine: Whether to learn a scale and an offset for each channel.
-        momentum: Part of the moving statistics that a step keeps.
+        momentum: Share of the moving statistics that a training step keeps.
         epsilon: Added to the variance.
-        one_pass: Whether sums are matrix products, all in one pass over the
-            batch: about a quarter off the kernel's time on a CPU, but not for
-            means that are a thousand times the deviation, nor for gradients
-            of gradients. For `affine` layers only.
+        one_pass: Whether sums are computed as matrix products, all in one
+            pass over the batch. On a CPU this takes about a quarter off the
+            kernel's time, but it is too inexact for means of a thousand times
+            the standard deviation, and has no second derivative. For `affine`
+            layers only.
 
-    Input shape: `(batch, time, frequency, channels)`
+    Call arguments:
+        inputs: `(batch, time, frequency, channels)`.
+        scale: Factor of each channel, `(channels,)`, or `None`.
+        training: Whether to normalise by the statistics of the batch.
 
     Output shape: as the input.
 
@@ -41,6 +50,9 @@ class BatchNorm(keras.layers.Layer):
     >>> y = BatchNorm()(x.astype("float32"), training=True)
     >>> bool(np.abs(np.mean(y, (0, 1, 2))).max() < 1e-5)
     True
+
+    References:
+        - Ioffe and Szegedy, arXiv 1502.03167, algorithms 1 and 2.
     """
 
     def __init__(
@@ -66,8 +78,8 @@ class BatchNorm(keras.layers.Layer):
                 shape=shape,
                 initializer=initializer,
                 trainable=trainable,
-                # Statistics in half precision would stop moving.
                 autocast=False,
+                dtype=full_precision(self),
             )
 
         self.gamma = weight("gamma", "ones", True) if self.affine else None
@@ -76,7 +88,6 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = weight("moving_variance", "ones", False)
 
     def call(self, inputs, scale=None, training=None):
-        """`scale`: optional factor of each channel, shape `(channels,)`."""
         channels = inputs.shape[-1]
         wide = self.moving_mean.dtype
         if scale is not None:
@@ -127,14 +138,14 @@ class BatchNorm(keras.layers.Layer):
         return outputs
 
     def get_channels(self, channels: slice) -> dict:
-        """Weights of some channels, by name."""
+        """The weights of some channels, by name."""
         return {
             name: weight.numpy()[channels]
             for name, weight in self._named_weights().items()
         }
 
     def set_channels(self, channels: slice, values: dict) -> None:
-        """The inverse of `get_channels`; missing names stay as they are."""
+        """Inverse of `get_channels`; names that are missing are not changed."""
         for name, weight in self._named_weights().items():
             if name in values:
                 whole = weight.numpy()
@@ -161,12 +172,12 @@ class BatchNorm(keras.layers.Layer):
 
 
 def spread(values, count):
-    """Each of `values` repeated `count` times: one for each channel."""
+    """Repeats each of `values` `count` times: one value for each channel."""
     # As a product with a constant: few operations, in the gradient as well.
     size = values.shape[0]
-    copies = np.repeat(np.eye(size), count, axis=1)
-    copies = tf.constant(copies, values.dtype)
-    product = tf.matmul(tf.reshape(values, (1, size)), copies)
+    repeated = np.repeat(np.eye(size), count, axis=1)
+    repeated = tf.constant(repeated, values.dtype)
+    product = tf.matmul(tf.reshape(values, (1, size)), repeated)
     return tf.reshape(product, (size * count,))
 
 
@@ -185,9 +196,10 @@ def _normalize_in_one_pass(inputs, gamma, beta, epsilon):
         def gradient(dy, *_):
             total = _sum(dy)
             d_gamma = (_sum(dy * x) - mean * total) * inverse
-            slope = -factor * inverse * d_gamma / count
-            constant = -factor * total / count - mean * slope
-            return dy * factor + (x * slope + constant), d_gamma, total
+            # The input's gradient is linear in `dy` and `x`.
+            x_factor = -factor * inverse * d_gamma / count
+            constant = -factor * total / count - mean * x_factor
+            return dy * factor + (x * x_factor + constant), d_gamma, total
 
         outputs = x * factor + (beta - mean * factor)
         unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
@@ -197,15 +209,15 @@ def _normalize_in_one_pass(inputs, gamma, beta, epsilon):
 
 
 def _sum(x):
-    """Sum of each channel, which as a matrix product is quicker on a CPU."""
-    # Clip by clip, so that no float32 sum has too many terms.
+    """Sum over each channel, as a matrix product, which is faster on a CPU."""
+    # Summed clip by clip, so that no float32 sum has too many terms.
     rows = tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1]))
     ones = tf.ones((tf.shape(rows)[0], 1, tf.shape(rows)[1]), x.dtype)
     return tf.reduce_sum(tf.matmul(ones, rows), [0, 1])
 
 
 def _normalize(inputs, gamma, beta, epsilon):
-    """What the fused kernel does, over the batches of all replicas."""
+    """The fused kernel's function, over the batches of all replicas."""
     dtype, inputs = inputs.dtype, tf.cast(inputs, gamma.dtype)
     axes = list(range(inputs.shape.rank - 1))
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], inputs.dtype)

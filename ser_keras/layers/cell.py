@@ -1,4 +1,4 @@
-"""One cell: a directed graph of mixed operations."""
+"""A cell: a directed acyclic graph of mixed operations."""
 
 import tensorflow as tf
 
@@ -8,18 +8,19 @@ from ser_keras.genotype import check_operation
 from ser_keras.layers.conv_mixed_op import ConvMixedOp
 from ser_keras.layers.drop_path import DropPath
 from ser_keras.layers.masking import FrameLayer
+from ser_keras.layers.masking import strided_mask
 from ser_keras.layers.recurrent_ops import RecurrentMixedOp
 
 
 @serializable
 class Cell(FrameLayer):
-    """Runs a cell's graph: of a search, or of a derived architecture.
+    """A cell of a search, or of a derived architecture.
 
     States 0 and 1 are the inputs; each node is the sum over its incoming
-    edges; the output is the concatenation of the states in `concat`. On an
-    edge with several candidates these are mixed by the architecture's
-    weights; on an edge with one candidate there is nothing to mix. That is
-    the whole difference between the two phases.
+    edges; the output is the concatenation of the states in `concat`. The
+    candidates of an edge are mixed by the architecture's weights. A derived
+    cell differs in one thing: each of its edges has a single candidate, and
+    nothing is mixed.
 
     Args:
         kind: `"normal"`, `"reduce"` or `"recurrent"`.
@@ -28,22 +29,27 @@ class Cell(FrameLayer):
         concat: States that make up the output.
         filters: Channels of the inputs and of every state.
         affine: Whether batch norms in CNN cells learn scale and offset.
-        drop_path_rate: Probability of dropping an edge, in training. Identity
-            edges are never dropped.
+        drop_path_rate: Probability of dropping an edge in training. Edges of
+            `"skip_connect"` are never dropped.
         shared_stacks: Whether recurrent stacks of one family on one edge
             share their first layers (see `RecurrentMixedOp`).
-        dropout: Dropout between stacked bidirectional recurrent layers.
+        dropout: Dropout rate between stacked bidirectional recurrent layers.
 
     Call arguments:
         older: State 0: `(batch, time, frequency, filters)`, or
             `(batch, time, filters)` for recurrent cells, zero on padding.
         newer: State 1, likewise.
-        weights: Mixing weights `(edges, candidates)`, or `None`.
+        weights: Mixing weights `(edges, candidates)`, or `None` for a derived
+            cell.
         mask: `(batch, time)`, true on real frames, or `None`.
-        training: Whether to train.
+        training: Whether to apply dropout, and batch norms use the statistics
+            of the batch.
 
-    Output shape: as the input, with `len(concat) * filters` channels; time
-    and frequency are halved (rounded up) by a reduction cell.
+    Output shape: as the input, with `len(concat) * filters` channels; a
+        reduction cell halves time and frequency, rounded up.
+
+    Raises:
+        ValueError: A candidate is not an operation of this kind of cell.
 
     Example:
     >>> cell = Cell("recurrent", [[0, 2, ["rnn_1"]], [1, 2, ["lstm_1"]]],
@@ -82,9 +88,9 @@ class Cell(FrameLayer):
         self.dropout = dropout
         self.sources = sorted({source for source, _, _ in self.edges})
 
-    def build(self, input_shape):
-        # One mixed operation a state. A flat list, because Keras saves
-        # sublayers in nested lists only since 3.14.
+    def build(self, older_shape=None, newer_shape=None):
+        # One mixed operation for each state. A flat list: before version 3.14
+        # Keras did not save layers in nested lists.
         self.mixed_ops = []
         for source in self.sources:
             candidates = [self.edges[i][2] for i in self._leaving(source)]
@@ -94,6 +100,7 @@ class Cell(FrameLayer):
                     self.filters,
                     shared_stacks=self.shared_stacks,
                     dropout=self.dropout,
+                    dtype=self.dtype_policy,
                     name=f"from_{source}",
                 )
                 shape = (None, None, self.filters)
@@ -103,6 +110,7 @@ class Cell(FrameLayer):
                     self.filters,
                     strides=2 if self.kind == "reduce" and source < 2 else 1,
                     affine=self.affine,
+                    dtype=self.dtype_policy,
                     name=f"from_{source}",
                 )
                 shape = (None, None, None, self.filters)
@@ -110,7 +118,9 @@ class Cell(FrameLayer):
             self.mixed_ops.append(mixed)
         self.drop_path = None
         if self.drop_path_rate:
-            self.drop_path = DropPath(self.drop_path_rate, name="drop_path")
+            self.drop_path = DropPath(
+                self.drop_path_rate, dtype=self.dtype_policy, name="drop_path"
+            )
 
     def _leaving(self, source):
         return [i for i, edge in enumerate(self.edges) if edge[0] == source]
@@ -120,9 +130,7 @@ class Cell(FrameLayer):
         if weights is not None:
             weights = tf.unstack(weights)
         incoming = {target: [] for _, target, _ in self.edges}
-        node_mask = mask
-        if mask is not None and self.kind == "reduce":
-            node_mask = mask[:, ::2]
+        node_mask = strided_mask(mask, 2 if self.kind == "reduce" else 1)
         for state in range(max(incoming) + 1):
             if state in incoming:
                 states[state] = _sum(incoming[state], states, self.kind)
@@ -147,12 +155,23 @@ class Cell(FrameLayer):
         return tf.concat([states[state] for state in self.concat], -1)
 
     def get_candidate(self, edge: int, op: str) -> dict:
-        """The weights of candidate `op` of edge number `edge`, by name."""
+        """The weights of candidate `op` of edge number `edge`.
+
+        Returns:
+            Dict of arrays, by name; empty for operations without weights.
+
+        Raises:
+            ValueError: The edge has no such candidate.
+        """
         mixed, position = self._locate(edge)
         return mixed.get_candidate(position, op)
 
     def set_candidate(self, edge: int, op: str, values: dict) -> None:
-        """The inverse of `get_candidate`; missing names stay as they are."""
+        """Inverse of `get_candidate`; names that are missing are not changed.
+
+        Raises:
+            ValueError: The edge has no such candidate.
+        """
         mixed, position = self._locate(edge)
         mixed.set_candidate(position, op, values)
 

@@ -1,4 +1,4 @@
-"""ConvNormPool: the block that Light-SERNet is made of."""
+"""The convolution block of Light-SERNet."""
 
 import keras
 import tensorflow as tf
@@ -14,32 +14,30 @@ from ser_keras.layers.masking import zero_padding
 class ConvNormPool(FrameLayer):
     """Convolution, batch normalisation, ReLU, average pooling.
 
-    Both the convolution and the pooling are padded to "same". With a mask,
-    frames outside it must be zero, stay zero, and are left out of every
-    average: a clip's output does not depend on how far it was padded.
+    Both the convolution and the pooling have "same" padding. With a mask,
+    frames outside it must be zero; they stay zero and are left out of every
+    average, so that a clip's output does not depend on its padding.
 
     Args:
         filters: Channels of the output.
-        kernel_size: Frames and features that the kernel sees.
-        pool_size: Frames and features that are averaged, which are also the
-            strides; (1, 1) for none.
+        kernel_size: Size of the kernel over time and frequency.
+        pool_size: Size and strides of the pooling over time and frequency;
+            (1, 1) for none.
         use_bias: Whether the convolution has a bias.
         separable: Whether the convolution is depthwise, followed by one of
             1 x 1: about `kernel area` times fewer multiplications.
         l2: Factor of the kernels' squared weights in the loss.
-        momentum: Of the batch normalisation.
-        epsilon: Of the batch normalisation.
+        momentum: Momentum of the batch normalisation's moving statistics.
+        epsilon: Added to the variance by the batch normalisation.
 
     Call arguments:
         inputs: `(batch, time, frequency, channels)`.
         mask: Booleans `(batch, time)`, the real frames, or `None` for all.
-            The output's are every `pool_size[0]`-th of them.
-        training: Whether to train.
-
-    Input shape: `(batch, time, frequency, channels)`
+            The mask of the output is `strided_mask(mask, pool_size[0])`.
+        training: Whether the batch norm uses the statistics of the batch.
 
     Output shape: `(batch, time', frequency', filters)`, both divided by the
-        pool's sizes and rounded up.
+        pooling's sizes and rounded up.
 
     Example:
     >>> x = np.ones((2, 5, 40, 1), "float32")
@@ -124,11 +122,11 @@ class ConvNormPool(FrameLayer):
             return x
         x = tf.nn.avg_pool2d(x, self.pool_size, self.pool_size, "SAME")
         if mask is not None:
-            # Of a window in which a clip ends, the mean of the real frames.
+            # In a window in which the clip ends: the mean of its real frames.
             time = (self.pool_size[0], 1)
             real = tf.nn.avg_pool2d(mask, time, time, "SAME")
-            # Where no frame is real x is 0: any factor will do, but none may
-            # be infinite, least of all in 8 bits.
+            # Where no frame is real, x is 0 and any finite factor will do; an
+            # infinite one would ruin the ranges of 8 bit quantisation.
             x *= 1.0 / tf.maximum(real, 1.0 / self.pool_size[0])
         return x
 
@@ -156,10 +154,10 @@ class ConvNormPool(FrameLayer):
 
 @tf.custom_gradient
 def _add_bias_in_training(x, bias):
-    """Adds a bias that batch normalisation takes off again.
+    """Adds a bias that the following batch normalisation subtracts again.
 
-    So its gradient is zero, exactly; summing it up would be a pass over all
-    frames for what rounding leaves.
+    Its gradient is therefore exactly zero. Computing it would be a pass over
+    all frames that yields rounding errors.
     """
 
     def gradient(dy):

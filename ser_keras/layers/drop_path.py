@@ -1,17 +1,21 @@
-"""Stochastic depth for the edges of derived cells."""
+"""Drop path (stochastic depth) for the edges of derived cells."""
 
 import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.layers.precision import full_precision
 
 
 @serializable
 class DropPath(keras.layers.Layer):
-    """Zeroes whole examples of a branch, and scales up the others.
+    """Dropout of whole examples of a branch; the others are scaled up.
+
+    `DropPathSchedule` raises the rate during training by assigning to
+    `current_rate`.
 
     Args:
-        rate: Probability that an example loses this branch, in [0, 1).
+        rate: Probability that the branch is zero for an example, in [0, 1).
         seed: Optional seed.
 
     Input shape: `(batch, ...)`
@@ -34,13 +38,14 @@ class DropPath(keras.layers.Layer):
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        # The rate in force, which schedules may ramp up during training.
+        # The rate in force. In full precision, as is what it is compared to.
         self.current_rate = self.add_weight(
             name="current_rate",
             shape=(),
             initializer=keras.initializers.Constant(rate),
             trainable=False,
             autocast=False,
+            dtype=full_precision(self),
         )
         self.built = True
 
@@ -49,7 +54,10 @@ class DropPath(keras.layers.Layer):
             return inputs
         shape = (tf.shape(inputs)[0],) + (1,) * (inputs.shape.rank - 1)
         keep = 1.0 - tf.convert_to_tensor(self.current_rate)
-        kept = keras.random.uniform(shape, seed=self.seed_generator) < keep
+        drawn = keras.random.uniform(
+            shape, dtype=self.current_rate.dtype, seed=self.seed_generator
+        )
+        kept = drawn < keep
         return inputs * tf.cast(tf.cast(kept, keep.dtype) / keep, inputs.dtype)
 
     def get_config(self):

@@ -1,4 +1,4 @@
-"""Resolution halved without losing every second position."""
+"""Factorised reduction: halves the resolution of feature maps."""
 
 import keras
 import tensorflow as tf
@@ -11,24 +11,34 @@ from ser_keras.layers.masking import FrameLayer
 
 @serializable
 class FactorizedReduce(FrameLayer):
-    """ReLU, two 1x1 convolutions with stride 2 that see different positions.
+    """ReLU, two 1x1 convolutions of stride 2 side by side, and batch norm.
 
     The second convolution reads the input shifted by one position in time and
-    frequency; each yields half of the channels. Odd sizes are rounded up.
+    frequency, so that no position is lost; each yields half of the channels.
+    Odd sizes are rounded up.
 
     Args:
         filters: Output channels of each edge.
-        num_edges: Edges that leave the same input, stacked along channels.
+        num_edges: Number of edges that read the same input; their outputs are
+            stacked along the channels.
         affine: Whether the batch norm learns a scale and an offset.
 
-    Input shape: `(batch, time, frequency, channels)`
+    Call arguments:
+        inputs: `(batch, time, frequency, channels)`.
+        weights: Mixing weights `(num_edges,)`, or `None`.
+        mask: `(batch, ceil(time / 2))`, true on real frames of the output, or
+            `None`.
+        training: Whether the batch norm uses the statistics of the batch.
 
     Output shape: `(batch, ceil(time / 2), ceil(frequency / 2),
-    num_edges * filters)`
+        num_edges * filters)`
 
     Example:
     >>> FactorizedReduce(6)(np.zeros((2, 5, 8, 3), "float32")).shape
     TensorShape([2, 3, 4, 6])
+
+    References:
+        - Zoph et al., arXiv 1707.07012; as in the code of DARTS.
     """
 
     def __init__(self, filters, num_edges=1, affine=False, **kwargs):
@@ -49,13 +59,12 @@ class FactorizedReduce(FrameLayer):
             )
             for i, filters in enumerate((first, self.filters - first))
         ]
-        self.norm = BatchNorm(self.affine, name="norm")
+        self.norm = BatchNorm(self.affine, dtype=self.dtype_policy, name="norm")
         self.norm.build((None, None, None, self.num_edges * self.filters))
 
     def call(self, inputs, weights=None, mask=None, training=None):
-        """`weights`: `(num_edges,)`; `mask`: of the output's frames."""
-        # Both convolutions as one of 2x2 with two of its positions in use,
-        # which takes neither a shifted copy of the input nor a join.
+        # Both convolutions as one of 2x2 that uses two of its positions: this
+        # needs neither a shifted copy of the input nor a concatenation.
         first, second = (tf.convert_to_tensor(k) for k in self.kernels)
         kernel = tf.stack(
             [
@@ -85,7 +94,7 @@ class FactorizedReduce(FrameLayer):
         if None not in sizes and not any(odd):
             return x
         x = tf.pad(x, [[0, 0], [0, odd[0]], [0, odd[1]], [0, 0]])
-        # TensorFlow forgets both sizes where it does not know one.
+        # Where one size is unknown, TensorFlow loses the other one as well.
         even = [None if n is None else n + n % 2 for n in sizes]
         return tf.ensure_shape(x, (batch, *even, channels))
 
@@ -98,7 +107,7 @@ class FactorizedReduce(FrameLayer):
         return values | self.norm.get_channels(self._channels(edge))
 
     def set_edge(self, edge: int, values: dict) -> None:
-        """The inverse of `get_edge`; names which are missing stay as is."""
+        """Inverse of `get_edge`; batch norm weights may be missing."""
         for i, kernel in enumerate(self.kernels):
             whole = kernel.numpy()
             whole[:, edge] = values[f"kernel_{i}"]

@@ -1,4 +1,4 @@
-"""Ways to join two streams into one answer, alone or in competition."""
+"""Fusion of two streams: one method, or a mixture of several in a search."""
 
 import keras
 import tensorflow as tf
@@ -14,40 +14,42 @@ from ser_keras.layers.masking import zero_padding
 
 @serializable
 class Fusion(FrameLayer):
-    """Joins two streams, in one way or in a mixture of several.
+    """Fusion of two streams to logits, by one candidate or by a mixture.
 
-    Each candidate goes from both sequences to logits by itself, and the
-    output is `sum_k w_k logits_k`. With one candidate nothing is mixed: a
-    derived network has exactly that.
+    Each candidate is a classifier of both sequences, and the output is
+    `sum_k w_k logits_k`. A derived network has a single candidate, and nothing
+    is mixed.
 
-    | candidate         | how                                                |
+    | candidate         | computes                                           |
     |-------------------|----------------------------------------------------|
-    | `concatenation`   | both streams pooled over time, side by side        |
-    | `gating`          | of both pooled streams, a learned share of each    |
-    | `cross_attention` | each stream looks at the other's frames first      |
+    | `concatenation`   | both streams pooled over time, then concatenated   |
+    | `gating`          | gated sum of both pooled streams                   |
+    | `cross_attention` | attention to the other stream, then concatenation  |
     | `late`            | a classifier for each; mean of their probabilities |
-    | `supplement`      | `InformationSupplement` first                      |
+    | `supplement`      | `InformationSupplement`, then concatenation        |
 
-    A stream that a clip lacks has no part in its answer, in any of them.
+    In all of them a stream that a clip lacks has no influence on its logits.
+    Logits are computed in float32 under every dtype policy, as a softmax of
+    them is.
 
     Args:
         candidates: List of names from the table.
         num_classes: Number of classes.
         units: Width of the gate, and of the attention's queries.
-        dropout: Dropout before the last layers.
+        dropout: Dropout rate before the last layers.
 
     Call arguments:
         sequences: Pair of `(batch, frames, channels)`, zero on padding.
         masks: Pair of `(batch, frames)`, true on real frames, or `None`.
         present: Pair of `(batch,)`, 1 where a clip has the stream, else 0;
             `None`: all have both.
-        weights: Mixing weights `(candidates,)`, or `None`: all alike.
-        training: Whether to train.
+        weights: Mixing weights `(candidates,)`; `None`: equal weights.
+        training: Whether to apply dropout.
 
     Output shape: logits, `(batch, num_classes)`.
 
     Raises:
-        ValueError: No such candidate, or none.
+        ValueError: There is no such candidate, or the list is empty.
 
     Example:
     >>> pair = np.ones((2, 8, 4), "float32"), np.ones((2, 3, 6), "float32")
@@ -63,7 +65,10 @@ class Fusion(FrameLayer):
     ):
         super().__init__(**kwargs)
         if not candidates:
-            raise ValueError("`candidates` must be one or more names.")
+            raise ValueError(
+                "`candidates` must be a list of one or more names. Received: "
+                f"candidates={candidates}"
+            )
         for name in candidates:
             check_fusion(name)
         self.candidates = list(candidates)
@@ -75,7 +80,11 @@ class Fusion(FrameLayer):
         self.heads = []
         for name in self.candidates:
             head = _HEADS[name](
-                self.num_classes, self.units, self.dropout, name=name
+                self.num_classes,
+                self.units,
+                self.dropout,
+                dtype=self.dtype_policy,
+                name=name,
             )
             head.build(input_shape)
             self.heads.append(head)
@@ -99,7 +108,7 @@ class Fusion(FrameLayer):
         return tf.add_n([w * x for w, x in zip(weights, logits, strict=True)])
 
     def head(self, name) -> keras.layers.Layer:
-        """The layer of a candidate."""
+        """The layer of the candidate `name`."""
         return self.heads[self.candidates.index(name)]
 
     def compute_output_shape(self, input_shape):
@@ -117,7 +126,25 @@ class Fusion(FrameLayer):
 
 @serializable
 class ConcatenationFusion(FrameLayer):
-    """`logits = W [pi_a pool(A) ; pi_b pool(B)] + d`; see `Fusion`."""
+    """Fusion by concatenation of the pooled streams, a candidate of `Fusion`.
+
+    `logits = W [pi_a pool(A) ; pi_b pool(B)] + d`, with `AttentionPooling` and
+    `pi` 1 for a clip that has the stream, else 0. The base class of the other
+    candidates, whose arguments and shapes are the same.
+
+    Args:
+        num_classes: Number of classes.
+        units: Width of hidden layers, in candidates that have some.
+        dropout: Dropout rate before the last layer.
+
+    Call arguments:
+        sequences: Pair of `(batch, frames, channels)`, zero on padding.
+        masks: Pair of `(batch, frames)`, true on real frames, or of `None`.
+        present: Pair of `(batch,)`, 1 where a clip has the stream, else 0.
+        training: Whether to apply dropout.
+
+    Output shape: logits, `(batch, num_classes)`.
+    """
 
     def __init__(self, num_classes, units=32, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -126,39 +153,45 @@ class ConcatenationFusion(FrameLayer):
         self.dropout = dropout
 
     def build(self, input_shape):
-        # Attention's mean and deviation: two numbers a channel.
+        # Pooling yields a mean and a deviation for each channel.
         widths = [2 * shape[-1] for shape in input_shape]
-        self.pool_0 = AttentionPooling(name="pool_0")
-        self.pool_1 = AttentionPooling(name="pool_1")
+        self.pool_0 = AttentionPooling(dtype=self.dtype_policy, name="pool_0")
+        self.pool_1 = AttentionPooling(dtype=self.dtype_policy, name="pool_1")
         self.pool_0.build(input_shape[0])
         self.pool_1.build(input_shape[1])
-        self.head_dropout = keras.layers.Dropout(self.dropout)
+        self.head_dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy
+        )
         self.build_head(widths)
 
     def build_head(self, widths):
-        """Makes the layers from pooled streams, `widths` channels each."""
+        """Creates the layers that follow pooling.
+
+        Args:
+            widths: Channels of the two pooled streams.
+        """
         self.classifier = self.dense("classifier", sum(widths))
 
     def dense(self, name, width):
-        """A built classifier over `width` channels."""
+        """A classifier of vectors of `width` channels, in float32."""
         layer = keras.layers.Dense(self.num_classes, dtype="float32", name=name)
         layer.build((None, width))
         return layer
 
     def exchange(self, sequences, masks, present):
-        """What the streams tell each other, frame by frame: here, nothing."""
+        """Exchange between the sequences before pooling; here there is none."""
         return sequences
 
     def join(self, pooled, present, training):
-        """From two vectors a clip, zero where missing, to logits."""
+        """Logits of two vectors for each clip, zero where one is missing."""
         joined = self.head_dropout(tf.concat(pooled, -1), training=training)
         return self.classifier(joined)
 
     def call(self, sequences, masks, present, training=None):
         first, second = self.exchange(sequences, masks, present)
         pooled = [
-            zero_missing(pool(x, mask=mask), there)
-            for pool, x, mask, there in zip(
+            zero_missing(pool(x, mask=mask), has_stream)
+            for pool, x, mask, has_stream in zip(
                 (self.pool_0, self.pool_1),
                 (first, second),
                 masks,
@@ -182,11 +215,13 @@ class ConcatenationFusion(FrameLayer):
 
 @serializable
 class SupplementFusion(ConcatenationFusion):
-    """`InformationSupplement`, then as `ConcatenationFusion`."""
+    """`InformationSupplement`, then concatenation, a candidate of `Fusion`."""
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.supplement = InformationSupplement(name="supplement")
+        self.supplement = InformationSupplement(
+            dtype=self.dtype_policy, name="supplement"
+        )
         self.supplement.build(input_shape)
 
     def exchange(self, sequences, masks, present):
@@ -195,11 +230,11 @@ class SupplementFusion(ConcatenationFusion):
 
 @serializable
 class CrossAttentionFusion(ConcatenationFusion):
-    """Each stream looks at the other's frames, then as `ConcatenationFusion`.
+    """Cross-attention, then concatenation, a candidate of `Fusion`.
 
     `a'_t = a_t + pi_b sum_j softmax_j(q_t . k_j / sqrt(units)) v_j` over the
     real frames `j` of the other stream, with `q = W_q a`, `k = W_k b`,
-    `v = W_v b`; one head, and weights of their own in the other direction.
+    `v = W_v b`; one head. The other direction has weights of its own.
 
     References:
         - Vaswani et al., arXiv 1706.03762, equation 1; between two streams:
@@ -211,11 +246,13 @@ class CrossAttentionFusion(ConcatenationFusion):
         widths = [shape[-1] for shape in input_shape]
 
         def dense(name, width, units):
-            layer = keras.layers.Dense(units, use_bias=False, name=name)
+            layer = keras.layers.Dense(
+                units, use_bias=False, dtype=self.dtype_policy, name=name
+            )
             layer.build((None, None, width))
             return layer
 
-        # Numbered by the stream that looks.
+        # Numbered by the stream that attends to the other.
         self.query_0 = dense("query_0", widths[0], self.units)
         self.query_1 = dense("query_1", widths[1], self.units)
         self.key_0 = dense("key_0", widths[1], self.units)
@@ -226,14 +263,14 @@ class CrossAttentionFusion(ConcatenationFusion):
     def exchange(self, sequences, masks, present):
         first, second = sequences
         return (
-            self._look(
+            self._attend(
                 first,
                 second,
                 masks,
                 present[1],
                 (self.query_0, self.key_0, self.value_0),
             ),
-            self._look(
+            self._attend(
                 second,
                 first,
                 masks[::-1],
@@ -242,24 +279,24 @@ class CrossAttentionFusion(ConcatenationFusion):
             ),
         )
 
-    def _look(self, own, other, masks, present, layers):
+    def _attend(self, own, other, masks, present, layers):
         query, key, value = layers
         scores = tf.matmul(query(own), key(other), transpose_b=True)
         scores = scores / self.units**0.5
         if masks[1] is not None:
             lowest = scores.dtype.min / 2
             scores = tf.where(masks[1][:, None], scores, lowest)
-        seen = tf.matmul(tf.nn.softmax(scores), value(other))
-        return own + zero_padding(zero_missing(seen, present), masks[0])
+        context = tf.matmul(tf.nn.softmax(scores), value(other))
+        return own + zero_padding(zero_missing(context, present), masks[0])
 
 
 @serializable
 class GatedFusion(ConcatenationFusion):
-    """Of both pooled streams, a learned share of each.
+    """Gated sum of both pooled streams, a candidate of `Fusion`.
 
     `z = g * tanh(W_a a + d_a) + (1 - g) * tanh(W_b b + d_b)` with
-    `g = sigmoid(W_g [a ; b] + d_g)`, which is 1 or 0 where a stream is
-    missing; `logits = W z + d`.
+    `g = sigmoid(W_g [a ; b] + d_g)`, which is 1 if only `a` is present and 0
+    if only `b` is; `logits = W z + d`.
 
     References:
         - Arevalo et al., "Gated Multimodal Units for Information Fusion",
@@ -268,7 +305,9 @@ class GatedFusion(ConcatenationFusion):
 
     def build_head(self, widths):
         def dense(name, width, activation=None):
-            layer = keras.layers.Dense(self.units, activation, name=name)
+            layer = keras.layers.Dense(
+                self.units, activation, dtype=self.dtype_policy, name=name
+            )
             layer.build((None, width))
             return layer
 
@@ -279,20 +318,20 @@ class GatedFusion(ConcatenationFusion):
 
     def join(self, pooled, present, training):
         gate = self.gate(tf.concat(pooled, -1))
-        # The sigmoid as a softmax of two, from which a stream can be left out.
+        # The sigmoid as a softmax of two, so that a missing stream is masked.
         scores = tf.stack([gate, tf.zeros_like(gate)])
-        there = tf.stack(present)[..., None] > 0
-        scores = tf.where(there, scores, scores.dtype.min / 2)
-        share = tf.nn.softmax(scores, axis=0)
+        present = tf.stack(present)[..., None] > 0
+        scores = tf.where(present, scores, scores.dtype.min / 2)
+        weights = tf.nn.softmax(scores, axis=0)
         hidden = tf.stack([self.hidden_0(pooled[0]), self.hidden_1(pooled[1])])
-        hidden *= tf.cast(there, hidden.dtype)
-        joined = tf.reduce_sum(share * hidden, 0)
+        hidden *= tf.cast(present, hidden.dtype)
+        joined = tf.reduce_sum(weights * hidden, 0)
         return self.classifier(self.head_dropout(joined, training=training))
 
 
 @serializable
 class LateFusion(ConcatenationFusion):
-    """A classifier for each stream; the mean of their probabilities.
+    """Mean of the probabilities of two classifiers, a candidate of `Fusion`.
 
     `logits = log(sum_s pi_s softmax(W_s pool_s + d_s) / sum_s pi_s)`; all zero
     where both streams are missing.
@@ -311,10 +350,10 @@ class LateFusion(ConcatenationFusion):
                 )
             ]
         )
-        there = tf.stack(present)[..., None] > 0
+        present = tf.stack(present)[..., None] > 0
         scores = tf.nn.log_softmax(logits)
-        scores = tf.where(there, scores, scores.dtype.min / 2)
-        count = tf.reduce_sum(tf.cast(there, scores.dtype), 0)
+        scores = tf.where(present, scores, scores.dtype.min / 2)
+        count = tf.reduce_sum(tf.cast(present, scores.dtype), 0)
         mean = tf.reduce_logsumexp(scores, 0) - tf.math.log(
             tf.maximum(count, 1)
         )

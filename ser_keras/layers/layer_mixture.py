@@ -1,4 +1,4 @@
-"""One stream of features out of several layers of a frozen encoder."""
+"""Weighted sum of the layers of a frozen encoder."""
 
 import keras
 from keras import ops
@@ -8,14 +8,15 @@ from ser_keras._registry import serializable
 
 @serializable
 class LayerMixture(keras.layers.Layer):
-    """Learned weighted sum of the layers that a deep stream holds.
+    """Learned weighted sum of several layers of a frozen encoder.
 
-    `y = sum_l softmax(w)_l h_l`, where `h_1 ... h_L` stand one after the other
-    on the feature axis, as `TransformersExtractor(layers=[...])` puts them. It
-    begins with their mean. Frames of zeros, which are padding, stay zero.
+    `y = sum_l softmax(w)_l h_l`, where the layers `h_1 ... h_L` are
+    concatenated on the feature axis, as by `TransformersExtractor(layers=[
+    ...])`. The initial weights give their mean. Frames of zeros, which are
+    padding, stay zero.
 
     Args:
-        num_layers: L.
+        num_layers: Number of layers, L.
 
     Input shape: `(batch, time, num_layers * channels, 1)`, or without the
         last axis.
@@ -55,7 +56,7 @@ class LayerMixture(keras.layers.Layer):
     def call(self, inputs):
         weights = ops.softmax(self.mixture)
         channels = inputs.shape[2] // self.num_layers
-        # Layer by layer: no copy of all of them, and known shapes.
+        # Layer by layer: this copies nothing, and all shapes are known.
         return sum(
             weights[i] * inputs[:, :, i * channels : (i + 1) * channels]
             for i in range(self.num_layers)

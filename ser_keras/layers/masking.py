@@ -1,14 +1,15 @@
-"""Which frames of a padded batch are real."""
+"""Masks of padded batches: which frames of a clip are real."""
 
 import keras
 import tensorflow as tf
 
 
 class FrameLayer(keras.layers.Layer):
-    """A layer whose callers pass `mask` themselves.
+    """Base class of layers whose callers pass `mask` explicitly.
 
-    Keras would attach the input's mask to the output, where time may run at
-    another rate; returning none here keeps the explicit one the only one.
+    Keras would attach the mask of a layer's input to its output, although the
+    two may have different frame rates. Returning no mask leaves the explicit
+    argument as the only one.
     """
 
     def compute_mask(self, inputs, previous_mask):
@@ -16,11 +17,11 @@ class FrameLayer(keras.layers.Layer):
 
 
 def frame_mask(features):
-    """Finds the real frames of features whose padding is exactly zero.
+    """Mask of the real frames of features whose padding is exactly zero.
 
-    A clip ends with its last frame that is not zero throughout: zero frames
-    in its middle (as time masking makes them) belong to it. A clip without
-    any such frame keeps its first one, so that no average is empty.
+    A clip ends with its last frame that is not zero in every feature. Zero
+    frames before it (such as those of time masking) belong to the clip. A
+    clip of zeros alone keeps its first frame, so that no average is empty.
 
     Args:
         features: `(batch, time, features)` or `(batch, time, features, 1)`.
@@ -36,14 +37,38 @@ def frame_mask(features):
     """
     features = tf.convert_to_tensor(features)
     axes = list(range(2, features.shape.rank))
-    sounding = tf.reduce_max(tf.abs(features), axes) > 0
+    nonzero = tf.reduce_max(tf.abs(features), axes) > 0
     frames = tf.range(tf.shape(features)[1])
-    last = tf.reduce_max(tf.where(sounding, frames, 0), axis=1)
+    last = tf.reduce_max(tf.where(nonzero, frames, 0), axis=1)
     return frames <= last[:, None]
 
 
+def strided_mask(mask, strides):
+    """Mask of the output of a layer with strides over time.
+
+    Args:
+        mask: `(batch, time)`, the mask of the layer's input, or `None`.
+        strides: Strides of the layer over time.
+
+    Returns:
+        `(batch, ceil(time / strides))`, or `None`.
+
+    Example:
+    >>> mask = tf.constant([[True, True, True, False, False]])
+    >>> strided_mask(mask, 2).numpy().tolist()
+    [[True, True, False]]
+    """
+    return mask if mask is None or strides == 1 else mask[:, ::strides]
+
+
 def zero_padding(x, mask):
-    """Sets frames outside the mask to zero; `mask=None` changes nothing."""
+    """Sets frames outside the mask to zero.
+
+    Args:
+        x: `(batch, time, ...)`.
+        mask: `(batch, time)`; or its `mask_factor`; or `None`, which changes
+            nothing.
+    """
     if mask is None:
         return x
     if mask.dtype == tf.bool:
@@ -52,10 +77,18 @@ def zero_padding(x, mask):
 
 
 def mask_factor(mask, x):
-    """The mask as a factor of `x`, for `zero_padding` of several like it."""
+    """The mask as a factor, for `zero_padding` of several tensors like `x`.
+
+    Args:
+        mask: `(batch, time)`, or `None`.
+        x: Any tensor of the rank and the type of those to be masked.
+
+    Returns:
+        `(batch, time, 1, ...)` with the type of `x`, or `None`.
+    """
     if mask is None:
         return None
-    # With one unknown size at most a reshape needs no arithmetic of shapes.
+    # With at most one unknown size a reshape needs no arithmetic of shapes.
     sizes = [mask.shape[0], mask.shape[1]]
     if None in sizes:
         sizes = [tf.shape(mask)[0], sizes[1] or -1]

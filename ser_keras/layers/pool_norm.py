@@ -1,4 +1,4 @@
-"""3x3 pooling with batch norm, once for all edges that share an input."""
+"""3x3 pooling with batch norm, computed once for all edges of a state."""
 
 import tensorflow as tf
 
@@ -11,20 +11,36 @@ from ser_keras.layers.masking import FrameLayer
 class PoolNorm(FrameLayer):
     """Max or average pooling over 3x3 positions, then batch norm.
 
-    Positions outside the clip (beyond the edge of the map, or masked) take no
-    part: they never win a maximum and are not counted in an average. Without
-    learned scale the result is the same for every edge that leaves a state,
-    so it is computed once.
+    Positions outside the clip (beyond the border of the map, or masked) are
+    ignored: they are never the maximum and are not counted in an average.
+    Without a learned scale the result is the same for every edge that leaves
+    a state, so it is computed once.
 
     Args:
         mode: `"max"` or `"avg"`.
         strides: 1 or 2.
         affine: Whether the batch norm learns a scale and an offset.
 
-    Input shape: `(batch, time, frequency, channels)`
+    Call arguments:
+        inputs: `(batch, time, frequency, channels)`.
+        input_mask: `(batch, time)`, true on real frames of the input, or
+            `None`.
+        mask: `(batch, ceil(time / strides))`, the same of the output.
+        training: Whether the batch norm uses the statistics of the batch.
 
     Output shape: `(batch, ceil(time / strides), ceil(frequency / strides),
-    channels)`
+        channels)`
+
+    Raises:
+        ValueError: `mode` is neither of the two.
+
+    Example:
+    >>> x = np.zeros((2, 5, 8, 3), "float32")
+    >>> PoolNorm("max", strides=2)(x).shape
+    TensorShape([2, 3, 4, 3])
+
+    References:
+        - DARTS, arXiv 1806.09055, section 3.1.1.
     """
 
     def __init__(self, mode, strides=1, affine=False, **kwargs):
@@ -38,11 +54,10 @@ class PoolNorm(FrameLayer):
         self.affine = affine
 
     def build(self, input_shape):
-        self.norm = BatchNorm(self.affine, name="norm")
+        self.norm = BatchNorm(self.affine, dtype=self.dtype_policy, name="norm")
         self.norm.build(input_shape)
 
     def call(self, inputs, input_mask=None, mask=None, training=None):
-        """Masks `(batch, time)`: of the input's and the output's frames."""
         if input_mask is not None:
             input_mask = input_mask[:, :, None, None]
         x = self._pool(inputs, input_mask)
@@ -70,8 +85,8 @@ class PoolNorm(FrameLayer):
         )
 
     def _windows(self, pool, x, border=0.0):
-        # Padded alike on both sides: "SAME" would shift windows by the parity
-        # of the length, and so make a clip's result depend on its padding.
+        # Padded equally on both sides: "SAME" would shift the windows by the
+        # parity of the length, so that a clip's result depended on its padding.
         pad = [[0, 0], [1, 1], [1, 1], [0, 0]]
         x = tf.pad(x, pad, constant_values=border)
         return pool(x, 3, self.strides, "VALID")

@@ -1,6 +1,10 @@
-"""Candidate operations by name, and how users add their own."""
+"""User-registered candidate operations."""
+
+import contextlib
+import inspect
 
 import keras
+import tensorflow as tf
 
 from ser_keras.genotype import CNN_OPERATIONS
 from ser_keras.genotype import RECURRENT_OPERATIONS
@@ -11,10 +15,15 @@ _factories = {}
 
 
 def register_primitive(name, family, factory=None):
-    """Adds a candidate operation under a name of the user's choice.
+    """Registers a candidate operation under a name of the user's choice.
+
+    The layer is created and built with the dtype policy of the network, as if
+    that were the global policy. Its `call` may have the arguments `training`
+    and `mask`, `(batch, time)`, true on real frames; without a mask it need
+    not care about padding, which is set to zero after it.
 
     Args:
-        name: How genotypes and search spaces call the operation.
+        name: How genotypes and search spaces refer to the operation.
         family: `"cnn"` or `"recurrent"`.
         factory: A function which returns a `keras.layers.Layer`. For `"cnn"`
             it is called as `factory(filters=..., strides=...)` and the layer
@@ -25,7 +34,8 @@ def register_primitive(name, family, factory=None):
             `register_primitive` is a decorator.
 
     Raises:
-        ValueError: The name is built in or taken.
+        ValueError: The name is that of a built-in operation, or is registered
+            already.
 
     Example:
     >>> from ser_keras.layers import register_primitive
@@ -38,32 +48,81 @@ def register_primitive(name, family, factory=None):
     if factory is None:
         return lambda f: register_primitive(name, family, f) or f
     if name in BUILT_IN.get(family, ()):
-        raise ValueError(f"{name!r} is a built-in operation.")
+        raise ValueError(
+            f"{name!r} is a built-in operation; choose another name. "
+            f"Received: name={name!r}, family={family!r}"
+        )
     if _factories.get((name, family), factory) is not factory:
         raise ValueError(
-            f"A {family} operation named {name!r} is registered already."
+            f"A {family} operation named {name!r} is registered already; "
+            f"choose another name. Received: factory={factory!r}"
         )
     register_operation_name(name, family)
     _factories[name, family] = factory
 
 
-def build_primitive(name, family, **arguments) -> keras.layers.Layer:
-    """The layer that a user's `register_primitive` describes.
+def build_primitive(
+    name, family, dtype=None, input_shape=None, **arguments
+) -> keras.layers.Layer:
+    """The layer of a user-registered operation.
 
     Args:
         name: A registered name.
         family: `"cnn"` or `"recurrent"`.
+        dtype: Dtype policy of the layer; `None`: the global one.
+        input_shape: If given, the layer is built for it.
         **arguments: `filters`, and `strides` for `"cnn"`.
 
     Raises:
-        ValueError: No such name.
+        ValueError: No operation of this name is registered.
     """
     if (name, family) not in _factories:
+        registered = [n for n, f in _factories if f == family]
         raise ValueError(
             f"Unknown {family} operation {name!r}. Built in: "
             f"{', '.join(BUILT_IN[family])}; registered: "
-            f"{', '.join(n for n, f in _factories if f == family) or 'none'}. "
+            f"{', '.join(registered) or 'none'}. "
             "Call `ser_keras.layers.register_primitive` before the model that "
             "uses it is made or loaded."
         )
-    return _factories[name, family](**arguments)
+    with _global_policy(dtype):
+        layer = _factories[name, family](**arguments)
+        if input_shape is not None:
+            layer.build(input_shape)
+    return layer
+
+
+@contextlib.contextmanager
+def _global_policy(dtype):
+    # The only way to reach layers inside the user's layer.
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(before if dtype is None else dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def call_primitive(layer, inputs, mask=None, training=None):
+    """Calls a layer with those of `mask` and `training` that it takes.
+
+    Args:
+        layer: A Keras layer.
+        inputs: Its input, `(batch, time, ...)`.
+        mask: `(batch, time)`, true on real frames, or `None`.
+        training: Whether to train.
+
+    Returns:
+        The layer's output.
+    """
+    accepted = inspect.signature(layer.call).parameters
+    arguments = {}
+    if "training" in accepted:
+        arguments["training"] = training
+    # A functional model has a `mask` argument whatever its layers do with it.
+    of_no_use = isinstance(layer, keras.Model) and not layer.supports_masking
+    if "mask" in accepted and not of_no_use:
+        arguments["mask"] = mask
+    # Not the tensor to which Keras attached a mask: a layer without support
+    # for masks would warn.
+    return layer(tf.identity(inputs), **arguments)

@@ -1,28 +1,31 @@
-"""Many recurrent networks of one size at once, with hand-written gradients.
+"""Recurrent layers of one size side by side, with hand-written gradients.
 
-All functions take `(units, time, batch, channels)`: a unit is one layer of
-one network. A step multiplies the states of all units with their recurrent
-weights in one batched product. The gradient of the weights is one batched
-product after the backward loop, and nothing else depends on it: where only
-other gradients are asked for (those of a search's architecture weights),
-TensorFlow prunes it from the graph.
+All functions take `(units, time, batch, channels)`; a unit is one recurrent
+layer. A step multiplies the states of all units by their recurrent weights in
+one batched product. The gradient of the weights is one batched product after
+the backward loop, on which nothing else depends: where only other gradients
+are requested (those of the architecture parameters in a search), TensorFlow
+prunes it from the graph.
 """
 
 import functools
 
 import tensorflow as tf
 
-# Units a compiled loop holds: at 128 channels the recurrent weights of four
+# Units in one compiled loop. At 128 channels the recurrent weights of four
 # LSTM layers fill a core's cache, and several loops run on several cores.
 _GROUP = 4
 
 
 def reverse(x, lengths=None):
-    """Turns valid frames round in time; padding stays behind them.
+    """Reverses the real frames in time; padding stays at the end.
 
     Args:
         x: `(units, time, batch, channels)`.
-        lengths: Valid frames of each clip, `(batch,)`, or `None` for all.
+        lengths: Real frames of each clip, `(batch,)`, or `None` for all.
+
+    Returns:
+        A tensor like `x`.
     """
     if lengths is None:
         return tf.reverse(x, [1])
@@ -30,32 +33,44 @@ def reverse(x, lengths=None):
 
 
 def last_frame(x, lengths=None):
-    """`(units, batch, channels)`: the last valid frame of each clip."""
+    """The last real frame of each clip.
+
+    Args:
+        x: `(units, time, batch, channels)`.
+        lengths: Real frames of each clip, `(batch,)`, or `None` for all.
+
+    Returns:
+        `(units, batch, channels)`.
+    """
     if lengths is None:
         return x[:, -1]
     last = tf.maximum(tf.convert_to_tensor(lengths) - 1, 0)
-    # A product with a one-hot vector: its gradient is dense and fast.
+    # A product with a one-hot vector, whose gradient is dense and fast.
     chosen = tf.one_hot(last, tf.shape(x)[1], axis=0, dtype=x.dtype)
     return tf.reduce_sum(x * chosen[..., None], 1)
 
 
 def lstm(inputs, recurrent, mode="inline"):
-    """Long short-term memory, from projected inputs to hidden states.
+    """LSTM, from projected inputs to hidden states.
 
     Args:
-        inputs: Gates' inputs with bias, in Keras' order (input, forget,
+        inputs: Inputs of the gates with bias, in Keras' order (input, forget,
             candidate, output): `(units, time, batch, 4 * channels)`.
         recurrent: `(units, channels, 4 * channels)`.
-        mode: How the loops get into a graph. `"inline"`: each for itself.
+        mode: How the loops are placed in a graph. `"inline"`: each by itself.
             `"shared"`: as calls of one function for each shape, which makes
-            the graph of a search several times smaller and quicker to trace.
-            `"compiled"`: as calls of functions compiled by XLA, which wants
-            static shapes and takes a second or so for each; then it is three
+            the graph of a search several times smaller and faster to trace.
+            `"compiled"`: as calls of functions compiled by XLA, which needs
+            static shapes and takes about a second for each; it is then three
             times faster for one clip, and no faster for sixteen.
 
     Returns:
         Hidden states, `(units, time, batch, channels)`, from a zero state.
 
+    Raises:
+        ValueError: There is no such mode.
+
+    Example:
     >>> lstm(tf.zeros((2, 3, 1, 16)), tf.zeros((2, 4, 16))).shape
     TensorShape([2, 3, 1, 4])
     """
@@ -65,7 +80,7 @@ def lstm(inputs, recurrent, mode="inline"):
 
 
 def simple_rnn(inputs, recurrent, mode="inline"):
-    """Elman's network with tanh, from projected inputs to hidden states.
+    """Elman network with tanh, from projected inputs to hidden states.
 
     Args:
         inputs: `(units, time, batch, channels)`, with bias.
@@ -75,6 +90,10 @@ def simple_rnn(inputs, recurrent, mode="inline"):
     Returns:
         Hidden states, `(units, time, batch, channels)`, from a zero state.
 
+    Raises:
+        ValueError: There is no such mode.
+
+    Example:
     >>> simple_rnn(tf.zeros((2, 3, 1, 4)), tf.zeros((2, 4, 4))).shape
     TensorShape([2, 3, 1, 4])
     """
@@ -96,7 +115,7 @@ def _differentiable(inputs, recurrent, forward, backward, mode):
         forward = functools.partial(_call, forward, mode)
         backward = functools.partial(_call, backward, mode)
 
-    # AutoGraph would convert the function below the decorator instead of it.
+    # Else AutoGraph would convert the undecorated function.
     @tf.autograph.experimental.do_not_convert
     @tf.custom_gradient
     def run(inputs, recurrent):
@@ -134,11 +153,13 @@ def _lstm_forward(inputs, recurrent):
 
 
 def _lstm_backward(upstream, recurrent, h, a, c):
-    # What does not depend on the loop is done for all frames at once.
+    # What does not depend on the loop is computed for all frames at once.
     i, f, g, o = tf.split(a, 4, -1)
     i, f, o = tf.sigmoid(i), tf.sigmoid(f), tf.sigmoid(o)
     g, squashed = tf.tanh(g), tf.tanh(c)
-    slopes = tf.concat(
+    # Derivatives of the cell state (input, forget and candidate gate) and of
+    # the hidden state (output gate) by the gates' inputs.
+    by_gates = tf.concat(
         [
             g * i * (1 - i),
             _delay(c) * f * (1 - f),
@@ -147,20 +168,20 @@ def _lstm_backward(upstream, recurrent, h, a, c):
         ],
         -1,
     )
-    through = o * (1 - squashed * squashed)
+    by_cell_state = o * (1 - squashed * squashed)  # Of the hidden state.
     # One transposition is faster than a product with a transposed matrix in
     # every frame.
     transposed = tf.transpose(recurrent, [0, 2, 1])
 
-    def step(state, upstream, slopes, through, f):
+    def step(state, upstream, by_gates, by_cell_state, f):
         da, dc = state
         dh = upstream + tf.matmul(da, transposed)
-        dc = dc + dh * through
-        da = tf.concat([dc, dc, dc, dh], -1) * slopes
+        dc = dc + dh * by_cell_state
+        da = tf.concat([dc, dc, dc, dh], -1) * by_gates
         return (da, dc * f), (da,)
 
     zeros = tf.zeros_like(a[:, 0]), tf.zeros_like(c[:, 0])
-    frames = (upstream, slopes, through, f)
+    frames = (upstream, by_gates, by_cell_state, f)
     return _scan(step, frames, zeros, (4,), backward=True)
 
 
@@ -175,8 +196,8 @@ def _rnn_forward(inputs, recurrent):
 def _rnn_backward(upstream, recurrent, h):
     transposed = tf.transpose(recurrent, [0, 2, 1])
 
-    def step(state, upstream, slope):
-        da = (upstream + tf.matmul(state[0], transposed)) * slope
+    def step(state, upstream, derivative):
+        da = (upstream + tf.matmul(state[0], transposed)) * derivative
         return (da,), (da,)
 
     zero = tf.zeros_like(h[:, 0])
@@ -187,7 +208,7 @@ _functions = {}
 
 
 def _call(function, mode, *tensors):
-    """Calls a function that is traced once a process for each shape."""
+    """Calls a function that is traced once per process and shape."""
     key = (function, mode, *[(x.dtype, *x.shape) for x in tensors])
     if key not in _functions:
         options = {"experimental_attributes": {"_noinline": True}}
@@ -202,7 +223,7 @@ def _call(function, mode, *tensors):
 
 
 def _delay(x):
-    """The previous frame of each; zeros before the first."""
+    """The sequence delayed by one frame, beginning with zeros."""
     return tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
@@ -216,14 +237,17 @@ def _weight_gradient(h, da):
 
 
 def _scan(step, frames, state, widths, backward=False):
-    """Loops over time; returns what each step emits, stacked.
+    """Loops over time and stacks the outputs of all steps.
 
     Args:
-        step: Maps `(state, *frame)` to `(state, emitted)`.
-        frames: Tensors to go through along axis 1.
+        step: Maps `(state, *frame)` to `(state, outputs)`.
+        frames: Tensors to iterate over along axis 1.
         state: Tensors before the first frame.
-        widths: Size of each emitted tensor's last axis, in channels.
+        widths: Size of each output's last axis, in multiples of `channels`.
         backward: Whether to go from the last frame to the first.
+
+    Returns:
+        List of tensors, time on axis 1.
     """
     static_time = frames[0].shape[1]
     time = tf.shape(frames[0])[1] if static_time is None else static_time
@@ -246,10 +270,10 @@ def _scan(step, frames, state, widths, backward=False):
 
     def body(count, state, targets):
         t = time - 1 - count if backward else count
-        state, emitted = step(state, *[s.read(t) for s in sources])
+        state, outputs = step(state, *[s.read(t) for s in sources])
         targets = [
             target.write(t, x)
-            for target, x in zip(targets, emitted, strict=True)
+            for target, x in zip(targets, outputs, strict=True)
         ]
         return count + 1, state, targets
 

@@ -1,4 +1,4 @@
-"""Stacks of recurrent layers which read one sequence, run side by side."""
+"""Stacks of recurrent layers that read one sequence, computed side by side."""
 
 import math
 
@@ -16,28 +16,35 @@ _CELLS = {"lstm": (recurrence.lstm, 4), "rnn": (recurrence.simple_rnn, 1)}
 class RecurrentStacks(FrameLayer):
     """Several stacks of LSTM or tanh-RNN layers on the same input.
 
-    The layers of one depth are the units of one recurrence, with their
-    weights stacked in a few variables: `recurrent_kernel_<depth>` etc. Units
-    of a depth are ordered: one-way stacks, then the forward, then the
-    backward directions of two-way stacks; within each, by the stacks' depth.
+    The first layers of all stacks are the units of one recurrence, with their
+    weights stacked in a few variables (`recurrent_kernel_1` etc.); the second
+    layers are those of the next one, and so on. One-way stacks come first,
+    then the forward and then the backward directions of bidirectional stacks;
+    within each, stacks are ordered by depth. With `depths=[1, 2, 2]` and
+    `two_way_depths=[1, 2]`, of which stack 0 ends after its first layer:
+
+        layer 1: one-way 0, 1, 2 | forward 0, 1 | backward 0, 1
+        layer 2: one-way    1, 2 | forward    1 | backward    1
 
     Args:
         cell: `"lstm"` or `"rnn"`.
-        depths: Layers of each one-way stack, ascending.
-        two_way_depths: Layers of each bidirectional stack, ascending.
+        depths: Number of layers of each one-way stack, ascending.
+        two_way_depths: Number of layers of each bidirectional stack,
+            ascending.
         filters: Channels of the input and of each direction's state.
-        dropout: Dropout between layers of bidirectional stacks, in training.
+        dropout: Dropout rate between layers of bidirectional stacks.
 
     Call arguments:
         x: `(1, time, batch, filters)`.
-        lengths: Valid frames of each clip, `(batch,)`, or `None` for all.
-        training: Whether to drop.
+        lengths: Real frames of each clip, `(batch,)`, or `None` for all.
+        training: Whether to apply dropout.
 
-    Output shape: two lists with an entry for each depth: outputs of the
-    one-way stacks which are at least that deep, `(stacks, time, batch,
-    filters)`; and `(outputs, last)` of the two-way stacks, `(stacks, time,
-    batch, 2 * filters)` and `(stacks, batch, 2 * filters)`, the final state
-    of either direction. Padded frames hold arbitrary finite numbers.
+    Output shape: two lists with an entry for each layer. The first has the
+        outputs of the one-way stacks with at least that many layers,
+        `(stacks, time, batch, filters)`; the second the pairs `(outputs,
+        last)` of the bidirectional ones, `(stacks, time, batch, 2 * filters)`
+        and `(stacks, batch, 2 * filters)`, the final state of either
+        direction. Padded frames hold arbitrary finite numbers.
 
     Example:
     >>> stacks = RecurrentStacks("lstm", [1, 2, 2], [1], filters=4)
@@ -46,6 +53,10 @@ class RecurrentStacks(FrameLayer):
     [(3, 7, 5, 4), (2, 7, 5, 4)]
     >>> [tuple(x.shape) for x in two_way[0]]
     [(1, 7, 5, 8), (1, 5, 8)]
+
+    References:
+        - Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, with the
+          forget gate of Gers et al., 2000; Elman, 1990.
     """
 
     def __init__(
@@ -59,83 +70,89 @@ class RecurrentStacks(FrameLayer):
         self.dropout = dropout
         self.seed_generator = keras.random.SeedGenerator()
 
-    def units(self, depth):
-        """How many one-way and two-way stacks have a layer at `depth`."""
-        one_way = sum(n >= depth for n in self.depths)
-        return one_way, sum(n >= depth for n in self.two_way_depths)
+    def units(self, layer):
+        """Numbers of one-way and of bidirectional stacks that have a layer.
 
-    def build(self, input_shape):
+        Args:
+            layer: Number of the layer, 1 for the first.
+
+        Returns:
+            Pair of integers.
+        """
+        one_way = sum(depth >= layer for depth in self.depths)
+        return one_way, sum(depth >= layer for depth in self.two_way_depths)
+
+    def build(self, x_shape=None):
         c, width = self.filters, _CELLS[self.cell][1] * self.filters
-        self.weights_of_depth = []
-        for depth in range(1, max(self.depths + self.two_way_depths) + 1):
-            one, two = self.units(depth)
+        self.layer_variables = []
+        for layer in range(1, max(self.depths + self.two_way_depths) + 1):
+            one, two = self.units(layer)
             shapes = {
                 "one_way": (one, c, width),
-                "two_way": (2 * two, c if depth == 1 else 2 * c, width),
+                "two_way": (2 * two, c if layer == 1 else 2 * c, width),
             }
-            made = {
+            variables = {
                 name: self.add_weight(
-                    name=f"kernel_{name}_{depth}",
+                    name=f"kernel_{name}_{layer}",
                     shape=shape,
-                    initializer=_glorot(shape[1], width),
+                    initializer=glorot_uniform(shape[1], width),
                 )
                 for name, shape in shapes.items()
                 if shape[0]
             }
-            made["recurrent"] = self.add_weight(
-                name=f"recurrent_kernel_{depth}",
+            variables["recurrent"] = self.add_weight(
+                name=f"recurrent_kernel_{layer}",
                 shape=(one + 2 * two, c, width),
                 initializer=_orthogonal,
             )
-            made["bias"] = self.add_weight(
-                name=f"bias_{depth}",
+            variables["bias"] = self.add_weight(
+                name=f"bias_{layer}",
                 shape=(one + 2 * two, width),
-                initializer=_forget if self.cell == "lstm" else "zeros",
+                initializer=_unit_forget if self.cell == "lstm" else "zeros",
             )
-            self.weights_of_depth.append(made)
+            self.layer_variables.append(variables)
 
     def call(self, x, lengths=None, training=None):
         one_way, two_way = [], []
-        for depth, variables in enumerate(self.weights_of_depth, 1):
+        # What one-way and bidirectional stacks read.
+        one_way_input = two_way_input = x
+        for layer, variables in enumerate(self.layer_variables, 1):
             values = {
                 name: tf.convert_to_tensor(variable)
                 for name, variable in variables.items()
             }
-            if depth == 1:
-                below = x, x
-            else:
-                below = one_way[-1], two_way[-1][-1]
-            inputs = self._project(below, lengths, values)
+            inputs = self._project(
+                one_way_input, two_way_input, lengths, values
+            )
             inputs = inputs + values["bias"][:, None, None]
-            one, two = self.units(depth)
+            one, two = self.units(layer)
             run = _CELLS[self.cell][0]
             h = run(inputs, values["recurrent"], _mode(inputs, training))
-            single, forward, backward = tf.split(h, [one, two, two])
-            one_way.append(single)
+            one_way_input, forward, backward = tf.split(h, [one, two, two])
+            one_way.append(one_way_input)
             backward_last = recurrence.last_frame(backward, lengths)
-            outputs = tf.concat(
+            two_way_input = tf.concat(
                 [forward, recurrence.reverse(backward, lengths)], -1
             )
             last = recurrence.last_frame(forward, lengths)
             last = tf.concat([last, backward_last], -1)
-            two_way.append((outputs, last, outputs))
-            if training and self.dropout and self.units(depth + 1)[1]:
-                # Dropped for the next layer only, as in `torch.nn.LSTM`.
-                dropped = keras.random.dropout(
-                    outputs, self.dropout, seed=self.seed_generator
+            two_way.append((two_way_input, last))
+            if training and self.dropout and self.units(layer + 1)[1]:
+                # Only of the next layer's input, as in `torch.nn.LSTM`.
+                two_way_input = keras.random.dropout(
+                    two_way_input, self.dropout, seed=self.seed_generator
                 )
-                two_way[-1] = (outputs, last, dropped)
-        return one_way, [entry[:2] for entry in two_way]
+        return one_way, two_way
 
-    def _project(self, below, lengths, values):
-        """Gate inputs of a depth; `below` are outputs of the one before."""
+    def _project(self, one_way, two_way, lengths, values):
+        """Inputs of a layer's units, from the outputs of the layer below."""
         parts = []
         if "one_way" in values:
             kernel = values["one_way"]
-            parts.append(_each(_deepest(below[0], kernel.shape[0]), kernel))
+            parts.append(_each(_last_stacks(one_way, kernel.shape[0]), kernel))
         if "two_way" in values:
             kernel = values["two_way"]
-            x = _deepest(below[1], kernel.shape[0] // 2)
+            x = _last_stacks(two_way, kernel.shape[0] // 2)
             forward, backward = tf.split(kernel, 2)
             parts.append(_each(x, forward))
             parts.append(_each(recurrence.reverse(x, lengths), backward))
@@ -146,7 +163,7 @@ class RecurrentStacks(FrameLayer):
 
         Args:
             stack: Its position in `depths`, or in `two_way_depths`.
-            layers: How many layers, from the first, are asked for.
+            layers: Number of layers to return, from the first on.
             two_way: Whether it is bidirectional.
 
         Returns:
@@ -155,24 +172,28 @@ class RecurrentStacks(FrameLayer):
         """
         found = {}
         depths = self.two_way_depths if two_way else self.depths
-        for depth in range(1, layers + 1):
-            one, two = self.units(depth)
-            made = self.weights_of_depth[depth - 1]
-            # Deeper stacks come last, so the first ones end first.
-            position = stack - sum(n < depth for n in depths)
-            directions = ("forward", "backward") if two_way else ("",)
-            for direction in directions:
-                prefix = f"layer_{depth}/" + (direction and direction + "/")
-                unit = position
+        for layer in range(1, layers + 1):
+            one, two = self.units(layer)
+            variables = self.layer_variables[layer - 1]
+            # Of the stacks before this one, those that have ended are absent.
+            position = stack - sum(depth < layer for depth in depths)
+            if two_way:
+                units = {
+                    f"layer_{layer}/forward/": one + position,
+                    f"layer_{layer}/backward/": one + two + position,
+                }
+            else:
+                units = {f"layer_{layer}/": position}
+            for prefix, unit in units.items():
+                kernel = variables["one_way"], unit
                 if two_way:
-                    unit += one + two * (direction == "backward")
-                if two_way:
-                    kernel = made["two_way"], unit - one
-                else:
-                    kernel = made["one_way"], unit
+                    kernel = variables["two_way"], unit - one
                 found[prefix + "kernel"] = kernel
-                found[prefix + "recurrent_kernel"] = made["recurrent"], unit
-                found[prefix + "bias"] = made["bias"], unit
+                found[prefix + "recurrent_kernel"] = (
+                    variables["recurrent"],
+                    unit,
+                )
+                found[prefix + "bias"] = variables["bias"], unit
         return found
 
     def get_config(self):
@@ -186,11 +207,14 @@ class RecurrentStacks(FrameLayer):
         }
 
 
-def _deepest(x, units):
-    """The last `units` stacks: those that go on; a shared input stays one."""
-    if x.shape[0] in (1, units):
+def _last_stacks(x, count):
+    """The last `count` stacks, which have a further layer.
+
+    The input of the first layer, which all stacks share, is returned as it is.
+    """
+    if x.shape[0] in (1, count):
         return x
-    return tf.split(x, [x.shape[0] - units, units])[1]
+    return tf.split(x, [x.shape[0] - count, count])[1]
 
 
 def _each(x, kernel):
@@ -203,10 +227,11 @@ def _each(x, kernel):
 
 
 def _mode(inputs, training):
-    """How to run a recurrence; what is exported has nothing special in it.
+    """The mode of a recurrence: plain in inference, which may be exported.
 
-    Loops over a clip or two spend their time between small products; XLA
-    removes that. It compiles again for every shape, hence static ones only.
+    A loop over one or two clips spends most of its time between small
+    products, which XLA avoids. It compiles anew for every shape, hence only
+    static ones.
     """
     if not training or tf.executing_eagerly():
         return "inline"
@@ -214,7 +239,8 @@ def _mode(inputs, training):
     return "compiled" if small and inputs.shape[3] >= 64 else "shared"
 
 
-def _glorot(fan_in, fan_out):
+def glorot_uniform(fan_in, fan_out):
+    """`keras.initializers.GlorotUniform` of one unit's kernel."""
     limit = math.sqrt(6 / (fan_in + fan_out))
     return keras.initializers.RandomUniform(-limit, limit)
 
@@ -229,8 +255,8 @@ def _orthogonal(shape, dtype=None):
     return keras.ops.cast(q, dtype or keras.config.floatx())
 
 
-def _forget(shape, dtype=None):
-    """Zeros, but one for the forget gate."""
+def _unit_forget(shape, dtype=None):
+    """Zeros, but one for the forget gate, as `unit_forget_bias` of Keras."""
     gate = keras.ops.arange(shape[1]) // (shape[1] // 4) == 1
     gate = keras.ops.cast(gate, dtype or keras.config.floatx())
     return keras.ops.broadcast_to(gate, shape)

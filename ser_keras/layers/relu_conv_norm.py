@@ -1,4 +1,4 @@
-"""Brings a cell's input to the cell's number of channels."""
+"""Preprocessing of a CNN cell's input: to the cell's number of channels."""
 
 import keras
 import tensorflow as tf
@@ -17,7 +17,10 @@ class ReLUConvNorm(FrameLayer):
         filters: Output channels.
         affine: Whether the batch norm learns a scale and an offset.
 
-    Input shape: `(batch, time, frequency, channels)`
+    Call arguments:
+        inputs: `(batch, time, frequency, channels)`.
+        mask: `(batch, time)`, true on real frames, or `None`.
+        training: Whether the batch norm uses the statistics of the batch.
 
     Output shape: `(batch, time, frequency, filters)`, zero on padding.
 
@@ -33,10 +36,14 @@ class ReLUConvNorm(FrameLayer):
 
     def build(self, input_shape):
         self.convolution = keras.layers.Conv2D(
-            self.filters, 1, use_bias=False, name="convolution"
+            self.filters,
+            1,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name="convolution",
         )
         self.convolution.build(input_shape)
-        self.norm = BatchNorm(self.affine, name="norm")
+        self.norm = BatchNorm(self.affine, dtype=self.dtype_policy, name="norm")
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs, mask=None, training=None):

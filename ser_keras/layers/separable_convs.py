@@ -19,25 +19,38 @@ class SeparableConvs(FrameLayer):
     With two stages this is DARTS' `sep_conv`, with one stage and dilation 2
     its `dil_conv`; strides apply to the first stage.
 
-    The edges' channels lie side by side, so each stage is one depthwise
-    convolution (with channel multiplier 1, which CPU libraries have fast
-    kernels for) and one 1x1 convolution with a block-diagonal kernel: the
-    zeros cost less than a convolution for each edge.
+    The channels of the edges are stacked, so each stage is one depthwise
+    convolution (with channel multiplier 1, for which CPU libraries have fast
+    kernels) and one 1x1 convolution with a block-diagonal kernel: computing
+    the zero blocks takes less time than one convolution for each edge.
 
     Args:
         num_edges: Number of edges.
-        filters: Channels of input and of each output.
+        filters: Channels of the input and of each output.
         kernel_size: 3 or 5.
         strides: 1 or 2.
         dilation: 1 or 2.
         stages: 1 or 2.
         affine: Whether batch norms learn a scale and an offset.
 
-    Input shape: `(batch, time, frequency, num_edges * filters)`: what the
-    edges share, once for each.
+    Call arguments:
+        inputs: `(batch, time, frequency, num_edges * filters)`, the input
+            that the edges share, repeated for each.
+        weights: Mixing weights `(num_edges,)`, or `None`.
+        mask: `(batch, ceil(time / strides))`, true on real frames of the
+            output, or its `mask_factor`, or `None`.
+        training: Whether batch norms use the statistics of the batch.
 
     Output shape: `(batch, ceil(time / strides), ceil(frequency / strides),
-    num_edges * filters)`, edge by edge.
+        num_edges * filters)`, edge by edge.
+
+    Example:
+    >>> x = np.zeros((2, 5, 8, 6), "float32")
+    >>> SeparableConvs(2, 3, kernel_size=5, strides=2)(x).shape
+    TensorShape([2, 3, 4, 6])
+
+    References:
+        - DARTS, arXiv 1806.09055, section 3.1.1.
     """
 
     def __init__(
@@ -82,19 +95,20 @@ class SeparableConvs(FrameLayer):
                     initializer=pointwise,
                 )
             )
-            norm = BatchNorm(self.affine, name=f"norm_{stage}")
+            norm = BatchNorm(
+                self.affine, dtype=self.dtype_policy, name=f"norm_{stage}"
+            )
             norm.build((None, None, None, edges * filters))
             self.norms.append(norm)
 
     def call(self, inputs, weights=None, mask=None, training=None):
-        """`weights`: mixing weights `(num_edges,)`; `mask`: `(batch, time)`."""
         scale = None if weights is None else spread(weights, self.filters)
         x = inputs
         for stage in range(self.stages):
             x = self._convolve(stage, tf.nn.relu(x))
             last = stage == self.stages - 1
             x = self.norms[stage](x, scale if last else None, training=training)
-            # Padding must look like the zeros that surround a shorter clip.
+            # The next stage must see the zeros that surround a shorter clip.
             x = zero_padding(x, mask)
         return x
 
@@ -102,8 +116,8 @@ class SeparableConvs(FrameLayer):
         strides = self.strides if stage == 0 else 1
         dilation, size = self.dilation, self.kernel_size
         if strides == 2 and dilation == 2:
-            # Only even positions are read: subsample, then they are adjacent.
-            # As a pooling, whose gradient is eight times as fast as a slice's.
+            # Only even positions are read; after subsampling they are adjacent.
+            # By pooling, whose gradient is eight times as fast as a slice's.
             x = tf.nn.avg_pool2d(x, 1, 2, "VALID")
             strides, dilation = 1, 1
         kernel = tf.convert_to_tensor(self.depthwise[stage])
@@ -125,8 +139,9 @@ class SeparableConvs(FrameLayer):
         pointwise = tf.convert_to_tensor(self.pointwise[stage])
         edges, filters = self.num_edges, self.filters
         if edges > 1:
-            # A constant, and no slices: a supernet has hundreds of these, and
-            # what it takes to trace it grows with the operations in its graph.
+            # A product with a constant instead of slices: a supernet has
+            # hundreds of these kernels, and the time to trace it grows with
+            # the number of operations.
             diagonal = np.eye(edges)[:, None, :, None]
             pointwise = tf.reshape(
                 pointwise, (edges, filters, 1, filters)
@@ -146,7 +161,7 @@ class SeparableConvs(FrameLayer):
         return values
 
     def set_edge(self, edge: int, values: dict) -> None:
-        """The inverse of `get_edge`; names which are missing stay as is."""
+        """Inverse of `get_edge`; batch norm weights may be missing."""
         channels = self._channels(edge)
         for stage in range(self.stages):
             whole = self.depthwise[stage].numpy()
@@ -181,13 +196,13 @@ class SeparableConvs(FrameLayer):
 def dilated_depthwise_conv(x, kernel):
     """Depthwise convolution with stride 1, dilation 2 and "SAME" padding.
 
-    TensorFlow's own kernel is not asked to dilate: where oneDNN lets it, its
-    gradients are those of a convolution without dilation. Here even and odd
-    positions, which dilation 2 keeps apart, are put apart: rows along the
-    batch, columns along the channels, where they lie already. What is left is
-    a convolution without dilation, differentiable as it is.
-    (`tf.nn.depthwise_conv2d` does the same along the batch alone, which takes
-    a third longer.)
+    TensorFlow's own kernel is not called with a dilation: with oneDNN its
+    gradients are those of a convolution without dilation. Dilation 2 never
+    combines even and odd positions. Here they are separated: rows along the
+    batch, columns along the channels, which takes no copy. What remains is a
+    convolution without dilation, whose gradients are right.
+    (`tf.nn.depthwise_conv2d` separates both along the batch, which takes a
+    third longer.)
 
     Args:
         x: `(batch, time, frequency, channels)`.
@@ -196,6 +211,7 @@ def dilated_depthwise_conv(x, kernel):
     Returns:
         A tensor like `x`.
 
+    Example:
     >>> x = tf.reshape(tf.range(5.0), (1, 1, 5, 1))
     >>> dilated_depthwise_conv(x, tf.ones((1, 3, 1, 1)))[0, 0, :, 0].numpy()
     array([2., 4., 6., 4., 6.], dtype=float32)

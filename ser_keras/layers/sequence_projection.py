@@ -1,4 +1,4 @@
-"""Brings a sequence to a recurrent cell's number of channels."""
+"""Preprocessing of a recurrent cell's input: to its number of channels."""
 
 import keras
 
@@ -7,10 +7,10 @@ from ser_keras._registry import serializable
 
 @serializable
 class SequenceProjection(keras.layers.Layer):
-    """Dense layer over channels, then layer norm.
+    """Dense layer over the channels, then layer normalisation.
 
-    Layer norm, because the statistics of a batch of sequences depend on how
-    much of it is padding.
+    Not batch normalisation: the statistics of a batch of sequences depend on
+    how much of it is padding.
 
     Args:
         filters: Output channels.
@@ -29,9 +29,13 @@ class SequenceProjection(keras.layers.Layer):
         self.filters = filters
 
     def build(self, input_shape):
-        self.dense = keras.layers.Dense(self.filters, name="dense")
+        self.dense = keras.layers.Dense(
+            self.filters, dtype=self.dtype_policy, name="dense"
+        )
         self.dense.build(input_shape)
-        self.norm = keras.layers.LayerNormalization(name="norm")
+        self.norm = keras.layers.LayerNormalization(
+            dtype=self.dtype_policy, name="norm"
+        )
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs):

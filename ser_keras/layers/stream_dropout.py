@@ -1,4 +1,4 @@
-"""Which streams a clip has; in training, sometimes one fewer."""
+"""Stream dropout: which of two streams each clip has."""
 
 import keras
 import tensorflow as tf
@@ -9,15 +9,15 @@ from ser_keras.layers.masking import FrameLayer
 
 @serializable
 class StreamDropout(FrameLayer):
-    """Finds the streams that clips have, and drops some of them in training.
+    """Presence of two streams in each clip, with dropout in training.
 
-    A stream is missing from a clip where it is zero throughout. With
-    probability `rate` a clip loses one of its streams, either as likely as the
-    other, so that a network learns to do with one of them. It never loses its
-    only one.
+    A stream is missing from a clip if it is zero throughout. In training one
+    stream of a clip is dropped with probability `rate`, each with half of it,
+    so that the network learns to work with a single stream. A clip's only
+    stream is never dropped.
 
     Args:
-        rate: Probability that a clip loses a stream, in [0, 1).
+        rate: Probability that a stream of a clip is dropped, in [0, 1).
         seed: Optional seed.
 
     Call arguments:
@@ -26,6 +26,9 @@ class StreamDropout(FrameLayer):
 
     Output shape: a pair of `(batch,)`, 1 where a clip has (and keeps) the
         stream, else 0.
+
+    Raises:
+        ValueError: `rate` is out of range.
 
     Example:
     >>> deep = np.float32([[[1.0]], [[0.0]]])
@@ -52,10 +55,13 @@ class StreamDropout(FrameLayer):
             return first, second
         drawn = keras.random.uniform(tf.shape(first), seed=self.seed_generator)
         drawn = tf.cast(drawn, first.dtype)
-        lost = [drawn < self.rate / 2, drawn >= 1 - self.rate / 2]
-        lost = [tf.cast(x, first.dtype) for x in lost]
-        # Lost only where the other one is there.
-        return first * (1 - lost[0] * second), second * (1 - lost[1] * first)
+        dropped = [drawn < self.rate / 2, drawn >= 1 - self.rate / 2]
+        dropped = [tf.cast(x, first.dtype) for x in dropped]
+        # Only where the clip has the other stream.
+        return (
+            first * (1 - dropped[0] * second),
+            second * (1 - dropped[1] * first),
+        )
 
     def _present(self, x):
         axes = list(range(1, x.shape.rank))

@@ -1,29 +1,29 @@
-"""Attention over time, for several bidirectional stacks at once."""
+"""Attention over time for several bidirectional stacks at once."""
 
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.layers.masking import FrameLayer
-from ser_keras.layers.recurrent_stacks import _glorot
+from ser_keras.layers.recurrent_stacks import glorot_uniform
 
 
 @serializable
 class TemporalAttention(FrameLayer):
-    """Adds to each frame a summary of the clip that attention chose.
+    """Attention over the frames of bidirectional recurrent stacks.
 
     With the outputs `O` of a bidirectional stack and its final states `s`:
     scores `S = Dense([s, O])` for each channel, weights `A = softmax(S)` over
     the real frames, context `c = sum_t A_t O_t`, output
-    `Dense(Dense([O, c]))`. The reference code of emoDARTS takes its softmax
-    over channels instead, and fits one batch size only.
+    `Dense(Dense([O, c]))`. The published code of emoDARTS takes the softmax
+    over the channels instead, and works for a single batch size.
 
     Args:
-        heads: Stacks, each with weights of its own.
+        heads: Number of stacks, each with weights of its own.
         filters: Channels of the output.
 
     Call arguments:
-        outputs: `(heads, time, batch, 2 * filters)`.
-        last: `(heads, batch, 2 * filters)`.
+        outputs: Outputs of the stacks, `(heads, time, batch, 2 * filters)`.
+        last: Their final states, `(heads, batch, 2 * filters)`.
         mask: `(batch, time)`, true on real frames, or `None`.
 
     Output shape: `(heads, time, batch, filters)`.
@@ -42,7 +42,7 @@ class TemporalAttention(FrameLayer):
         self.heads = heads
         self.filters = filters
 
-    def build(self, input_shape, *_):
+    def build(self, outputs_shape=None, last_shape=None):
         wide = 2 * self.filters
         self.parameters = {}
         for name, rows, columns in (
@@ -53,7 +53,7 @@ class TemporalAttention(FrameLayer):
             self.parameters[f"{name}/kernel"] = self.add_weight(
                 name=f"{name}_kernel",
                 shape=(self.heads, rows, columns),
-                initializer=_glorot(rows, columns),
+                initializer=glorot_uniform(rows, columns),
             )
             self.parameters[f"{name}/bias"] = self.add_weight(
                 name=f"{name}_bias",
@@ -69,17 +69,18 @@ class TemporalAttention(FrameLayer):
         wide = 2 * self.filters
         shape = tf.shape(outputs)
         time, batch = shape[1], shape[2]
-        # (heads, time * batch, channels): a product for each head.
+        # (heads, time * batch, channels): one product for each head.
         frames = tf.reshape(outputs, [self.heads, -1, wide])
 
         def dense(name, clip):
-            # `Dense([clip tiled, frame])`, without tiling.
+            # `Dense([clip, frames])` ("score") or `Dense([frames, clip])`
+            # ("combine"), without repeating the clip's vector in each frame.
             kernel = values[f"{name}/kernel"]
-            tops = tf.split(kernel, 2, 1)
-            of_clip, of_frame = tops if name == "score" else tops[::-1]
-            y = tf.matmul(frames, of_frame)
+            rows = tf.split(kernel, 2, 1)
+            clip_rows, frame_rows = rows if name == "score" else rows[::-1]
+            y = tf.matmul(frames, frame_rows)
             y = tf.reshape(y, [self.heads, time, batch, wide])
-            clip = tf.matmul(clip, of_clip) + values[f"{name}/bias"][:, None]
+            clip = tf.matmul(clip, clip_rows) + values[f"{name}/bias"][:, None]
             return y + clip[:, None]
 
         scores = dense("score", last)
@@ -98,7 +99,11 @@ class TemporalAttention(FrameLayer):
         return tf.reshape(y, [self.heads, time, batch, self.filters])
 
     def head_weights(self, head):
-        """Dict from names such as `"score/kernel"` to `(variable, index)`."""
+        """Where the weights of one head are.
+
+        Returns:
+            Dict from names such as `"score/kernel"` to `(variable, index)`.
+        """
         return {name: (v, head) for name, v in self.parameters.items()}
 
     def get_config(self):

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from ser_keras._registry import serializable
+from ser_keras.features.preprocessor import Preprocessor
 
 
 def with_frontend(model, frontend, normalization=None, **arguments):
@@ -44,12 +45,16 @@ def with_frontend(model, frontend, normalization=None, **arguments):
 
 @serializable
 class WaveformModel(keras.Model):
-    """A front end, a normalization and a network; see `with_frontend`.
+    """Preprocessor and network: waveforms to probabilities.
 
     Args:
         model: From features `(batch, time, features, 1)` to logits.
-        frontend: From waveforms to features `(batch, time, features)`.
+        frontend: From waveforms to features `(batch, time, features)`; or the
+            `Preprocessor` that has both this and the normalization.
         normalization: Per-utterance normalization, or `None`.
+        temperature: Logits are divided by it before the softmax: calibration
+            by temperature scaling (Guo et al., "On calibration of modern
+            neural networks", ICML 2017, equation 9). 1 changes nothing.
 
     Call arguments:
         inputs: Waveforms, `(batch, samples)`, floats in [-1, 1].
@@ -61,76 +66,58 @@ class WaveformModel(keras.Model):
     `"label_id"`, `(batch,)`, the most probable class.
 
     Raises:
-        ValueError: `model` has not been built.
+        ValueError: `model` has not been built, or `temperature` is not
+            positive.
     """
 
-    def __init__(self, model, frontend, normalization=None, **kwargs):
+    def __init__(
+        self, model, frontend, normalization=None, temperature=1.0, **kwargs
+    ):
         super().__init__(**kwargs)
         if not model.built:
             raise ValueError(
                 "`model` must be built; call it once, or give it an input "
                 f"shape. Received: model={model.name!r}"
             )
+        if not 0 < temperature < float("inf"):
+            raise ValueError(
+                "`temperature` must be positive and finite. Received: "
+                f"temperature={temperature}"
+            )
         self.model = model
-        self.frontend = frontend
-        self.normalization = normalization
+        if not isinstance(frontend, Preprocessor):
+            frontend = Preprocessor(frontend, normalization)
+        elif normalization is not None:
+            raise ValueError("`frontend` has a normalization already.")
+        self.preprocessor = frontend
+        self.temperature = temperature
         self.build((None, None))
 
+    @property
+    def frontend(self):
+        """Front end of the preprocessor."""
+        return self.preprocessor.frontend
+
+    @property
+    def normalization(self):
+        """Normalization of the preprocessor, or `None`."""
+        return self.preprocessor.normalization
+
     def build(self, input_shape):
-        waveform = keras.Input(input_shape[1:])
-        features = self.frontend(waveform)
-        if self.normalization is not None:
-            self.normalization(features)
+        self.preprocessor(keras.Input(input_shape[1:]))
         self.built = True
-
-    def features(self, inputs, lengths=None):
-        """Computes what the network reads.
-
-        Args:
-            inputs: Waveforms, `(batch, samples)`.
-            lengths: `(batch,)` in samples, or `None`.
-
-        Returns:
-            `(batch, time, features)`; frames after a clip's end are zero.
-        """
-        inputs = tf.cast(inputs, "float32")
-        frames = None
-        if lengths is not None:
-            real = tf.sequence_mask(lengths, tf.shape(inputs)[1])
-            # Not a product: the padding may be NaN.
-            inputs = tf.where(real, inputs, 0.0)
-            frames = self.frontend.num_frames(lengths)
-        features = self.frontend(inputs, lengths=lengths)
-        return self.normalize(features, frames)
-
-    def normalize(self, features, frames=None):
-        """Normalizes features and zeroes what is beyond a clip's end.
-
-        Args:
-            features: `(batch, time, features)`, from the front end.
-            frames: `(batch,)`, frames of each clip; `None`: all.
-
-        Returns:
-            `(batch, time, features)`.
-        """
-        if self.normalization is not None:
-            features = self.normalization(features, lengths=frames)
-        if frames is not None:
-            real = tf.sequence_mask(frames, tf.shape(features)[1])
-            features = tf.where(real[:, :, None], features, 0.0)
-        return features
 
     def predict_features(self, features, training=None):
         """From features `(batch, time, features)` to the outputs of a call."""
         logits = self.model(features[..., None], training=training)
-        logits = tf.cast(logits, "float32")
+        logits = scaled_logits(logits, self.temperature)
         return {
             "probabilities": tf.nn.softmax(logits),
             "label_id": tf.argmax(logits, -1, output_type=tf.int32),
         }
 
     def call(self, inputs, lengths=None, training=None):
-        features = self.features(inputs, lengths)
+        features = self.preprocessor(inputs, lengths)
         return self.predict_features(features, training=training)
 
     def get_config(self):
@@ -141,6 +128,8 @@ class WaveformModel(keras.Model):
             "normalization": keras.saving.serialize_keras_object(
                 self.normalization
             ),
+            "duration": self.preprocessor.duration,
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -149,4 +138,18 @@ class WaveformModel(keras.Model):
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("model", "frontend", "normalization")
         }
-        return cls(**{**config, **layers})
+        config = {**config, **layers}
+        config["frontend"] = Preprocessor(
+            config["frontend"],
+            config.pop("normalization"),
+            # Files of versions before 0.2.0 have no duration.
+            config.pop("duration", None),
+        )
+        return cls(**config)
+
+
+def scaled_logits(logits, temperature):
+    """Logits in float32, divided by a temperature."""
+    logits = tf.cast(logits, "float32")
+    # Not a division by 1, which is one more operation in every export.
+    return logits if temperature == 1 else logits / temperature

@@ -1,4 +1,4 @@
-"""A look at a whole corpus before hours are spent on it."""
+"""Audit of a corpus: bad and duplicate audio, and what protocols make of it."""
 
 import collections
 import dataclasses
@@ -14,23 +14,23 @@ from ser_keras.protocols.splits import speaker_groups
 
 _SHORT = 0.5  # Seconds; less than two syllables.
 _SHOWN = 5
-_MOST_FOLDS = 100  # A fold for each of a thousand speakers is nobody's plan.
+_MOST_FOLDS = 100  # Protocols with more folds are left out.
 
 
 @dataclasses.dataclass(frozen=True)
-class FoldFacts:
-    """What a way of dividing a corpus does with it.
+class ProtocolAudit:
+    """What a protocol makes of a corpus.
 
     Args:
-        protocol: Its name.
-        folds: Number of folds; 0 if it cannot be done.
+        protocol: Name of the protocol.
+        folds: Number of folds; 0 if the corpus cannot be divided so.
         smallest: Utterances in the smallest test part.
         largest: Utterances in the largest test part.
-        shared_speakers: Most speakers that both parts of a fold have.
-        duplicates: Test utterances, of all folds, whose very audio is in the
+        shared_speakers: Largest number of speakers in both parts of a fold.
+        duplicates: Test utterances, of all folds, whose audio is in the
             training part under another id.
         lacking: Names of folds whose test part lacks a class.
-        problem: Why it cannot be done or must not be, or None.
+        problem: Why the protocol cannot or must not be used, or None.
     """
 
     protocol: str
@@ -45,26 +45,27 @@ class FoldFacts:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusAudit:
-    """What `audit_corpus` found.
+    """Results of `audit_corpus`.
 
     Args:
-        utterances: How many there are.
-        hours: Of all audio that can be decoded.
+        utterances: Number of utterances.
+        hours: Duration of all audio that can be decoded.
         classes: Dict from label to number of utterances.
         speakers: Dict from speaker to a dict of `sex`, `utterances`,
-            `minutes` and `lacks`, the labels that the speaker never has.
+            `minutes` and `lacks`, the labels without an utterance of the
+            speaker.
         sessions: Names of the sessions.
-        partitions: Dict from each part that the owners made to its number of
+        partitions: Dict from each partition of the release to its number of
             utterances.
         divided: Dict from each speaker who is in several partitions to their
             names.
         duplicates: Groups of ids with the same audio.
         conflicting: Those of the groups whose labels differ.
-        unusable: Dict from id to what is wrong with the file.
-        silent: Ids of utterances in which nothing is to be heard.
-        clipped: Dict from id to the number of samples cut off at full scale.
-        short: Dict from id to seconds, of those shorter than half a second.
-        protocols: `FoldFacts` of each way of dividing the corpus.
+        unusable: Dict from id to the problem of the file.
+        silent: Ids of silent utterances.
+        clipped: Dict from id to the number of clipped samples.
+        short: Dict from id to seconds, of clips shorter than half a second.
+        protocols: `ProtocolAudit` of each protocol.
     """
 
     utterances: int
@@ -80,16 +81,16 @@ class CorpusAudit:
     silent: tuple[str, ...]
     clipped: dict
     short: dict
-    protocols: tuple[FoldFacts, ...]
+    protocols: tuple[ProtocolAudit, ...]
 
     @property
     def usable(self):
-        """Whether training would not stop at a file: none bad, none silent."""
+        """Whether no file is bad or silent, which would stop a training."""
         return not self.unusable and not self.silent
 
     @property
     def sound(self):
-        """Whether it is usable, and no audio has two ids."""
+        """Whether the corpus is usable and has no duplicate audio."""
         return self.usable and not self.duplicates
 
     def to_dict(self):
@@ -102,11 +103,11 @@ class CorpusAudit:
             row["sex"] or "sex unknown" for row in self.speakers.values()
         )
         count = ", ".join(f"{k} {v}" for k, v in self.classes.items())
-        people = ", ".join(f"{n} {sex}" for sex, n in sorted(sexes.items()))
+        by_sex = ", ".join(f"{n} {sex}" for sex, n in sorted(sexes.items()))
         lines = [
             f"{self.utterances} utterances, {self.hours:.3f} hours",
             f"classes: {count}",
-            f"{len(self.speakers)} speakers ({people})",
+            f"{len(self.speakers)} speakers ({by_sex})",
         ]
         if self.sessions:
             lines.append(f"sessions: {', '.join(self.sessions)}")
@@ -120,7 +121,7 @@ class CorpusAudit:
             if row["lacks"]
         }
         for what, found in (
-            ("speakers who lack a class", lacking),
+            ("speakers without a class", lacking),
             ("groups of identical audio", self.duplicates),
             ("of them with different labels", self.conflicting),
             ("unusable files", self.unusable),
@@ -130,12 +131,12 @@ class CorpusAudit:
         ):
             lines.append(_line(what, found))
         lines.append("folds:")
-        lines += [f"  {_describe(facts)}" for facts in self.protocols]
+        lines += [f"  {_describe(protocol)}" for protocol in self.protocols]
         return "\n".join(lines)
 
 
 def audit_corpus(manifest, jobs=None):
-    """Decodes all of a corpus and says what there is, and what is wrong.
+    """Decodes all audio of a corpus and reports its content and problems.
 
     Args:
         manifest: `Manifest`.
@@ -161,8 +162,8 @@ def audit_corpus(manifest, jobs=None):
     for utterance in manifest:
         by_hash[contents[utterance.id].hash].append(utterance)
     by_hash.pop(None, None)
-    # Digital silence is no recording twice, it is none at all.
-    copies = [
+    # Digital silence is reported as such, not as duplicates.
+    identical = [
         group
         for group in by_hash.values()
         if len(group) > 1 and not contents[group[0].id].silent
@@ -184,10 +185,10 @@ def audit_corpus(manifest, jobs=None):
             for speaker, names in sorted(parts_of.items())
             if len(names - {None}) > 1
         },
-        duplicates=tuple(tuple(u.id for u in group) for group in copies),
+        duplicates=tuple(tuple(u.id for u in group) for group in identical),
         conflicting=tuple(
             tuple(u.id for u in group)
-            for group in copies
+            for group in identical
             if len({u.label for u in group}) > 1
         ),
         unusable={k: x.problem for k, x in contents.items() if x.problem},
@@ -198,7 +199,7 @@ def audit_corpus(manifest, jobs=None):
             for k, x in good.items()
             if x.duration < _SHORT
         },
-        protocols=tuple(_protocols(manifest, copies)),
+        protocols=tuple(_protocols(manifest, identical)),
     )
 
 
@@ -220,30 +221,30 @@ def _speakers(manifest, contents):
     return found
 
 
-def _protocols(manifest, copies):
-    ways = {}
+def _protocols(manifest, identical):
+    protocols = {}
     if any(u.partition is not None for u in manifest):
-        ways["partitions"] = partition_folds
+        protocols["partitions"] = partition_folds
     if len(manifest.speakers) <= _MOST_FOLDS:
-        ways["leave-one-speaker-out"] = leave_one_speaker_out
+        protocols["leave-one-speaker-out"] = leave_one_speaker_out
     if 0 < len(manifest.sessions) <= _MOST_FOLDS:
-        ways["leave-one-session-out"] = leave_one_session_out
+        protocols["leave-one-session-out"] = leave_one_session_out
     for number in (5, 6):
         if len(manifest.speakers) > number:
-            ways[f"speaker-groups-{number}"] = functools.partial(
+            protocols[f"speaker-groups-{number}"] = functools.partial(
                 speaker_groups, groups=number
             )
     if len(manifest) >= 5:
-        ways["random-folds"] = random_folds_shared_speakers
-    for name, folds in ways.items():
+        protocols["random-folds"] = random_folds_shared_speakers
+    for name, divide in protocols.items():
         try:
-            yield _facts(name, folds(manifest), copies)
+            yield _protocol(name, divide(manifest), identical)
         except ValueError as error:
-            yield FoldFacts(name, problem=str(error))
+            yield ProtocolAudit(name, problem=str(error))
 
 
-def _facts(name, folds, copies):
-    group_of = {u.id: row for row, group in enumerate(copies) for u in group}
+def _protocol(name, folds, identical):
+    group_of = {u.id: row for row, group in enumerate(identical) for u in group}
     shared = duplicates = 0
     lacking, problem = [], None
     for fold in folds:
@@ -258,7 +259,7 @@ def _facts(name, folds, copies):
         except ValueError as error:
             problem = problem or str(error)
     sizes = [len(fold.test) for fold in folds]
-    return FoldFacts(
+    return ProtocolAudit(
         name,
         len(folds),
         min(sizes),
@@ -287,22 +288,22 @@ def _text(entry, is_pair):
     return entry if isinstance(entry, str) else " = ".join(entry)
 
 
-def _describe(facts):
-    if not facts.folds:
-        return f"{facts.protocol}: not possible: {facts.problem}"
+def _describe(audit):
+    if not audit.folds:
+        return f"{audit.protocol}: not possible: {audit.problem}"
     text = (
-        f"{facts.protocol}: {facts.folds} folds of {facts.smallest} to "
-        f"{facts.largest} utterances"
+        f"{audit.protocol}: {audit.folds} folds of {audit.smallest} to "
+        f"{audit.largest} utterances"
     )
-    if facts.shared_speakers:
-        text += f"; SPEAKER-DEPENDENT, {facts.shared_speakers} shared speakers"
-    if facts.duplicates:
+    if audit.shared_speakers:
+        text += f"; SPEAKER-DEPENDENT, {audit.shared_speakers} shared speakers"
+    if audit.duplicates:
         text += (
-            f"; {facts.duplicates} test utterances are in training under "
+            f"; {audit.duplicates} test utterances are in training under "
             "another name"
         )
-    if facts.lacking:
-        text += f"; test lacks a class in {', '.join(facts.lacking)}"
-    if facts.problem:
-        text += f"; PROBLEM: {facts.problem}"
+    if audit.lacking:
+        text += f"; test lacks a class in {', '.join(audit.lacking)}"
+    if audit.problem:
+        text += f"; PROBLEM: {audit.problem}"
     return text

@@ -1,10 +1,11 @@
-"""A protocol that is a published list of files."""
+"""FoldLists: a protocol of published lists of files."""
 
 import dataclasses
 import json
 import pathlib
 import re
 
+from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.protocols.protocol import Protocol
 from ser_keras.protocols.splits import Fold
@@ -13,15 +14,14 @@ from ser_keras.protocols.splits import SpeakerOverlapError
 
 @dataclasses.dataclass(frozen=True)
 class FoldLists(Protocol):
-    """Published lists of files, as EmoBox and others give them.
+    """Folds of published lists of files, such as those of EmoBox.
 
     Args:
-        name: What it is called, such as `"emobox-emodb"`.
-        lists: For each fold its name, the ids it trains on, and the ids it
-            tests on.
-        leaks_speakers: Whether the lists share speakers. Folds that do, and
-            do not say so here, raise.
-        selects_on_test: Whether the epoch is to be picked on the test part.
+        name: Name of the protocol, such as `"emobox-emodb"`.
+        lists: For each fold its name, training ids, and test ids.
+        leaks_speakers: Whether the lists share speakers. If they do and this
+            is False, `folds` raises.
+        selects_on_test: Whether the epoch is selected on the test part.
     """
 
     name: str = "lists"
@@ -31,17 +31,20 @@ class FoldLists(Protocol):
 
     @classmethod
     def read(cls, folder, name=None, **facts):
-        """Reads a folder of lists in EmoBox' layout.
+        """Reads a folder of lists in the layout of EmoBox.
 
         Args:
-            folder: Holds `fold_1/`, `fold_2/` ..., each with a file
+            folder: Folder with `fold_1/`, `fold_2/` ..., each with a file
                 `*_train_fold_1.jsonl` and a file `*_test_fold_1.jsonl`, whose
                 lines have a `wav`; the stem of its name is the id.
-            name: None for the folder's.
+            name: Name of the protocol. None means that of the folder.
             **facts: `leaks_speakers`, `selects_on_test`.
 
+        Returns:
+            `FoldLists`.
+
         Raises:
-            ValueError: There are no such files, or a line is wrong.
+            ValueError: There are no such files, or a line is malformed.
         """
         folder = pathlib.Path(folder)
         lists = []
@@ -67,8 +70,8 @@ class FoldLists(Protocol):
             raise ValueError(
                 f"The lists of {self.name} name {len(unknown)} of "
                 f"{len(listed)} utterances that the manifest does not have, "
-                f"such as {unknown[:3]}. Is it another release, or does it "
-                "lack labels?"
+                f"{shortened(unknown)}. Read the release that the lists are "
+                "of, with all of its labels."
             )
         folds = []
         for name, *parts in self.lists:
@@ -88,7 +91,7 @@ class FoldLists(Protocol):
                 )
             except SpeakerOverlapError as error:
                 raise SpeakerOverlapError(
-                    f"Fold {name} of {self.name}: {error}. To repeat a "
+                    f"Fold {name} of {self.name}: {error}. To reproduce a "
                     "published figure all the same, pass leaks_speakers=True."
                 ) from error
         return folds

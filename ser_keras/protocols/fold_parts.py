@@ -1,30 +1,31 @@
-"""What each fold trains on, chooses its epoch on, and tests."""
+"""Parts of a fold: training, validation (held-out speakers) and test."""
 
 from ser_keras.protocols.splits import hold_out_speakers
 
 
 def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
-    """The three parts of a fold, without what was skipped as bad audio.
+    """Training, validation and test part of a fold, without bad audio.
 
     Args:
         fold: `Fold`.
         features: `FeatureSet` or `FeatureStreams` of all utterances.
-        held_out_speakers: Training speakers who choose the epoch, or 0.
-        seed: Which of them are held out.
+        held_out_speakers: Number of training speakers held out to select the
+            epoch, or 0.
+        seed: Seed of their choice.
 
     Returns:
-        `(train, held_out, test)`, manifests; `held_out` is None if nobody is
-        held out, and `test` if the epoch is picked on it.
+        `(train, held_out, test)`, manifests; `held_out` is None without
+        held-out speakers, and `test` if the epoch is selected on it.
 
     Raises:
-        ValueError: A part is empty, there are too few speakers to hold out,
-            or a class is not trained on. The message names the fold.
+        ValueError: A part is empty, there are too few speakers to hold out, or
+            the training part lacks a class. The message names the fold.
     """
     train, test = (_kept(fold, part, features) for part in ("train", "test"))
-    held_out, without = None, []
+    held_out, excluded = None, []
     skipped = len(fold.train) - len(train)
     if skipped:
-        without.append(f"{skipped} utterances skipped as bad audio")
+        excluded.append(f"{skipped} utterances skipped as bad audio")
     if fold.selects_on_test:
         held_out = test
     elif held_out_speakers:
@@ -39,14 +40,14 @@ def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
             train, count=held_out_speakers, seed=seed
         )
         names = ", ".join(held_out.speakers)
-        without.append(f"speakers held out to choose the epoch ({names})")
+        excluded.append(f"held-out speakers ({names})")
     counts = train.counts()
     missing = [label for label, count in counts.items() if not count]
     if missing:
         raise ValueError(
-            f"Fold {fold.name!r} must have every class in what it trains on, "
-            f"which is without {' and '.join(without) or 'nothing'}. Missing: "
-            f"{missing}. Received counts: {counts}. Hold out nobody "
+            f"Fold {fold.name!r} must have every class in its training part "
+            f"(excluded: {' and '.join(excluded) or 'nothing'}). Missing: "
+            f"{missing}. Received counts: {counts}. Hold out no speaker "
             "(--held-out-speakers 0) or others (another --seed), repair the "
             "audio, or select fewer labels."
         )
@@ -56,10 +57,20 @@ def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
 def check_fold_parts(
     folds, features, held_out_speakers=1, seed=0, batch_size=1
 ) -> None:
-    """Raises `ValueError` if a fold could not be trained or scored.
+    """Raises `ValueError` if a fold cannot be trained or scored.
 
-    To be called before anything is searched or trained. Beside what
-    `fold_parts` asks for, each fold must have a batch to train on.
+    Call it before a search or a training. In addition to the checks of
+    `fold_parts`, the training part of each fold must fill a batch.
+
+    Args:
+        folds: List of `Fold`.
+        features: See `fold_parts`.
+        held_out_speakers: See `fold_parts`.
+        seed: See `fold_parts`.
+        batch_size: Utterances in a batch.
+
+    Raises:
+        ValueError: See above; the message names the fold.
     """
     for fold in folds:
         train, _, _ = fold_parts(fold, features, held_out_speakers, seed)
@@ -72,7 +83,7 @@ def check_fold_parts(
 
 
 def _kept(fold, part, features):
-    """The part's utterances that have features."""
+    """Utterances of a part that have features, a manifest."""
     manifest = getattr(fold, part)
     known = {u.id for u in features.manifest}
     found = sum(u.id in known for u in manifest)

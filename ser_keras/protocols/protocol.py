@@ -1,9 +1,9 @@
-"""Protocols by name: how a corpus is divided, and what its scores are worth.
+"""Evaluation protocols: named ways to divide a corpus into folds.
 
-A protocol is a small frozen object. It makes the folds of a manifest, and says
-of itself whether test speakers are trained on and whether anything is chosen
-on the test part, so that no table can lose these facts. Its hash names it,
-with all of its settings, beside a score.
+A protocol is a small frozen object that makes the folds of a manifest. It
+states two facts, which every table of scores repeats: whether test speakers are
+in training, and whether anything is selected on the test part. Its hash
+identifies it with all of its settings.
 """
 
 import dataclasses
@@ -23,14 +23,12 @@ from ser_keras.protocols.splits import speaker_groups
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """What all protocols have; the others derive from it.
-
-    A protocol of your own implements `divide`.
+    """Base class of protocols; a subclass implements `divide`.
 
     Attributes:
-        name: What it is called in tables.
-        leaks_speakers: Whether test speakers are trained on.
-        selects_on_test: Whether the epoch is to be picked on the test part.
+        name: Its name in tables.
+        leaks_speakers: Whether test speakers are in the training parts.
+        selects_on_test: Whether the epoch is selected on the test part.
     """
 
     name = ""
@@ -38,11 +36,11 @@ class Protocol:
     selects_on_test = False
 
     def divide(self, manifest):
-        """List of `Fold` of a manifest, which know nothing of a protocol."""
+        """Divides a manifest into a list of `Fold`, without `protocol`."""
         raise NotImplementedError
 
     def folds(self, manifest):
-        """List of `Fold` of a manifest; each says which protocol made it."""
+        """Divides a manifest into a list of `Fold`, each with `protocol`."""
         return [
             dataclasses.replace(fold, protocol=self.record)
             for fold in self.divide(manifest)
@@ -50,7 +48,7 @@ class Protocol:
 
     @property
     def record(self):
-        """Name, facts and hash: what is written beside every score."""
+        """Name, facts and hash, which are stored with every score."""
         return {
             "name": self.name,
             "leaks_speakers": self.leaks_speakers,
@@ -74,11 +72,11 @@ class Protocol:
 
     @property
     def hash(self):
-        """Twelve hexadecimal digits that stand for all of `to_dict()`."""
+        """Hash of `to_dict()`, twelve hexadecimal digits."""
         return _hash(self.to_dict())
 
     def describe(self):
-        """One line for a table: name, facts, hash."""
+        """One line for a table: name, facts and hash."""
         warnings = [
             text
             for applies, text in (
@@ -93,7 +91,7 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneSpeakerOut(Protocol):
-    """Every speaker is tested once, by a network of all the others.
+    """Leave-one-speaker-out: each fold tests one speaker, trains on all others.
 
     >>> LeaveOneSpeakerOut().describe()
     'leave-one-speaker-out (new speakers, nothing chosen on them; ...)'
@@ -107,7 +105,7 @@ class LeaveOneSpeakerOut(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneSessionOut(Protocol):
-    """Every session, a pair of speakers in dialogue, is tested once."""
+    """Leave-one-session-out: each fold tests one session, such as a dialogue."""
 
     name = "leave-one-session-out"
 
@@ -117,14 +115,14 @@ class LeaveOneSessionOut(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SpeakerGroups(Protocol):
-    """Every group of speakers is tested once: k-fold over speakers.
+    """K-fold over speakers: each fold tests one group of speakers.
 
     Args:
         groups: Their number, or the groups as a tuple of tuples of speakers;
-            see `ser_keras.protocols.splits.speaker_groups`.
-        name: What it is called; None names the number of groups.
-        selects_on_test: Whether the epoch is to be picked on the test part, as
-            some published code does.
+            see `ser_keras.protocols.speaker_groups`.
+        name: Name of the protocol; None means `speaker-groups-<number>`.
+        selects_on_test: Whether the epoch is selected on the test part, as in
+            some published code.
     """
 
     groups: int | tuple = 5
@@ -147,12 +145,12 @@ class SpeakerGroups(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class RandomFolds(Protocol):
-    """Shuffled utterances: only to show what published figures measure.
+    """Speaker-dependent folds of shuffled utterances, to reproduce publications.
 
     Args:
-        number: Of folds.
-        seed: Of the shuffling.
-        selects_on_test: Whether the epoch is to be picked on the test part.
+        number: Number of folds.
+        seed: Seed of the shuffling.
+        selects_on_test: Whether the epoch is selected on the test part.
     """
 
     number: int = 5
@@ -169,11 +167,11 @@ class RandomFolds(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Partitions(Protocol):
-    """The parts that the corpus' owners made, such as MSP-Podcast's.
+    """The partitions of the original release, such as MSP-Podcast's.
 
     Args:
-        train: Names of the parts to train on.
-        test: Names of the parts to test on; each is a fold of its own.
+        train: Names of the partitions to train on.
+        test: Names of the partitions to test on, one fold each.
     """
 
     train: tuple = ("train",)
@@ -186,14 +184,14 @@ class Partitions(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CrossCorpus(Protocol):
-    """Train on some corpora, test on others, in classes that all know.
+    """Cross-corpus: trains on some corpora and tests on others.
 
-    Its manifest holds all of them: `combine_corpora([first, second])`.
+    Its manifest has all of them: `combine_corpora([first, second])`.
 
     Args:
         train: Names of the corpora to train on.
-        test: Names of the corpora to test on; each is a fold of its own.
-        label_map: Name of one of `LABEL_MAPS`.
+        test: Names of the corpora to test on, one fold each.
+        label_map: Name of one of `LABEL_MAPS`, the classes of all corpora.
     """
 
     train: tuple = ()
@@ -213,7 +211,7 @@ class CrossCorpus(Protocol):
         both = sorted(set(self.train) & set(self.test))
         if both:
             raise ValueError(
-                "A corpus must be trained on or tested on, not both. "
+                "A corpus must be in `train` or in `test`, not both. "
                 f"Received: {both}"
             )
 
@@ -247,8 +245,8 @@ PROTOCOLS = {
         LeaveOneSessionOut(),
         SpeakerGroups(_EMODB_PAIRS, "emodb-pairs"),
         SpeakerGroups(_RAVDESS_GROUPS, "ravdess-groups"),
-        # Speaker-independent, but each test speaker's partner in dialogue is
-        # trained on; the code picks the epoch on the test speakers.
+        # Speaker-independent, but each test speaker's partner in the dialogue
+        # is in training; the published code selects the epoch on the test part.
         SpeakerGroups(_IEMOCAP_PAIRS, "emodarts-pairs"),
         SpeakerGroups(_IEMOCAP_PAIRS, "emodarts-pairs-published", True),
         RandomFolds(),
@@ -259,12 +257,15 @@ PROTOCOLS = {
 
 
 def get_protocol(name, **settings):
-    """One of `PROTOCOLS` by its name; a protocol is returned as it is.
+    """A protocol by its name.
 
     Args:
         name: One of `PROTOCOLS`, or `speaker-groups-N` for N groups of
-            consecutive speakers; or a `Protocol`.
-        **settings: Fields of the protocol that are to be others.
+            consecutive speakers; or a `Protocol`, which is returned.
+        **settings: Fields of the protocol to replace.
+
+    Returns:
+        `Protocol`.
 
     Raises:
         ValueError: There is no protocol of that name.
@@ -291,10 +292,16 @@ def get_protocol(name, **settings):
 
 
 def folds_hash(folds):
-    """Twelve hexadecimal digits for who is in which part, with which label.
+    """Hash of the folds: which utterances and labels are in which part.
 
-    Two results can be compared if they have the same; it does not depend on
-    the order of utterances, nor on where the files are.
+    Results with the same hash can be compared. It does not depend on the order
+    of utterances, nor on the paths of files.
+
+    Args:
+        folds: List of `Fold`.
+
+    Returns:
+        Twelve hexadecimal digits.
     """
     return _hash(
         [
@@ -319,16 +326,24 @@ def _hash(value):
 
 
 def overstated(leaks_speakers, selects_on_test) -> str:
-    """What must be said wherever such a score is shown."""
+    """The warning beside every score of a protocol with these facts.
+
+    Args:
+        leaks_speakers: Whether test speakers are in training.
+        selects_on_test: Whether the epoch is selected on the test part.
+
+    Returns:
+        Text.
+    """
     reasons = [
         reason
         for applies, reason in (
-            (leaks_speakers, "the test speakers are trained on as well"),
-            (selects_on_test, "the epoch is picked on the test part"),
+            (leaks_speakers, "test speakers are in training"),
+            (selects_on_test, "the epoch is selected on the test part"),
         )
         if applies
     ]
     return (
-        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It says nothing "
-        "about new speakers; do not compare it with speaker-independent ones."
+        f"THIS SCORE OVERSTATES: {' and '.join(reasons)}. It is no estimate "
+        "for new speakers; do not compare it with speaker-independent scores."
     )

@@ -1,7 +1,7 @@
-"""Folds, groups, held-out speakers and search halves.
+"""Folds, groups of speakers, held-out speakers, and halves for a search.
 
-Every function looks at sorted speakers and a seed only, so that no split
-depends on the order in which files were found.
+Every function depends on sorted speakers and a seed only, not on the order in
+which files were found.
 """
 
 import collections
@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
 
 
@@ -20,22 +21,22 @@ class SpeakerOverlapError(ValueError):
 class Fold:
     """A training part and a test part that share no speaker.
 
-    Published figures often come from folds that do share speakers, or whose
-    epoch was picked on the test part. To repeat such a figure, a fold can say
-    so; whatever is made of it says so as well.
+    Some published figures come from folds that share speakers, or whose epoch
+    was selected on the test part. A fold that reproduces such a figure says so
+    in `leaks_speakers` and `selects_on_test`, which its scores repeat.
 
     Args:
-        name: What is held out, for instance `"Ses05"` or `"03+08"`.
-        train: Manifest.
-        test: Manifest.
+        name: What is tested, for instance `"Ses05"` or `"03+08"`.
+        train: `Manifest` of the training part.
+        test: `Manifest` of the test part.
         leaks_speakers: Whether both parts may have the same speakers.
-        selects_on_test: Whether the epoch is to be picked on the test part.
-        protocol: Name, facts and hash of the named protocol that made it, if
-            one did. It is said of whatever is made of the fold.
+        selects_on_test: Whether the epoch is selected on the test part.
+        protocol: Name, facts and hash of the `Protocol` that made the fold, if
+            any.
 
     Raises:
-        SpeakerOverlapError: The parts share a speaker and the fold does not
-            say so.
+        SpeakerOverlapError: The parts share a speaker, and `leaks_speakers` is
+            False.
         ValueError: They share an utterance.
     """
 
@@ -52,22 +53,25 @@ class Fold:
         shared = {u.id for u in self.train} & {u.id for u in self.test}
         if shared:
             raise ValueError(
-                f"Fold {self.name!r} must not test what it trains on. "
-                f"Received {len(shared)} shared utterances, first "
-                f"{sorted(shared)[:3]}"
+                f"Fold {self.name!r} must not have an utterance in both parts. "
+                f"Received {len(shared)}: {shortened(sorted(shared))}"
             )
 
     @property
     def overstates(self):
-        """Whether a score on this fold is too good to be true."""
+        """Whether a score on this fold overstates that for new speakers."""
         return self.leaks_speakers or self.selects_on_test
 
 
 def check_disjoint(first, second):
     """Raises `SpeakerOverlapError` if two manifests share a speaker.
 
-    Speakers of two known corpora are different people, whatever they are
-    called: there is a speaker 03 in EMO-DB and another one in RAVDESS.
+    Speakers of two corpora are different people even with the same name, such
+    as 03 of EMO-DB and 03 of RAVDESS.
+
+    Args:
+        first: `Manifest`.
+        second: `Manifest`.
     """
     known = {u.corpus for part in (first, second) for u in part}
     named = [
@@ -76,23 +80,22 @@ def check_disjoint(first, second):
     ]
     shared = sorted(speaker for _, speaker in named[0] & named[1])
     if shared:
-        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
         raise SpeakerOverlapError(
-            "The two parts must have different speakers, or the score says "
-            "nothing about new ones. Received shared speakers: "
-            f"{shared[:10]}{more}"
+            "The two parts must have different speakers, or the score is no "
+            "estimate for new ones. Received shared speakers: "
+            f"{shortened(shared, 10)}"
         )
 
 
 def check_classes(fold, test=False):
-    """Raises `ValueError` if a class of a fold has no utterance.
+    """Raises `ValueError` if a part of a fold lacks a class.
 
     Args:
         fold: `Fold`.
-        test: Whether the test part must have every class as well. A network
-            cannot learn a class that is not in its training part; but a test
-            speaker may well lack one (speaker 08 of EMO-DB shows no disgust),
-            which scores over all folds together can bear.
+        test: Whether the test part must have every class as well. A class
+            that is not in the training part cannot be learned; but a test
+            speaker may lack one (speaker 08 of EMO-DB has no disgust), as
+            scores are pooled over all folds.
     """
     for part in ("train", "test") if test else ("train",):
         counts = getattr(fold, part).counts()
@@ -108,6 +111,15 @@ def check_classes(fold, test=False):
 def leave_one_speaker_out(manifest):
     """One fold for each speaker, in sorted order.
 
+    Args:
+        manifest: `Manifest`.
+
+    Returns:
+        List of `Fold`.
+
+    Raises:
+        ValueError: There is one speaker only.
+
     >>> from ser_keras.corpora.manifest import Utterance
     >>> manifest = Manifest([Utterance(s, s, "anger", s) for s in "cab"])
     >>> [(fold.name, fold.train.speakers)
@@ -120,16 +132,22 @@ def leave_one_speaker_out(manifest):
 def leave_one_session_out(manifest):
     """One fold for each session, in sorted order.
 
+    Args:
+        manifest: `Manifest`.
+
+    Returns:
+        List of `Fold`.
+
     Raises:
-        ValueError: If an utterance has no session or there is one only.
-        SpeakerOverlapError: If a speaker is in two sessions.
+        ValueError: An utterance has no session, or there is one session only.
+        SpeakerOverlapError: A speaker is in two sessions.
     """
     without = [u.id for u in manifest if u.session is None]
     if without or len(manifest.sessions) < 2:
         raise ValueError(
             "`manifest` must have at least two sessions and a session for "
             f"every utterance. Received: sessions {manifest.sessions}, "
-            f"{len(without)} utterances without session, first {without[:3]}"
+            f"{len(without)} utterances without session: {shortened(without)}"
         )
     return [
         Fold(
@@ -145,19 +163,19 @@ def speaker_groups(manifest, groups):
     """One fold for each group of speakers.
 
     Args:
-        manifest: Manifest.
-        groups: Number of groups, or the groups themselves as sequences of
-            speakers. With a number, consecutive speakers of each sex go
-            together, and groups differ by at most one speaker in size: five
-            groups of EMO-DB are 03 08, 09 10, 11 13, 12 14 and 15 16; six of
-            RAVDESS are four consecutive actors each.
+        manifest: `Manifest`.
+        groups: Number of groups, or the groups as sequences of speakers. A
+            number makes groups of consecutive speakers of each sex, whose
+            sizes differ by at most one: five groups of EMO-DB are 03 08, 09 10,
+            11 13, 12 14 and 15 16; six of RAVDESS are four consecutive actors
+            each.
 
     Returns:
         List of `Fold`, named by their speakers, as in `"03+08"`.
 
     Raises:
-        ValueError: If explicit groups do not hold every speaker exactly once,
-            or there are fewer than two groups or more groups than speakers.
+        ValueError: The groups do not have every speaker exactly once, or there
+            are fewer than two groups or more groups than speakers.
     """
     if isinstance(groups, int):
         groups = _even_groups(manifest, groups)
@@ -165,30 +183,33 @@ def speaker_groups(manifest, groups):
     given = sorted(speaker for group in groups for speaker in group)
     if given != list(manifest.speakers) or len(groups) < 2 or () in groups:
         raise ValueError(
-            "`groups` must be two or more groups that hold every speaker of "
+            "`groups` must be two or more groups that have every speaker of "
             f"{manifest.speakers} exactly once. Received: groups={groups}"
         )
     return _hold_out_each(manifest, groups)
 
 
 def partition_folds(manifest, train=("train",), test=("test1",)):
-    """One fold for each test part that the corpus' owners made.
+    """One fold for each test partition of the original release.
 
     Args:
-        manifest: Manifest.
-        train: Names of the parts to train on.
-        test: Names of the parts to test on.
+        manifest: `Manifest` whose utterances have a `partition`.
+        train: Names of the partitions to train on.
+        test: Names of the partitions to test on.
+
+    Returns:
+        List of `Fold`.
 
     Raises:
-        ValueError: If there is no such part.
-        SpeakerOverlapError: If a speaker is in both.
+        ValueError: There is no such partition.
+        SpeakerOverlapError: A speaker is in both parts.
     """
     known = sorted({u.partition for u in manifest} - {None})
     missing = [name for name in (*train, *test) if name not in known]
     if missing:
         raise ValueError(
             f"The manifest must have the partitions {train} and {test}. "
-            f"Missing: {missing}. Received: {known}. Is it another release?"
+            f"Missing: {missing}. Received: {known}, as of another release."
         )
 
     def part(names):
@@ -201,16 +222,16 @@ def partition_folds(manifest, train=("train",), test=("test1",)):
 def random_folds_shared_speakers(
     manifest, folds=5, seed=0, select_on_test=False
 ):
-    """Folds of shuffled utterances: every test speaker is trained on, too.
+    """Speaker-dependent folds of shuffled utterances.
 
-    Only to repeat published figures. What is measured so is how well the
-    network knows the voices it has heard.
+    Only to reproduce published figures: test speakers are in training, so that
+    scores are no estimate for new speakers.
 
     Args:
-        manifest: Manifest.
+        manifest: `Manifest`.
         folds: Number of folds.
-        seed: Of the shuffling.
-        select_on_test: Whether the epoch is to be picked on the test part.
+        seed: Seed of the shuffling.
+        select_on_test: Whether the epoch is selected on the test part.
 
     Returns:
         List of `Fold`, with `leaks_speakers`.
@@ -249,28 +270,35 @@ def random_folds_shared_speakers(
 
 
 def hold_out_speakers(train, count=None, fraction=None, seed=0):
-    """Holds out some training speakers, for instance to choose the epoch.
+    """Holds out some training speakers, for instance to select the epoch.
 
     Args:
-        train: Manifest of the training part.
-        count: How many speakers to hold out, or None.
-        fraction: Which fraction of the speakers to hold out (at least one);
+        train: `Manifest` of the training part.
+        count: Number of speakers to hold out, or None.
+        fraction: Proportion of the speakers to hold out (at least one speaker);
             one of `count` and `fraction` must be given.
-        seed: Which speakers are taken.
+        seed: Seed of the choice of speakers.
 
     Returns:
-        `(fit, held_out)`, two manifests. Both sexes are held out in equal
-        numbers as far as the speakers allow.
+        `(fit, held_out)`, two manifests. As many of one sex as of the other are
+        held out, as far as the speakers allow.
+
+    Raises:
+        ValueError: No speaker or every speaker would be held out, or not one
+            of `count` and `fraction` is given.
     """
     speakers = train.speakers
     if (count is None) == (fraction is None):
-        raise ValueError("One of `count` and `fraction` must be given.")
+        raise ValueError(
+            "One of `count` and `fraction` must be given. Received: "
+            f"count={count}, fraction={fraction}"
+        )
     if count is None:
         count = max(1, round(fraction * len(speakers)))
     if not 1 <= count < len(speakers):
         raise ValueError(
-            "Between 1 and all but one of the speakers must be held out. "
-            f"Received: {count} of {len(speakers)} speakers"
+            "At least one and at most all but one of the speakers must be held "
+            f"out. Received: {count} of {len(speakers)} speakers"
         )
     columns = _shuffled_by_sex(train, np.random.default_rng(seed))
     # The larger sex first, so that an odd speaker comes from it.
@@ -285,18 +313,20 @@ def hold_out_speakers(train, count=None, fraction=None, seed=0):
 
 
 def halves(train, seed=0):
-    """Two halves without a common speaker, as the search needs them.
+    """Two halves without a common speaker, for the two levels of a search.
 
-    Both sexes are divided as evenly as possible. Among such divisions, some
-    are drawn at random and the one whose halves have the most similar counts
-    of every class is taken.
+    Both sexes are divided as evenly as possible. Of 64 random divisions, the
+    one whose halves have the most similar counts of every class is taken.
 
     Args:
-        train: Manifest.
-        seed: Which divisions are drawn.
+        train: `Manifest`.
+        seed: Seed of the random divisions.
 
     Returns:
         Tuple of two manifests.
+
+    Raises:
+        ValueError: There is one speaker only.
     """
     if len(train.speakers) < 2:
         raise ValueError(
@@ -311,9 +341,9 @@ def halves(train, seed=0):
     total = sum(rows.values())
     best, best_gap = None, np.inf
     for _ in range(64):
-        # Dealt out like cards, one sex after the other.
-        dealt = [s for sex in _shuffled_by_sex(train, rng) for s in sex]
-        first = dealt[::2]
+        # Every other speaker, of one sex after the other.
+        shuffled = [s for sex in _shuffled_by_sex(train, rng) for s in sex]
+        first = shuffled[::2]
         gap = np.abs(total - 2 * sum(rows[s] for s in first)).sum()
         if gap < best_gap:
             best, best_gap = first, gap
@@ -359,7 +389,7 @@ def _even_groups(manifest, number):
             "`groups` must be between 2 and the number of speakers, "
             f"{len(manifest.speakers)}. Received: groups={number}"
         )
-    extra = 0  # The group that takes the next speaker too many.
+    extra = 0  # The group that gets the next surplus speaker.
     for column in _by_sex(manifest):
         size, rest = divmod(len(column), number)
         sizes = [size] * number

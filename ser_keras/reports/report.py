@@ -25,6 +25,9 @@ def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
         What `result.json` holds.
     """
     folders = [run.path, *sorted((run.path / "folds").iterdir())]
+    # Of the network that was trained on all speakers.
+    if (run.path / "final").is_dir():
+        folders.append(run.path / "final")
     for folder in folders:
         draw_folder(folder, run.config)
     plot_confusion(outcome.scores, run.path / "confusion.png")

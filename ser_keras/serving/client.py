@@ -138,7 +138,8 @@ class Client:
         missing = {"label", "labels", "probabilities"}.difference(*answers[:1])
         if missing or len(answers) != len(batch):
             raise ServerError(
-                f"{self.url}: {self.model!r} is no model of `export_serving`: "
+                f"{self.url}: {self.model!r} is no model of "
+                f"`export_saved_model`: "
                 f"it gave {len(answers)} answers to {len(batch)} files, "
                 f"without {sorted(missing)}"
             )
@@ -271,7 +272,7 @@ class _REST:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServerError(
                 f"{self._client.base_url}: {model!r} is no model of "
-                f"`export_serving`. Received: {str(answer)[:80]}"
+                f"`export_saved_model`. Received: {str(answer)[:80]}"
             ) from error
 
 
@@ -340,6 +341,6 @@ class _GRPC:
             ]
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise ServerError(
-                f"{self._url}: {model!r} is no model of `export_serving`. "
+                f"{self._url}: {model!r} is no model of `export_saved_model`. "
                 f"Received: outputs {sorted(columns)}"
             ) from error

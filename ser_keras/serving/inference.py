@@ -46,7 +46,7 @@ def run_clips(model, signature, clips):
     """One call of a signature for clips of any lengths.
 
     Args:
-        model: A `ServingModel`.
+        model: A `SavedModel`.
         signature: As of `split_clips`.
         clips: Its clips, of one or of many requests.
 
@@ -96,10 +96,10 @@ def _run_files(function, files, sample_rate):
 
 
 def warm_up(model):
-    """Replays the requests that `export_serving` wrote for this.
+    """Replays the requests that `export_saved_model` wrote for this.
 
     Args:
-        model: A `ServingModel`.
+        model: A `SavedModel`.
     """
     path = model.path / WARM_UP
     if not path.exists():

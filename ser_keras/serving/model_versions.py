@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from ser_keras.export.saved_model.model import CARD
-from ser_keras.export.saved_model.model import ServingModel
+from ser_keras.export.saved_model.model import SavedModel
 from ser_keras.export.saved_model.model import versions_in
 
 _LOG = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class ModelVersions:
 
     Args:
         path: The model's folder, with a folder for each version.
-        warm_up: Called with a `ServingModel` before it is served.
+        warm_up: Called with a `SavedModel` before it is served.
 
     Attributes:
         name: Of the model: its folder's.
         version: Number of the version that is served, `None` without any.
-        model: Its `ServingModel`, `None` without any.
+        model: Its `SavedModel`, `None` without any.
         failed: `{version: message}` of those that could not be loaded.
     """
 
@@ -83,7 +83,7 @@ class ModelVersions:
             return False
         self._tried[version] = files
         try:
-            model = ServingModel(folder)
+            model = SavedModel(folder)
             self._warm_up(model)
         except Exception as error:
             # Whatever it is, the version before must go on.

@@ -1,7 +1,9 @@
 """Models on disk, whatever their format, behind one call."""
 
 import json
+import os
 import pathlib
+from typing import Any
 
 import ser_keras
 
@@ -18,17 +20,17 @@ For one that recognises emotions, leave --smoke out; give it your own corpus by
 --corpus and --data-dir."""
 
 
-def load_predictor(path=None):
+def load_predictor(path: str | os.PathLike[str] | None = None) -> Any:
     """Reads a model that takes waveforms.
 
     Args:
         path: A LiteRT file of `export_litert`; a SavedModel of
-            `export_serving`, its folder or one version's; or a run's folder,
-            for the SavedModel that the run exported. None means the model that
-            comes with the package.
+            `export_saved_model`, its folder or one version's; or a run's
+            folder, for the SavedModel that the run exported. None means the
+            model that comes with the package.
 
     Returns:
-        `LiteRTModel` or `ServingModel`: both have `labels`, `sample_rate` in
+        `LiteRTModel` or `SavedModel`: both have `labels`, `sample_rate` in
         Hz and `path`, and return `probabilities` `(batch, classes)` and
         `label` `(batch,)` of a list of waveforms `(samples,)`.
 
@@ -52,15 +54,15 @@ def load_predictor(path=None):
             f"{path}: a .keras file has no labels and may run code of its "
             "maker's. Export what you trust first: ser_keras export --help"
         )
-    from ser_keras.export.saved_model.export import load_serving
+    from ser_keras.export.saved_model.model import load_saved_model
 
     exported = (path / "result.json").exists()
-    model = load_serving(exported_by(path) if exported else path)
+    model = load_saved_model(exported_by(path) if exported else path)
     model.check_waveforms()
     return model
 
 
-def exported_by(path):
+def exported_by(path: pathlib.Path) -> pathlib.Path:
     """Folder of the SavedModel's version that a run exported.
 
     Args:

@@ -91,8 +91,8 @@ def serve(
     and write files. `.keras` files, which can do more, are never loaded.
 
     Args:
-        model_dir: Folder of a model of `export_serving`, or of several; or of
-            a run, for the folder to which the run exported its SavedModel.
+        model_dir: Folder of a model of `export_saved_model`, or of several; or
+            of a run, for the folder to which the run exported its SavedModel.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         poll_seconds: Between looks for new versions.
@@ -145,7 +145,7 @@ def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
     if not folders:
         raise FileNotFoundError(
             f"{path} has no versions of a SavedModel, nor has a folder in it. "
-            "`ser_keras export` and `export_serving` write them."
+            "`ser_keras export` and `export_saved_model` write them."
         )
     return _Server(folders, poll_seconds, limits).app
 

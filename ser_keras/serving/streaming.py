@@ -35,7 +35,7 @@ class StreamingRecognizer:
     nothing of a stream: it may serve one after the other.
 
     Args:
-        predictor: `LiteRTModel`, `ServingModel`, a `WaveformModel`; or any
+        predictor: `LiteRTModel`, `SavedModel`, a `WaveformModel`; or any
             object with `labels` and `sample_rate` that a list of waveforms is
             given to and that returns a dict with `probabilities`
             `(batch, classes)`. Its `samples` and `min_samples`, if it has

@@ -12,13 +12,10 @@ from ser_keras.features.feature_set import join
 from ser_keras.genotype import Genotype
 from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
 from ser_keras.metrics.recall import UnweightedAverageRecall
-from ser_keras.models.cell_network import CellNetwork
-from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.optimizers.fused import FusedAdamW
 from ser_keras.optimizers.fused import FusedSGD
 from ser_keras.protocols.splits import check_disjoint
 from ser_keras.search.callbacks import ArchitectureLogger
-from ser_keras.search.callbacks import DropPathSchedule
 from ser_keras.search.schedules import DelayedStart
 from ser_keras.search.supernet import SuperNet
 from ser_keras.training.resumable import BestWeights
@@ -148,7 +145,8 @@ def train_network(
     run: RunFolder,
     epochs: int,
     held_out: FeatureSet | None = None,
-    copies=(),
+    augmented=(),
+    stop_after: int | None = None,
     stage: str = "train",
     batch_size: int = 32,
     duration_frames: int | None = None,
@@ -178,8 +176,11 @@ def train_network(
         held_out: Utterances of *training* speakers that `train` lacks. If
             given, the weights of the epoch with the best UAR on them are kept;
             otherwise those of the last epoch.
-        copies: Further `FeatureSet`s of the utterances to train on, altered.
-            An epoch has as many steps as without them, each on some of all.
+        augmented: Further `FeatureSet`s of the utterances to train on,
+            altered. An epoch has as many steps as without them, each on some
+            of all.
+        stop_after: Number of the epoch after which to stop, on the schedule of
+            `epochs`: where other trainings have chosen the epoch.
         stage: Name of this training within the run.
         batch_size: Utterances in a batch.
         duration_frames: Frames to which clips are cropped or padded.
@@ -236,7 +237,7 @@ def train_network(
     )
     network.optimizer.build(network.trainable_variables)
 
-    everything = join([train, *copies])
+    everything = join([train, *augmented])
 
     def dataset_from(epoch):
         return make_dataset(
@@ -252,9 +253,11 @@ def train_network(
         )
 
     callbacks, best, validation = list(callbacks), None, None
-    cells = isinstance(network, CellNetwork | TwoStreamNet)
-    if cells and network.drop_path_rate:
-        callbacks.append(DropPathSchedule(epochs))
+    # Networks of this library may follow the epochs, as drop-path does.
+    if hasattr(network, "training_callbacks"):
+        callbacks += network.training_callbacks(epochs)
+    if stop_after is not None:
+        callbacks.append(_StopAfter(stop_after))
     averaged = None
     if optimizer.use_ema:
         averaged = keras.callbacks.SwapEMAWeights()
@@ -287,6 +290,18 @@ def train_network(
     # Of a training that was finished before, `fit` has not done so.
     optimizer.finalize_variable_values(network.trainable_variables)
     return epochs
+
+
+class _StopAfter(keras.callbacks.Callback):
+    """Ends a training after an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 >= self._epoch:
+            self.model.stop_training = True
 
 
 def warm_up_and_cosine(peak, steps, warm_up=0.1):

@@ -13,9 +13,10 @@ import ser_keras
 from ser_keras._files import write_bytes
 from ser_keras.audio.io import fit_length
 from ser_keras.export.litert.file_format import chain
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
-from ser_keras.models.waveform_model import with_frontend
+from ser_keras.models.waveform_model import scaled_logits
 
 _PRECISIONS = ("float32", "float16", "int8")
 
@@ -24,8 +25,7 @@ def export_litert(
     model,
     path,
     labels,
-    frontend=None,
-    normalization=None,
+    preprocessor=None,
     *,
     inputs="waveform",
     precision="float32",
@@ -33,7 +33,8 @@ def export_litert(
     padding=None,
     representative=None,
     features_path=None,
-):
+    temperature=1.0,
+) -> pathlib.Path:
     """Writes a `.tflite` file that the plain LiteRT interpreter runs.
 
     It has builtin operations only, one input and one output, float32 in every
@@ -59,20 +60,19 @@ def export_litert(
             features, 1)` to logits.
         path: File to write, such as `"emodb.tflite"`. Replaced if it exists.
         labels: Class names in the order of the logits.
-        frontend: Layer from waveforms to features, such as `MFCC`, for a
-            network of features. `inputs="features"` does without it if the
-            network's input has a fixed length.
-        normalization: Per-utterance normalization of the features, or `None`.
+        preprocessor: `Preprocessor` of the network's training, for a network
+            of features. `inputs="features"` does without it if the network's
+            input has a fixed length.
         inputs: `"waveform"` or `"features"`.
         precision: `"float32"`, `"float16"` or `"int8"`.
         duration: Length of a clip in seconds; the file takes no other. None
-            means the front end's `duration`, if it has one, otherwise 3 s;
-            where it has one, no other is possible.
+            means the preprocessor's `duration`, if it has one, otherwise 3 s;
+            where every clip is made of that, no other is possible.
         padding: What zeros around a short clip mean. `"features"`: those at
             the waveform's end are padding, and the features after the clip
-            are zero, as in `make_dataset` and `export_serving`. `"waveform"`:
+            are zero, as in `make_dataset` and `export_saved_model`. `"waveform"`:
             they are silence, and go through the front end. None means
-            `"waveform"` for a front end with a `duration` of its own.
+            `"waveform"` where every clip is made of one duration.
         representative: For `"int8"`: clips of training speakers, from which
             the range of every activation is read; some hundred are enough. An
             iterable of waveforms `(samples,)` or of features
@@ -80,18 +80,20 @@ def export_litert(
         features_path: With `inputs="waveform"`: another file to write, of the
             same network with features in. It is converted, and for int8
             calibrated, once for both.
+        temperature: Logits are divided by it: calibration by temperature
+            scaling. A `WaveformModel` has its own.
 
     Returns:
         `pathlib.Path` of the file.
 
     Raises:
-        ValueError: An argument is invalid, the network or the front end wants
-            another length than `duration`, or there are no representative
-            clips for int8.
+        ValueError: An argument is invalid, the network or the preprocessor
+            wants another length than `duration` or cannot be in a LiteRT
+            file, or there are no representative clips for int8.
 
     Example:
-    >>> from ser_keras import MFCC
-    >>> mfcc = MFCC(sample_rate=16000)
+    >>> from ser_keras import MFCC, Preprocessor
+    >>> mfcc = Preprocessor(MFCC(sample_rate=16000))
     >>> features = keras.Input((None, mfcc.num_features, 1))
     >>> pooled = keras.layers.GlobalAveragePooling2D()(features)
     >>> network = keras.Model(features, keras.layers.Dense(2)(pooled))
@@ -120,19 +122,28 @@ def export_litert(
             f"model={model!r}"
         )
     if isinstance(model, WaveformModel):
-        if frontend is not None or normalization is not None:
-            raise ValueError("`model` has a front end already.")
-        frontend, normalization = model.frontend, model.normalization
+        if preprocessor is not None or temperature != 1:
+            raise ValueError(
+                "`model` has a preprocessor and a temperature already."
+            )
+        preprocessor, temperature = model.preprocessor, model.temperature
         model = model.model
+    if not isinstance(preprocessor, Preprocessor | None):
+        raise ValueError(
+            "A LiteRT file has no extractor of deep features in it; "
+            "`export_saved_model` writes a SavedModel. Received: preprocessor="
+            f"{type(preprocessor).__name__}"
+        )
     if isinstance(model, TwoStreamNet):
         raise ValueError(
             "`model` must be of one stream: a LiteRT file has no extractor in "
-            "it. `export_streams` writes SavedModels of two. Received: "
+            "it. `export_saved_model` writes SavedModels of two. Received: "
             f"model={model.name!r}, a TwoStreamNet"
         )
+    fixed = preprocessor is not None and preprocessor.fixes_duration
     if padding is None:
-        padding = "waveform" if hasattr(frontend, "duration") else "features"
-    duration = _duration(duration, frontend)
+        padding = "waveform" if fixed else "features"
+    duration = _duration(duration, preprocessor)
     for name, value, allowed in (
         ("inputs", inputs, ("waveform", "features")),
         ("precision", precision, _PRECISIONS),
@@ -142,7 +153,7 @@ def export_litert(
             raise ValueError(
                 f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
             )
-    samples, shape = _shapes(model, frontend, inputs, duration)
+    samples, shape = _shapes(model, preprocessor, inputs, duration)
     # A word is a sequence as well, of letters.
     if isinstance(labels, str):
         raise ValueError(
@@ -157,8 +168,8 @@ def export_litert(
             f"Received: labels={labels}"
         )
     front = None
-    if frontend is not None:
-        front = _FrontEnd(model, frontend, normalization, samples, padding)
+    if preprocessor is not None:
+        front = _FrontEnd(preprocessor, samples, padding)
     clips = None
     if precision == "int8":
         clips = _representative_features(representative, front, shape)
@@ -169,7 +180,10 @@ def export_litert(
             precision,
             clips,
         ),
-        _convert(tf.nn.softmax, [(1, len(labels))]),
+        _convert(
+            lambda x: tf.nn.softmax(scaled_logits(x, temperature)),
+            [(1, len(labels))],
+        ),
     ]
     metadata = {
         "labels": labels,
@@ -178,10 +192,10 @@ def export_litert(
         "samples": samples,
         "frames": shape[1],
         "features": shape[2],
-        "sample_rate": getattr(frontend, "sample_rate", None),
-        "min_samples": getattr(frontend, "min_samples", 1),
-        "frontend": _config(frontend),
-        "normalization": _config(normalization),
+        "sample_rate": preprocessor and preprocessor.sample_rate,
+        "min_samples": preprocessor.frontend.min_samples if preprocessor else 1,
+        "preprocessor": _config(preprocessor),
+        "temperature": temperature,
         "version": ser_keras.__version__,
     }
     for kind, file in files.items():
@@ -196,18 +210,16 @@ def export_litert(
 class _FrontEnd:
     """Waveform `(1, samples)` to the network's input, in convertible parts."""
 
-    def __init__(self, network, frontend, normalization, samples, padding):
-        if hasattr(frontend, "without_fft"):
-            frontend = frontend.without_fft()
-        self.model = with_frontend(network, frontend, normalization)
-        self.frontend = frontend
+    def __init__(self, preprocessor, samples, padding):
+        self.preprocessor = preprocessor.without_fft()
+        self.frontend = self.preprocessor.frontend
         self.samples = samples
         self.padded = padding == "features"
 
     def features(self, waveform):
         """Features of `(1, samples)`, in TensorFlow."""
         lengths = _valid_lengths(waveform) if self.padded else None
-        return self.model.features(waveform, lengths)
+        return self.preprocessor(waveform, lengths)
 
     def parts(self, precision):
         """Bytes of LiteRT files, to be chained.
@@ -215,7 +227,7 @@ class _FrontEnd:
         The Fourier transform is float32 always: float16 would fill a quiet
         frequency band with the rounding of a loud one.
         """
-        if not hasattr(self.frontend, "from_spectrum"):
+        if not self.frontend.splits_spectrum:
             return [_convert(self.features, [(1, self.samples)])]
 
         def spectrum(waveform):
@@ -229,7 +241,7 @@ class _FrontEnd:
             frames = None
             if lengths is not None:
                 frames = self.frontend.num_frames(lengths)
-            return self.model.normalize(x, frames)
+            return self.preprocessor.normalize(x, frames)
 
         stored = "float16" if precision == "float16" else "float32"
         waveform = (1, self.samples)
@@ -250,9 +262,9 @@ def _valid_lengths(waveform):
     return (waveform.shape[1] - after) * sounding
 
 
-def _duration(duration, frontend):
+def _duration(duration, preprocessor):
     """Seconds of a clip, once they are known to be possible."""
-    own = getattr(frontend, "duration", None)
+    own = preprocessor and preprocessor.duration
     if duration is None:
         return 3.0 if own is None else own
     if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
@@ -260,16 +272,17 @@ def _duration(duration, frontend):
             "`duration` must be positive, finite seconds, or None. "
             f"Received: duration={duration!r}"
         )
-    if own is not None and duration != own:
+    fixed = preprocessor is not None and preprocessor.fixes_duration
+    if fixed and duration != own:
         raise ValueError(
-            f"`duration` must be None or the front end's own, {own} s, of "
+            f"`duration` must be None or the preprocessor's own, {own} s, of "
             "which it makes every clip. To change it, train with another one. "
             f"Received: duration={duration}"
         )
     return duration
 
 
-def _shapes(model, frontend, inputs, duration):
+def _shapes(model, preprocessor, inputs, duration):
     """Samples of a clip, None without a front end, and the features' shape."""
     # A subclassed model does not know; its front end does then.
     expected = getattr(model, "input_shape", (None,) * 4)
@@ -279,24 +292,24 @@ def _shapes(model, frontend, inputs, duration):
             f"model={model.name!r} of input shape {expected}"
         )
     _, frames, width, _ = expected
-    if frontend is None:
+    if preprocessor is None:
         if inputs == "waveform" or None in (frames, width):
             raise ValueError(
-                "`frontend` must be given for `inputs='waveform'`, and for a "
-                "model without a fixed length. Received: frontend=None, "
+                "`preprocessor` must be given for `inputs='waveform'`, and for "
+                "a model without a fixed length. Received: preprocessor=None, "
                 f"model={model.name!r} of input shape {expected}"
             )
         return None, (1, frames, width)
-    samples = round(duration * frontend.sample_rate)
-    made = tuple(frontend.compute_output_shape((1, samples)))
+    samples = round(duration * preprocessor.sample_rate)
+    made = tuple(preprocessor.compute_output_shape((1, samples)))
     if made[1] < 1 or any(
         wanted is not None and wanted != size
         for wanted, size in zip((frames, width), made[1:], strict=True)
     ):
         raise ValueError(
-            f"`duration` and `frontend` must make what `model` reads: "
+            "`duration` and `preprocessor` must make what `model` reads: "
             f"{(frames, width)} frames and features. Received: duration="
-            f"{duration} s, of which the front end makes {made[1:]}"
+            f"{duration} s, of which the preprocessor makes {made[1:]}"
         )
     return samples, made
 

@@ -1,4 +1,3 @@
-from .export import export_serving as export_serving
-from .model import ServingModel as ServingModel
-from .model import load_serving as load_serving
-from .two_streams import export_streams as export_streams
+from .export import export_saved_model as export_saved_model
+from .model import SavedModel as SavedModel
+from .model import load_saved_model as load_saved_model

@@ -1,4 +1,4 @@
-"""SavedModels in TensorFlow Serving's layout, and reading them back."""
+"""SavedModels in the layout of TensorFlow Serving."""
 
 import contextlib
 import json
@@ -6,34 +6,37 @@ import pathlib
 import shutil
 import tempfile
 
+import keras
 import tensorflow as tf
 
 from ser_keras._files import written
 from ser_keras._registry import package_versions
 from ser_keras.export.card import ModelCard
 from ser_keras.export.saved_model.model import CARD
-from ser_keras.export.saved_model.model import load_serving as load_serving
 from ser_keras.export.saved_model.model import versions_in
 from ser_keras.export.saved_model.serving_files import write_model_config
 from ser_keras.export.saved_model.serving_files import write_warm_up
-from ser_keras.export.saved_model.signatures import serving_signatures
+from ser_keras.export.saved_model.signatures import WaveformFunctions
+from ser_keras.export.saved_model.two_streams import StreamFunctions
+from ser_keras.features.deep_features import DeepFeatures
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.preprocessor import StreamPreprocessors
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
-from ser_keras.models.waveform_model import with_frontend
 
 
-def export_serving(
+def export_saved_model(
     model,
     path,
     labels,
-    frontend=None,
-    normalization=None,
+    preprocessor=None,
+    *,
     version=None,
-    sample_rate=None,
     card=None,
     max_duration=60.0,
-):
-    """Writes a SavedModel `<path>/<version>/` with the front end inside.
+    temperature=1.0,
+) -> pathlib.Path:
+    """Writes a SavedModel `<path>/<version>/` with the preprocessor inside.
 
     It runs without this library. Batch and length are dynamic.
 
@@ -62,83 +65,114 @@ def export_serving(
     several lengths in one batch: a clip's answer does not depend on its
     padding then.
 
+    A network that reads deep features has other signatures for features, and
+    those of waveforms only if its extractor is a Keras model, which is then in
+    the graph; a waveform too short for a deep frame has an error as well:
+
+    | signature                       | inputs                               |
+    |---------------------------------|--------------------------------------|
+    | `handcrafted_and_deep_features` | `handcrafted` `(batch, time,         |
+    |                                 | features)` and `deep` `(batch,       |
+    |                                 | frames, channels)`, as `make_dataset`|
+    |                                 | yields them; a stream that is zero   |
+    |                                 | throughout is missing                |
+    | `deep_features`                 | `deep`, for a network of that alone  |
+
     A version's folder appears at once when complete, so a running server never
     reads half of it. Beside the graph it holds `labels.json` (labels, sample
-    rate, package versions), `card.md`, and requests with which TensorFlow
-    Serving warms up. `model.config` and `batching.config` for TensorFlow
-    Serving are in the model's folder; each export renews the former.
+    rate, preprocessor, package versions), `card.md`, and requests with which
+    TensorFlow Serving warms up. `model.config` and `batching.config` for
+    TensorFlow Serving are in the model's folder; each export renews the
+    former.
 
     Args:
         model: A `WaveformModel`, or a network from features `(batch, time,
-            features, 1)` to logits, which needs `frontend`.
+            features, 1)` to logits, which needs `preprocessor`.
         path: The model's folder, such as `"saved_models/emodb"`. Its name is
             what TensorFlow Serving should call the model.
         labels: Class names in the order of the logits.
-        frontend: Layer from waveforms to features, such as `MFCC`.
-        normalization: Per-utterance normalization of the features, or `None`.
+        preprocessor: That of the network's training: `Preprocessor`,
+            `DeepFeatures` or `StreamPreprocessors`.
         version: A positive integer, 1 more than the highest by default.
-        sample_rate: Of the waveforms in Hz; the front end's by default.
         card: `ModelCard` with corpus, protocol, scores, licence and limits.
         max_duration: Longest clip that the model takes, in seconds.
+        temperature: Logits are divided by it: calibration by temperature
+            scaling. A `WaveformModel` has its own.
 
     Returns:
         `pathlib.Path` of the version's folder.
 
     Raises:
         FileExistsError: This version exists; nothing is overwritten.
-        ValueError: `labels` are not as many as the classes, there is no front
-            end, `version` or `max_duration` is not positive, or the model is
-            of two streams (see `export_streams`).
+        ValueError: `labels` are not as many as the classes, there is no
+            preprocessor or one that the network does not fit, or `version`,
+            `max_duration` or `temperature` is not positive.
 
     Example:
-    >>> from ser_keras import MFCC
-    >>> mfcc = MFCC(sample_rate=16000)
+    >>> from ser_keras import MFCC, Preprocessor
+    >>> mfcc = Preprocessor(MFCC(sample_rate=16000))
     >>> inputs = keras.Input((None, mfcc.num_features, 1))
     >>> pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     >>> network = keras.Model(inputs, keras.layers.Dense(2)(pooled))
     >>> folder = getfixture("tmp_path") / "tiny"
-    >>> export_serving(network, folder, ("calm", "anger"), mfcc).name
+    >>> export_saved_model(network, folder, ("calm", "anger"), mfcc).name
     '1'
     """
-    path = pathlib.Path(path)
-    network = getattr(model, "model", model)  # In a `WaveformModel`.
-    if isinstance(network, TwoStreamNet):
-        raise ValueError(
-            "`model` must be of one stream; `export_streams` writes those of "
-            f"two. Received: model={model.name!r}, a TwoStreamNet"
-        )
-    if not isinstance(model, WaveformModel):
-        if frontend is None:
+    if isinstance(model, WaveformModel):
+        if preprocessor is not None or temperature != 1:
             raise ValueError(
-                "`frontend` must be given for a model of features. "
-                f"Received: model={model.name!r}, frontend=None"
+                "`model` has a preprocessor and a temperature already. "
+                f"Received: preprocessor={preprocessor}, "
+                f"temperature={temperature}"
             )
-        model = with_frontend(model, frontend, normalization)
-    elif frontend is not None or normalization is not None:
-        raise ValueError("`model` has a front end already.")
+        preprocessor, temperature = model.preprocessor, model.temperature
+        model = model.model
+    _check_fits(model, preprocessor)
     if not 0 < max_duration < float("inf"):
         raise ValueError(
             "`max_duration` must be positive seconds. "
             f"Received: max_duration={max_duration}"
         )
     labels = tuple(str(label) for label in labels)
+    path = pathlib.Path(path)
+    target = path / str(new_version(path, version))
     facts = {
         "labels": labels,
-        "sample_rate": sample_rate or model.frontend.sample_rate,
         "max_duration": max_duration,
+        "temperature": temperature,
+        "preprocessor": keras.saving.serialize_keras_object(preprocessor),
         "versions": package_versions(),
     }
-    target = path / str(new_version(path, version))
-    rate = facts["sample_rate"]
-    if hasattr(model.frontend, "duration"):  # Of a longer clip, the middle.
-        facts["samples"] = round(model.frontend.duration * rate)
-    signatures = serving_signatures(model, labels, rate, max_duration)
-    parameters = model.count_params()
-    with new_folder(target, facts, card, parameters) as folder:
-        tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
-        features = model.features(tf.zeros((1, rate))).numpy()
-        write_warm_up(folder, path.name, rate, features={"features": features})
+    served = StreamFunctions
+    if isinstance(preprocessor, Preprocessor):
+        served = WaveformFunctions
+    served = served(model, labels, preprocessor, max_duration, temperature)
+    facts = {**facts, **served.facts()}
+    with new_folder(target, facts, card, model.count_params()) as folder:
+        module = tf.Module()
+        module.variables_of_model = served.variables
+        signatures = served.signatures
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        requests = served.warm_up_features()
+        write_warm_up(folder, path.name, served.warm_up_rate, **requests)
     return target
+
+
+def _check_fits(model, preprocessor):
+    """Raises `ValueError` unless a network reads what a preprocessor makes."""
+    if preprocessor is None:
+        raise ValueError(
+            "`preprocessor` must be given for a model of features. "
+            f"Received: model={model.name!r}, preprocessor=None"
+        )
+    two = isinstance(model, TwoStreamNet)
+    if two != isinstance(preprocessor, StreamPreprocessors):
+        raise ValueError(
+            "`preprocessor` must be StreamPreprocessors for a TwoStreamNet, "
+            "and of one stream for another network. Received: "
+            f"model={model.name!r} ({type(model).__name__}), preprocessor="
+            f"{type(preprocessor).__name__}"
+        )
 
 
 @contextlib.contextmanager
@@ -162,10 +196,12 @@ def new_folder(target, facts, card, parameters):
         folder = temporary / "model"
         yield folder
         (folder / CARD).write_text(json.dumps(facts, indent=2) + "\n")
+        # A page for people; labels.json has the preprocessor.
+        shown = {k: v for k, v in facts.items() if k != "preprocessor"}
         page = (card or ModelCard()).markdown(
             f"{path.name}, version {target.name}",
             weights=f"{parameters:,}",
-            **facts,
+            **shown,
         )
         (folder / "card.md").write_text(page)
         if target.exists():  # Another process was quicker.
@@ -199,4 +235,60 @@ def _exists(target):
     return FileExistsError(
         f"{target} exists and is never overwritten. Leave out `version` to "
         "write the next one."
+    )
+
+
+def export_serving(
+    model,
+    path,
+    labels,
+    frontend=None,
+    normalization=None,
+    version=None,
+    card=None,
+    max_duration=60.0,
+):
+    """Deprecated: `export_saved_model` with a `Preprocessor`."""
+    preprocessor = None
+    if frontend is not None:
+        preprocessor = Preprocessor(frontend, normalization)
+    return export_saved_model(
+        model,
+        path,
+        labels,
+        preprocessor,
+        version=version,
+        card=card,
+        max_duration=max_duration,
+    )
+
+
+def export_streams(
+    model,
+    path,
+    labels,
+    frontend=None,
+    normalization=None,
+    extractor=None,
+    version=None,
+    max_duration=60.0,
+    card=None,
+):
+    """Deprecated: `export_saved_model` with `StreamPreprocessors`."""
+    streams = {}
+    if frontend is not None:
+        streams["handcrafted"] = Preprocessor(frontend, normalization)
+    if extractor is not None:
+        streams["deep"] = DeepFeatures(extractor)
+    preprocessor = StreamPreprocessors(streams)
+    if len(streams) == 1:
+        (preprocessor,) = streams.values()
+    return export_saved_model(
+        model,
+        path,
+        labels,
+        preprocessor,
+        version=version,
+        card=card,
+        max_duration=max_duration,
     )

@@ -1,4 +1,4 @@
-"""Reading SavedModels of `export_serving` back, and predicting with them."""
+"""Reading SavedModels of `export_saved_model` back, and predicting with them."""
 
 import json
 import pathlib
@@ -9,15 +9,15 @@ import tensorflow as tf
 CARD = "labels.json"
 
 
-def load_serving(path, version=None):
-    """Reads what `export_serving` wrote.
+def load_saved_model(path, version=None):
+    """Reads what `export_saved_model` wrote.
 
     Args:
         path: The model's folder, or one version's.
         version: A number; the highest by default.
 
     Returns:
-        A `ServingModel`.
+        A `SavedModel`.
 
     Raises:
         FileNotFoundError: There is no such version, or it is not complete.
@@ -31,11 +31,11 @@ def load_serving(path, version=None):
                 + f" of a SavedModel; versions there: {versions}"
             )
         path = path / str(version or versions[-1])
-    return ServingModel(path)
+    return SavedModel(path)
 
 
-class ServingModel:
-    """A SavedModel of `export_serving`, for Python.
+class SavedModel:
+    """A SavedModel of `export_saved_model`, for Python.
 
     Args:
         path: Folder of a version, with `saved_model.pb` and `labels.json`.
@@ -54,7 +54,7 @@ class ServingModel:
         card = self.path / CARD
         if not card.exists():
             raise FileNotFoundError(
-                f"{card} is missing; was it written by export_serving?"
+                f"{card} is missing; was it written by export_saved_model?"
             )
         facts = json.loads(card.read_text())
         self.labels = tuple(facts["labels"])
@@ -120,7 +120,7 @@ def takes_waveforms(path):
     """Whether a version's folder has a model that takes waveforms.
 
     Without loading it: `labels.json` names the signatures where they are not
-    those of `export_serving`.
+    those of `export_saved_model`.
     """
     facts = json.loads((pathlib.Path(path) / CARD).read_text())
     names = facts.get("signatures", ["serving_lengths"])

@@ -6,12 +6,50 @@ import tensorflow as tf
 from ser_keras.export.saved_model.wav_graph import decode_wav
 from ser_keras.export.saved_model.wav_graph import too_long
 from ser_keras.export.saved_model.wav_graph import verdict
+from ser_keras.models.waveform_model import WaveformModel
 
 TOO_LARGE = "values too large for the model, whose answer is not finite"
 
 
+class WaveformFunctions:
+    """What a SavedModel of one stream with its front end has.
+
+    Args:
+        model: Network from features to logits.
+        labels: Class names in the order of the logits.
+        preprocessor: `Preprocessor`.
+        max_duration: Longest clip, seconds.
+        temperature: By which logits are divided.
+    """
+
+    variables = ()  # They are constants of the graph.
+
+    def __init__(self, model, labels, preprocessor, max_duration, temperature):
+        self._preprocessor = preprocessor
+        model = WaveformModel(model, preprocessor, temperature=temperature)
+        self.warm_up_rate = preprocessor.sample_rate
+        self.signatures = serving_signatures(
+            model, labels, self.warm_up_rate, max_duration
+        )
+
+    def facts(self):
+        """Entries of `labels.json`."""
+        rate = self._preprocessor.sample_rate
+        if not self._preprocessor.fixes_duration:
+            return {"sample_rate": rate}
+        # Of a longer clip the middle is used.
+        samples = round(self._preprocessor.duration * rate)
+        return {"sample_rate": rate, "samples": samples}
+
+    def warm_up_features(self):
+        """Requests of signatures without a waveform."""
+        second = tf.zeros((1, self.warm_up_rate))
+        features = self._preprocessor(second).numpy()
+        return {"features": {"features": features}}
+
+
 def serving_signatures(model, labels, sample_rate, max_duration):
-    """Traces what `export_serving` writes; see there.
+    """Traces what `export_saved_model` writes; see there.
 
     The weights are constants in the graph, shared by all functions: so
     TensorFlow folds a batch normalisation into the convolution before it,
@@ -62,7 +100,7 @@ def serving_signatures(model, labels, sample_rate, max_duration):
         samples = tf.shape(waveform)[1]
         lengths = tf.fill([tf.shape(waveform)[0]], samples)
         fine, error = check(waveform, lengths, samples)
-        features = model.features(_where(fine, waveform, 0.0))
+        features = model.preprocessor(_where(fine, waveform, 0.0))
         return answer(features, fine, error)
 
     def serving_lengths(waveform, lengths):
@@ -71,7 +109,7 @@ def serving_signatures(model, labels, sample_rate, max_duration):
         real = tf.where(real, waveform, 0.0)
         fine, error = check(real, lengths, samples)
         lengths = tf.where(fine, lengths, samples)
-        features = model.features(_where(fine, real, 0.0), lengths)
+        features = model.preprocessor(_where(fine, real, 0.0), lengths)
         return answer(features, fine, error)
 
     def serving_bytes(audio):
@@ -80,7 +118,7 @@ def serving_signatures(model, labels, sample_rate, max_duration):
         )
         check_files(fine, error)
         lengths = tf.where(fine, lengths, tf.shape(waveform)[1])
-        return answer(model.features(waveform, lengths), fine, error)
+        return answer(model.preprocessor(waveform, lengths), fine, error)
 
     def check(waveform, lengths, samples):
         finite = tf.reduce_all(tf.math.is_finite(waveform), axis=1)
@@ -125,8 +163,8 @@ def check_files(fine, error):
 
 def _num_features(model, labels):
     """Size of a frame of features; checks the number of classes."""
-    second = tf.zeros((1, model.frontend.sample_rate))
-    features = model.features(second)
+    second = tf.zeros((1, model.preprocessor.sample_rate))
+    features = model.preprocessor(second)
     classes = model.predict_features(features)["probabilities"].shape[-1]
     if classes != len(labels):
         raise ValueError(

@@ -1,173 +1,104 @@
-"""SavedModels of networks that read deep features, alone or beside others."""
-
-import pathlib
+"""The functions of a SavedModel that reads deep features, alone or not."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ser_keras._registry import package_versions
-from ser_keras.export.saved_model.export import export_serving
-from ser_keras.export.saved_model.export import new_folder
-from ser_keras.export.saved_model.export import new_version
-from ser_keras.export.saved_model.serving_files import write_warm_up
 from ser_keras.export.saved_model.signatures import TOO_LARGE
 from ser_keras.export.saved_model.signatures import check_files
 from ser_keras.export.saved_model.wav_graph import decode_wav
 from ser_keras.export.saved_model.wav_graph import too_long
 from ser_keras.export.saved_model.wav_graph import verdict
-from ser_keras.features.extractors.keras import KerasExtractor
 from ser_keras.models.two_stream import TwoStreamNet
-from ser_keras.models.waveform_model import with_frontend
+from ser_keras.models.waveform_model import scaled_logits
 
 
-def export_streams(
-    model,
-    path,
-    labels,
-    frontend=None,
-    normalization=None,
-    extractor=None,
-    version=None,
-    max_duration=60.0,
-    card=None,
-):
-    """Writes a SavedModel of a network of one or two streams.
-
-    A network without a deep stream is `export_serving`'s. For the others the
-    name of a signature says what goes in; batch and lengths are dynamic, what
-    follows a clip's end is zero, and a stream that is zero throughout is
-    missing.
-
-    | signature                       | inputs                               |
-    |---------------------------------|--------------------------------------|
-    | `handcrafted_and_deep_features` | `handcrafted` `(batch, time,         |
-    |                                 | features)` and `deep` `(batch,       |
-    |                                 | frames, channels)`, as `make_dataset`|
-    |                                 | yields them                          |
-    | `deep_features`                 | `deep`, for a network of that alone  |
-    | `serving_default`               | `waveform` `(batch, samples)` in     |
-    |                                 | [-1, 1]: the deep extractor is in the|
-    |                                 | graph, if it is a `KerasExtractor`,  |
-    |                                 | and so is the front end. Otherwise   |
-    |                                 | the same as the above                |
-    | `serving_lengths`               | with a waveform only: the same, and  |
-    |                                 | `lengths` `(batch,)` in samples      |
-    | `serving_bytes`                 | with a waveform only: `audio`        |
-    |                                 | `(batch,)`, WAV files of 16 bits     |
-
-    Every signature returns `probabilities`, `label`, `labels` and `error`, as
-    those of `export_serving` do: what is wrong with a clip is its own error.
-    A waveform too short for a deep frame has an error as well. Beside the graph
-    are `labels.json`, which also says what the features of each stream are,
-    `card.md` and warm-up requests; `model.config` and `batching.config` are in
-    the model's folder.
+class StreamFunctions:
+    """What a SavedModel of a network that reads deep features has.
 
     Args:
-        model: A `TwoStreamNet`, or a network from features to logits.
-        path: The model's folder.
+        model: `TwoStreamNet`, or a network of deep features alone.
         labels: Class names in the order of the logits.
-        frontend: Layer from waveforms to hand-crafted features; `None` if none
-            makes them (openSMILE, say), or there is the deep stream alone.
-        normalization: Of the hand-crafted features, or `None`.
-        extractor: Of the deep stream; `None` if it is not known.
-        version: A positive integer, 1 more than the highest by default.
-        max_duration: Longest waveform that the model takes, in seconds.
-        card: `ModelCard` with corpus, protocol, scores, licence and limits.
-
-    Returns:
-        `pathlib.Path` of the version's folder.
+        preprocessor: `StreamPreprocessors` of `handcrafted` and `deep`, or
+            `DeepFeatures`.
+        max_duration: Longest waveform, seconds.
+        temperature: By which logits are divided.
 
     Raises:
-        FileExistsError: This version exists; nothing is overwritten.
-        ValueError: `labels` are not as many as the classes, or the extractor's
-            features are not what the network reads.
+        ValueError: `labels` are not as many as the classes, the extractor's
+            features are not what the network reads, or the streams want
+            waveforms of different sample rates.
     """
-    two = isinstance(model, TwoStreamNet)
-    if not two and frontend is not None:
-        return export_serving(
-            model,
-            path,
-            labels,
-            frontend,
-            normalization,
-            version,
-            card=card,
-            max_duration=max_duration,
-        )
-    labels = tuple(str(label) for label in labels)
-    if len(labels) != model.num_classes:
-        raise ValueError(
-            f"`labels` must be as many as the model's {model.num_classes} "
-            f"classes. Received: labels={labels}"
-        )
-    width = (model.deep_encoder if two else model).feature_shape[1]
-    if extractor is not None and extractor.num_features != width:
-        raise ValueError(
-            f"The network reads {width} deep features. Received an extractor "
-            f"of {extractor.num_features}"
-        )
-    path = pathlib.Path(path)
-    target = path / str(new_version(path, version))
-    served = _Served(
-        model, labels, frontend, normalization, extractor, max_duration
-    )
-    signatures = served.signatures(width)
-    facts = {
-        "labels": labels,
-        "signatures": sorted(signatures),
-        "sample_rate": served.sample_rate,
-        "max_duration": max_duration,
-        "deep_features": None if extractor is None else extractor.settings(),
-        "versions": package_versions(),
-    }
-    if two:
-        facts["handcrafted_features"] = {
-            "frontend": _serialized(frontend),
-            "normalization": _serialized(normalization),
-        }
-    with new_folder(target, facts, card, model.count_params()) as folder:
-        module = tf.Module()
-        module.variables_of_model = served.variables
-        tf.saved_model.save(module, str(folder), signatures=signatures)
-        served.write_warm_up(folder, path.name, signatures)
-    return target
 
-
-def _serialized(layer):
-    return None if layer is None else keras.saving.serialize_keras_object(layer)
-
-
-class _Served:
-    """The functions of a SavedModel."""
-
-    def __init__(
-        self, model, labels, frontend, normalization, extractor, max_duration
-    ):
+    def __init__(self, model, labels, preprocessor, max_duration, temperature):
+        if len(labels) != model.num_classes:
+            raise ValueError(
+                f"`labels` must be as many as the model's {model.num_classes} "
+                f"classes. Received: labels={labels}"
+            )
         self.model = model
         self.max_duration = max_duration
+        self.temperature = temperature
         self.labels = tf.constant(labels)
         self.variables = [v.value for v in model.variables]
-        self.mel = self.extractor = None
-        if frontend is not None:
-            self.mel = with_frontend(model, frontend, normalization)
+        self.frontend, deep = None, preprocessor
+        two = isinstance(model, TwoStreamNet)
+        if two:
+            self.frontend = preprocessor.streams["handcrafted"]
+            deep = preprocessor.streams["deep"]
+        width = (model.deep_encoder if two else model).feature_shape[1]
+        if deep.num_features != width:
+            raise ValueError(
+                f"The network reads {width} deep features. Received an "
+                f"extractor of {deep.num_features}"
+            )
+        self.extractor = None
         # Only this one's network can be part of the graph.
-        if isinstance(extractor, KerasExtractor):
-            self.extractor = extractor
-            self.shortest = extractor.shortest  # Not while a graph is traced.
+        if preprocessor.in_graph:
+            self.extractor = deep.extractor
+            # Found by trying, which is not possible while a graph is traced.
+            self.shortest = self.extractor.shortest
             self.too_short = (
                 f"shorter than {self.shortest} samples: no deep frame"
             )
-            self.variables += [v.value for v in extractor.model.variables]
-        rates = [x.sample_rate for x in (frontend, extractor) if x is not None]
-        self.sample_rate = rates[0] if rates else None
+            self.variables += [v.value for v in self.extractor.model.variables]
+        streams = (self.frontend, deep) if two else (deep,)
+        rates = [x.sample_rate for x in streams]
+        self.sample_rate = rates[0]
         if self.extractor is not None and len(set(rates)) > 1:
             raise ValueError(
                 "The front end and the extractor of a model that takes "
                 f"waveforms must have one sample rate. Received: {rates} Hz"
             )
+        self._deep = deep
+        self.signatures = self._trace(width)
 
-    def signatures(self, width):
+    @property
+    def warm_up_rate(self):
+        """Sample rate of warm-up requests; None without waveforms."""
+        return self.sample_rate if self.extractor is not None else None
+
+    def facts(self):
+        """Entries of `labels.json`."""
+        return {
+            "signatures": sorted(self.signatures),
+            "sample_rate": self.sample_rate,
+            "deep_features": self._deep.content,
+        }
+
+    def warm_up_features(self):
+        """Requests of signatures without a waveform, of 20 frames."""
+        requests = {}
+        for key, function in self.signatures.items():
+            specs, _ = function.structured_input_signature
+            if specs[-1].name == "deep":
+                requests[key] = {
+                    spec.name: np.ones((1, 20, spec.shape[2]), "float32")
+                    for spec in specs
+                }
+        return requests
+
+    def _trace(self, width):
         """Concrete functions by name."""
         deep = tf.TensorSpec((None, None, width), tf.float32, "deep")
         two = isinstance(self.model, TwoStreamNet)
@@ -188,7 +119,7 @@ class _Served:
         )
         functions = {features.__name__: (features, specs)}
         functions["serving_default"] = functions[features.__name__]
-        if self.extractor is not None and (self.mel is not None or not two):
+        if self.extractor is not None:
             waveform = tf.TensorSpec((None, None), tf.float32, "waveform")
             lengths = tf.TensorSpec((None,), tf.int32, "lengths")
             functions["serving_default"] = self.waveform, [waveform]
@@ -201,19 +132,6 @@ class _Served:
             )
             for name, (function, specs) in functions.items()
         }
-
-    def write_warm_up(self, folder, name, signatures):
-        """Requests of every signature; those of features are 20 frames."""
-        rate = self.sample_rate if "serving_bytes" in signatures else None
-        requests = {}
-        for key, function in signatures.items():
-            specs, _ = function.structured_input_signature
-            if specs[-1].name == "deep":
-                requests[key] = {
-                    spec.name: np.ones((1, 20, spec.shape[2]), "float32")
-                    for spec in specs
-                }
-        write_warm_up(folder, name, rate, **requests)
 
     def deep_features(self, deep):
         return self._answer(deep=deep)
@@ -261,9 +179,9 @@ class _Served:
         more = tf.maximum(self.shortest - samples, 0)
         waveform = tf.pad(waveform, [[0, 0], [0, more]])
         lengths = tf.where(fine, lengths, samples + more)
-        features = {"deep": self._deep(waveform, lengths)}
-        if self.mel is not None:
-            features["handcrafted"] = self.mel.features(waveform, lengths)
+        features = {"deep": self._deep_frames(waveform, lengths)}
+        if self.frontend is not None:
+            features["handcrafted"] = self.frontend(waveform, lengths)
         return self._named(features, fine, error)
 
     def _answer(self, **features):
@@ -282,7 +200,7 @@ class _Served:
         features = {k: tf.where(clean, x, 0.0) for k, x in features.items()}
         return self._named(features, fine, error)
 
-    def _deep(self, waveform, lengths):
+    def _deep_frames(self, waveform, lengths):
         # Clip by clip, as the features of training were extracted: whatever
         # the extractor does over time, padding has no part in it.
         width = self.extractor.num_features
@@ -299,7 +217,9 @@ class _Served:
         inputs = {name: x[..., None] for name, x in features.items()}
         if len(inputs) == 1:
             (inputs,) = inputs.values()
-        return tf.cast(self.model(inputs, training=False), tf.float32)
+        return scaled_logits(
+            self.model(inputs, training=False), self.temperature
+        )
 
     def _named(self, features, fine, error):
         logits = self.network(features)

@@ -1,34 +1,49 @@
-"""Which corpus a command works on, and how it is divided."""
+"""Which corpus a run works on, and how it is divided."""
 
 import dataclasses
 import typing
 
+from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
-from ser_keras.corpora.synthetic import built_in_corpus
+from ser_keras.experiments.options import Options
 from ser_keras.protocols.protocol import Protocol
+from ser_keras.protocols.protocol import SpeakerGroups
 from ser_keras.protocols.protocol import get_protocol
 from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import check_classes
 
 _USUAL = ("", "speaker-independent")
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusOptions:
-    """The corpus of a run, and its protocol."""
+class CorpusOptions(Options):
+    """Corpus of a run and its protocol."""
 
     corpus: str = ""
     """Name of the corpus in `--data-dir`, such as emodb; `ser_keras corpora
     list` has all. The built-in corpus needs none."""
+    data_dir: str = ""
+    """Folder of the corpus. Without it the built-in corpus is used: the four
+    classes of EMO-DB, German acted speech, that IEMOCAP has as well."""
     protocol: str = ""
     """Name of the protocol; `ser_keras corpora list` has all. Default: what
     is usual for the corpus, with no speaker in training and test: the
     release's own partitions (MSP-Podcast), sessions, speakers where there are
-    up to twelve, or six groups of speakers."""
+    up to twelve, or six groups of speakers. `speaker-groups` is as many
+    groups of consecutive speakers as `--groups` says."""
+    groups: int = 5
+    """Groups of `--protocol speaker-groups`: 5 pairs of EMO-DB, 6 fours of
+    RAVDESS."""
+    fold: int = 1
+    """Number of the fold to run; 0 runs all folds."""
     scripts: typing.Literal["all", "improvised", "scripted"] = "all"
     """Dialogues of IEMOCAP to use."""
     merge_excited: bool = True
     """Count IEMOCAP's excited as happy."""
+    skip_bad_audio: bool = False
+    """Leave out files that cannot be used, and count them, instead of
+    stopping."""
 
 
 def check_together(config, *names) -> None:
@@ -43,15 +58,21 @@ def check_together(config, *names) -> None:
 
 
 def read_corpus(config) -> Manifest:
-    """The corpus that `CorpusOptions` name, or the built-in one."""
+    """Reads the corpus that `CorpusOptions` name, or the built-in one.
+
+    Raises:
+        CorpusError: The folder does not have the corpus' layout.
+        ValueError: A corpus without its folder, or the other way round.
+    """
     if bool(config.corpus) != bool(config.data_dir):
         raise ValueError(
             "--corpus and --data-dir must be given together, or neither for "
             "the built-in corpus. Received: "
             f"corpus={config.corpus!r}, data_dir={config.data_dir!r}"
         )
-    name = config.corpus or "iemocap"
-    root = config.data_dir or built_in_corpus(smoke=config.smoke)
+    name, root = config.corpus, config.data_dir
+    if not name:
+        name, root = "emodb", built_in_corpus(smoke=config.smoke)
     options = {}
     if name == "iemocap":
         options = {
@@ -80,20 +101,27 @@ def on_corpus(config, name):
             f"This recipe is for --corpus {name}; `ser_keras train` takes any. "
             f"Received: corpus={config.corpus!r}"
         )
+    if not config.data_dir:
+        print(
+            f"NO --data-dir: this is not {name}, but the built-in corpus, four "
+            "classes of EMO-DB (German speech, acted by ten people)."
+        )
     return dataclasses.replace(config, corpus=name if config.data_dir else "")
 
 
-def make_folds(config, corpus) -> list[Fold]:
-    """The folds that `--protocol` asks for."""
-    return _protocol(config, corpus).folds(corpus)
+def protocol_for(config, corpus) -> Protocol:
+    """The protocol that `--protocol` names, or the usual one of a corpus.
 
-
-def _protocol(config, corpus) -> Protocol:
+    Raises:
+        ValueError: There is no protocol of that name.
+    """
     # As the paper's code of Light-SERNet.
     if config.protocol == "published" and hasattr(config, "random_folds"):
         return get_protocol(
             "random-folds", number=config.random_folds, seed=config.seed
         )
+    if config.protocol == "speaker-groups":
+        return SpeakerGroups(config.groups)
     if config.protocol not in _USUAL:
         return get_protocol(config.protocol)
     if {"train", "test1"} <= {u.partition for u in corpus}:
@@ -103,3 +131,39 @@ def _protocol(config, corpus) -> Protocol:
     if len(corpus.speakers) <= 12:
         return get_protocol("leave-one-speaker-out")
     return get_protocol("speaker-groups-6")
+
+
+def make_folds(config, corpus) -> list[Fold]:
+    """All folds that `--protocol` asks for."""
+    return protocol_for(config, corpus).folds(corpus)
+
+
+def chosen_folds(folds, number) -> list[Fold]:
+    """The fold of a number, from 1 on, as a list; all folds for 0.
+
+    Raises:
+        ValueError: There is no such fold, or one lacks a class in training.
+    """
+    if not 0 <= number <= len(folds):
+        names = ", ".join(
+            f"{i} ({fold.name})" for i, fold in enumerate(folds, start=1)
+        )
+        raise ValueError(
+            f"`fold` must be one of {names}, or 0 for all. Received: "
+            f"fold={number}"
+        )
+    folds = folds if number == 0 else [folds[number - 1]]
+    for fold in folds:
+        check_classes(fold)
+    return folds
+
+
+def all_utterances(folds) -> Manifest:
+    """All utterances of the folds, each once."""
+    utterances = {
+        utterance.id: utterance
+        for fold in folds
+        for part in (fold.train, fold.test)
+        for utterance in part
+    }
+    return Manifest(list(utterances.values()), folds[0].train.labels)

@@ -1,0 +1,400 @@
+"""The one driver: from a configuration to scores, networks and exports."""
+
+import dataclasses
+import functools
+import pathlib
+import statistics
+
+import keras
+import numpy as np
+
+from ser_keras._files import replace_file
+from ser_keras._registry import load_model
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.experiments.ablation import run_ablation
+from ser_keras.experiments.corpus import all_utterances
+from ser_keras.experiments.corpus import chosen_folds
+from ser_keras.experiments.corpus import make_folds
+from ser_keras.experiments.corpus import read_corpus
+from ser_keras.experiments.litert_files import write_final_litert_files
+from ser_keras.experiments.litert_files import write_litert_files
+from ser_keras.experiments.output import default_export_dir
+from ser_keras.experiments.output import open_run
+from ser_keras.experiments.pretraining import pretrain
+from ser_keras.experiments.pretraining import pretrained
+from ser_keras.experiments.registry import system_class
+from ser_keras.experiments.registry import system_of
+from ser_keras.experiments.seeds import run_seeds
+from ser_keras.export.card import ModelCard
+from ser_keras.export.run import FINAL
+from ser_keras.export.saved_model.export import export_saved_model
+from ser_keras.features.preprocessor import PREPROCESSOR_FILE
+from ser_keras.genotype import load_genotype
+from ser_keras.protocols.leak_guard import FILE
+from ser_keras.protocols.leak_guard import exposed_by_search
+from ser_keras.protocols.leak_guard import guard_folds
+from ser_keras.protocols.protocol import overstated
+from ser_keras.protocols.splits import Fold
+from ser_keras.protocols.splits import check_disjoint
+from ser_keras.reports.report import summary
+from ser_keras.reports.report import write_report
+from ser_keras.training.fit import train_network
+from ser_keras.training.run_folder import RunFolder
+
+
+def run_experiment(
+    config, folds: list[Fold] | None = None, other: Manifest | None = None
+) -> dict:
+    """Runs a system: corpus, features, folds, search, training, scores, export.
+
+    Resumable throughout: a run that was stopped goes on where it was when it
+    is started again with the same configuration.
+
+    The steps are the same for every system, whose `Experiment` says what is
+    computed in them:
+
+    1. The corpus is read and divided into folds, unless `folds` are given.
+    2. The `Preprocessor` computes the features of all utterances.
+    3. All that can be checked is checked, and no test audio may be in a search
+       or a training.
+    4. In each fold: search (unless there is a genotype), network, training,
+       predictions of the test speakers. A search or pre-training on another
+       corpus comes before, once.
+    5. The folds' predictions are pooled and scored.
+    6. With all folds and `final`, one network is trained on all speakers.
+    7. That network, or the last fold's, is exported with the preprocessor and
+       the temperature that the folds' held-out speakers gave.
+    8. `result.json`, pictures and LiteRT files are written.
+
+    The run's folder then holds `config.json`, `preprocessor.json`, a folder
+    for each fold (genotype, alphas and metrics of every epoch, network,
+    predictions), `final`, `predictions.csv` of every test utterance,
+    `result.json`, pictures and TensorBoard logs.
+
+    Args:
+        config: Configuration of a system, such as `EmoDARTSConfig`.
+        folds: All folds of a corpus, of which `config.fold` picks one; by
+            default those of the corpus and protocol that `config` names.
+        other: Another corpus to search or to pre-train on; by default the one
+            that `config` names, if any.
+
+    Returns:
+        What `result.json` holds; with `seeds`, what `seeds.json` does, and of
+        an ablation, what `ablation.json` does.
+
+    Raises:
+        LeakError: A test utterance's audio is in a search or a training part,
+            under whatever name.
+        ValueError: The configuration, the corpus, the folds, the genotype or
+            the output folder does not fit, or an audio file is bad; before any
+            training.
+
+    Example:
+        ```python
+        config = ser_keras.experiments.EmoDARTSConfig(
+            corpus="emodb", data_dir="/corpora/emodb", fold=0
+        )
+        result = ser_keras.run_experiment(config)
+        print(result["scores"]["uar"], result["uar_interval_95"])
+        ```
+    """
+    name = system_of(config)
+    experiment = system_class(name)(config)
+    if folds is None:
+        folds = make_folds(config, read_corpus(config))
+        other_name, folder = experiment.other_corpus()
+        if other_name:
+            other = load_corpus(other_name, folder)
+    if config.seeds:
+        return run_seeds(config, folds, run_experiment, other)
+    if getattr(config, "ablate", False):
+        return run_ablation(config, folds, run_experiment)
+    return _Run(name, experiment, folds, other).go()
+
+
+class _Run:
+    """One run of an experiment on its folds."""
+
+    def __init__(self, name, experiment, folds, other):
+        self.name = name
+        self.experiment = experiment
+        self.config = experiment.config
+        self.folds = chosen_folds(folds, self.config.fold)
+        self.other = other
+        self.final = self.config.final and not self.config.fold
+
+    def go(self):
+        experiment, config = self.experiment, self.config
+        genotype = experiment.genotype()
+        if (pathlib.Path(config.output_dir) / "config.json").exists():
+            open_run(config)  # Another's folder is told before audio is read.
+        self.preprocessor = experiment.preprocessor()
+        self.features = self._compute(all_utterances(self.folds))
+        _print_skipped(self.features.skipped)
+        other_features = None
+        if self.other is not None:
+            for fold in self.folds:
+                check_disjoint(self.other, fold.test)
+            other_features = self._compute(self.other)
+            self.other = other_features.manifest
+        experiment.check(self.folds, self.features, self.other)
+        # Whatever is wrong is found before the folder holds the configuration.
+        exposed = exposed_by_search(getattr(config, "genotype", ""))
+        if self.other is not None:  # And before hours of searching on it.
+            stage = "search" if experiment.searches else "pretraining"
+            exposed = exposed.add(stage, self.other)
+            guard_folds(self.folds, self.features.manifest, exposed)
+        self.augmented = self._at_other_speeds(self.features.manifest)
+        self.run = open_run(config)
+        self._keep(genotype, exposed)
+        start = None
+        if self.other is not None:
+            if experiment.searches:
+                genotype = self._search(other_features, self.run)
+            start = self._pretrain(genotype, other_features)
+        searches = experiment.searches and genotype is None
+        build = functools.partial(
+            _build_for_fold, experiment, self.features, genotype, start
+        )
+        outcome = cross_validate(
+            build,
+            self.features,
+            self.folds,
+            run=self.run,
+            search=functools.partial(
+                _search_in_fold, experiment, self.features, self._frames
+            )
+            if searches
+            else None,
+            augmented=self.augmented,
+            held_out_speakers=config.held_out_speakers,
+            jobs=config.jobs,
+            exposed=exposed,
+            **self._training(),
+        )
+        network = outcome.network
+        if self.final:
+            network = self._train_on_all(genotype, start, exposed)
+        return self._finish(outcome, network)
+
+    @property
+    def _frames(self):
+        return self.preprocessor.duration_frames()
+
+    def _compute(self, manifest):
+        return self.preprocessor.compute(
+            manifest,
+            self.config.cache_dir,
+            skip_bad_audio=self.config.skip_bad_audio,
+        )
+
+    def _at_other_speeds(self, manifest):
+        """Features of the same clips at other speeds, for training."""
+        return [
+            self.preprocessor.at_speed(speed).compute(
+                manifest,
+                self.config.cache_dir,
+                skip_bad_audio=self.config.skip_bad_audio,
+            )
+            for speed in self.experiment.speeds()
+        ]
+
+    def _training(self, schedule=None):
+        """Arguments of `train_network`."""
+        return {
+            **(schedule or self.experiment.training()),
+            "seed": self.config.seed,
+            "duration_frames": self._frames,
+            "augment": self.experiment.augmentation(self.features),
+        }
+
+    def _keep(self, genotype, exposed):
+        """Writes what the run starts from into its folder."""
+        self.run.write_json("skipped.json", self.features.skipped)
+        self.preprocessor.save(
+            self.run.path / PREPROCESSOR_FILE, kind=self.name
+        )
+        path = getattr(self.config, "genotype", "")
+        known = self.other is not None
+        if genotype is not None:
+            _keep_genotype(self.run, genotype, path)
+            # A record without what its search was exposed to would look
+            # complete.
+            known = not path or (pathlib.Path(path).parent / FILE).exists()
+        if known:
+            exposed.save(self.run.path)
+
+    def _search(self, features, run):
+        return _search(self.experiment, features, self._frames, run)
+
+    def _pretrain(self, genotype, features):
+        """File of the network that every fold starts from, or None."""
+        schedule = self.experiment.pretraining()
+        if schedule is None:
+            return None
+        return pretrain(
+            functools.partial(self.experiment.build, genotype=genotype),
+            features,
+            self.run,
+            augmented=self._at_other_speeds(features.manifest),
+            **self._training(schedule),
+        )
+
+    def _train_on_all(self, genotype, start, exposed):
+        """The network to deploy: the same recipe, on all speakers.
+
+        Nobody is held out, so the epoch is the median of those that the folds
+        chose on their held-out speakers.
+        """
+        run = RunFolder(self.run.path / FINAL, self.run.config)
+        file = run.path / "network.keras"
+        if file.exists():
+            return load_model(file, trust=True)
+        print(
+            f"final: all {len(self.features.manifest)} utterances of "
+            f"{len(self.features.manifest.speakers)} speakers",
+            flush=True,
+        )
+        exposed.add("train", self.features.manifest).save(run.path)
+        keras.utils.set_random_seed(self.config.seed)
+        if genotype is None and self.experiment.searches:
+            genotype = self._search(self.features, run)
+        elif genotype is not None:
+            genotype.save(run.path / "genotype.json")
+        network = pretrained(
+            self.experiment.build(self.features, genotype), start
+        )
+        training = self._training()
+        training.pop("select_by", None)  # Nobody is held out.
+        chosen = [
+            RunFolder(
+                self.run.path / "folds" / fold.name, self.run.config
+            ).read_json("chosen.json")["epoch"]
+            for fold in self.folds
+        ]
+        epoch = train_network(
+            network,
+            self.features,
+            augmented=self.augmented,
+            run=run,
+            stop_after=round(statistics.median(chosen)),
+            **training,
+        )
+        run.write_json("chosen.json", {"epoch": epoch})
+        replace_file(file, network.save)
+        return network
+
+    def _finish(self, outcome: CrossValidation, network) -> dict:
+        """LiteRT files, SavedModel, pictures and `result.json`."""
+        config, run = self.config, self.run
+        entries = {
+            "kind": self.name,
+            "preprocessor": self.preprocessor.hash,
+            "final": self.final,
+            "temperature": pooled_temperature(outcome)
+            if config.calibrate
+            else None,
+            "parameters": network.count_params(),
+        }
+        if getattr(config, "litert", False):
+            entries["litert"] = write_litert_files(
+                run,
+                self.folds,
+                self.features,
+                self.preprocessor,
+                entries["temperature"] or 1.0,
+            )
+            if self.final:
+                write_final_litert_files(
+                    run.path / FINAL,
+                    network,
+                    self.features,
+                    self.preprocessor,
+                    entries["temperature"] or 1.0,
+                )
+        entries |= self.experiment.score_more(run, self.folds, self.features)
+        exported = self._export(outcome, network, entries)
+        result = write_report(run, outcome, saved_model=exported, **entries)
+        facts = {
+            name: result[name] for name in ("leaks_speakers", "selects_on_test")
+        }
+        if any(facts.values()):
+            print(overstated(**facts))
+        print(f"results in {run.path}, SavedModel in {exported}")
+        return result
+
+    def _export(self, outcome, network, entries) -> str:
+        """Exports once: a finished run that is run again keeps its version."""
+        earlier = (self.run.read_json("result.json") or {}).get("saved_model")
+        if earlier and pathlib.Path(earlier).exists():
+            return earlier
+        return str(
+            export_saved_model(
+                network,
+                self.config.export_dir or default_export_dir(self.config),
+                outcome.predictions.label_names,
+                self.preprocessor,
+                temperature=entries["temperature"] or 1.0,
+                card=ModelCard.from_result(
+                    dataclasses.asdict(self.config),
+                    {**summary(outcome), **entries},
+                    outcome.predictions,
+                ),
+            )
+        )
+
+
+def _search_in_fold(experiment, features, duration_frames, fold, run):
+    training = features.select(fold.train)
+    return _search(experiment, training, duration_frames, run)
+
+
+def _search(experiment, features, duration_frames, run):
+    genotype = experiment.search(features, run, duration_frames)
+    print(genotype.describe(), flush=True)
+    return genotype
+
+
+def _build_for_fold(
+    experiment, features, genotype, start, fold, run, found=None
+):
+    network = experiment.build(features, found or genotype)
+    run.write_json("parameters.json", {"parameters": network.count_params()})
+    return pretrained(network, start)
+
+
+def pooled_temperature(outcome: CrossValidation) -> float | None:
+    """Geometric mean of the folds' temperatures; None if nobody was held out.
+
+    A temperature divides logits, so the mean is that of their logarithms.
+    """
+    if not outcome.temperatures:
+        return None
+    logs = np.log(list(outcome.temperatures.values()))
+    return float(np.exp(np.mean(logs)))
+
+
+def _print_skipped(skipped):
+    if skipped:
+        print(f"skipped {len(skipped)} files with bad audio:")
+        for utterance in skipped:
+            print(f"  {utterance.path}: {utterance.reason}")
+
+
+def _keep_genotype(run, genotype, path) -> None:
+    """Saves a given genotype in the run's folder: all folds must have it.
+
+    Raises:
+        ValueError: The run was begun with another genotype.
+    """
+    file = run.path / "genotype.json"
+    if file.exists() and load_genotype(file) != genotype:
+        raise ValueError(
+            f"{path} must hold the genotype that the run in {run.path} was "
+            f"begun with, which is kept in {file}. Received another one, "
+            f"\n{genotype.describe()}\nChoose another output folder for it."
+        )
+    genotype.save(file)

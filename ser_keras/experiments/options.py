@@ -1,0 +1,233 @@
+"""Options that systems have in common, as small dataclasses.
+
+A system's configuration derives from those groups whose options mean something
+to it, so that an option is declared once and offered where it does something.
+"""
+
+import dataclasses
+import math
+import typing
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Base of all groups of options."""
+
+    def __post_init__(self):
+        """Raises `ValueError` if a value is out of range."""
+
+    def resolved(self):
+        """This configuration with what stands for others spelled out."""
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions(Options):
+    """Where a run writes, and how it computes."""
+
+    output_dir: str = "results/run"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    cache_dir: str = ".cache/features"
+    """Folder of the feature cache."""
+    seed: int = 0
+    """Seed of everything random."""
+    smoke: bool = False
+    """Tiny sizes and one epoch: only shows that the recipe runs."""
+    deterministic: bool = False
+    """Compute in one order: the same run gives the same weights, bit for bit,
+    on the same machine. Takes longer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureOptions(Options):
+    """Features of the front end."""
+
+    features: typing.Literal["mfcc", "log_mel"] = "mfcc"
+    """Cepstral coefficients of 128 bands, or log-mel bands."""
+    num_features: int = 40
+    """Coefficients or bands of a frame."""
+    duration: float = 3.0
+    """Length of a training clip in seconds: longer ones are cropped, shorter
+    ones padded."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "num_features")
+        check_positive(self, "duration")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions(Options):
+    """Search of an architecture over cells."""
+
+    sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
+        "lstm_att"
+    )
+    """Sequential candidates."""
+    search_epochs: int = 20
+    """Epochs of the search."""
+    search_warm_up_epochs: int = 4
+    """Epochs of the search in which the architecture stands still."""
+    search_batch_size: int = 16
+    """Utterances of each half in a search step."""
+    search_filters: int = 8
+    """Channels of the supernet's first cell."""
+    search_order: int = 1
+    """Order of the architecture's gradient, 1 or 2."""
+    architecture_learning_rate: float = 3e-3
+    """Learning rate of the architecture parameters, by Adam."""
+    num_nodes: int = 4
+    """Nodes of a cell."""
+    num_cells: int = 4
+    """CNN cells."""
+    recurrent_filters: int = 64
+    """Channels of the recurrent cells."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(
+            self,
+            "search_epochs",
+            "search_batch_size",
+            "search_filters",
+            "num_nodes",
+            "recurrent_filters",
+        )
+        check_positive(self, "architecture_learning_rate")
+        if self.search_order not in (1, 2):
+            raise ValueError(
+                "`search_order` must be 1 or 2. Received: "
+                f"search_order={self.search_order}"
+            )
+        given = getattr(self, "genotype", "")
+        if self.num_cells < 3 and not (given and self.num_cells == 0):
+            raise ValueError(
+                "`num_cells` must be at least 3, as two of them reduce; or 0 "
+                "for a genotype without CNN cells. Received: "
+                f"num_cells={self.num_cells}"
+            )
+        # `smoke` sets both, and a genotype is not searched.
+        if not (self.smoke or given) and not (
+            0 <= self.search_warm_up_epochs < self.search_epochs
+        ):
+            raise ValueError(
+                "`search_warm_up_epochs` must be 0 or more and less than "
+                "`search_epochs`, or the architecture never moves. Received: "
+                f"search_warm_up_epochs={self.search_warm_up_epochs}, "
+                f"search_epochs={self.search_epochs}. A short search needs "
+                "--search-warm-up-epochs 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(Options):
+    """Training of a network on each fold."""
+
+    batch_size: int = 32
+    """Utterances in a training step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of the training, by AdamW."""
+    dropout: float = 0.3
+    """Dropout before the last layer."""
+    held_out_speakers: int = 1
+    """Training speakers of each fold who choose its epoch and the temperature
+    of its probabilities; 0 trains on all and keeps the last epoch."""
+    jobs: int = 1
+    """Folds that train at the same time, each in a process of its own."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to run on the same folds, each in a folder `seed_<n>` of its own,
+    in place of `--seed`; one table of them is written at the end. With
+    `--jobs` and a single fold they run at the same time."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "jobs")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(
+                f"`seeds` must be different. Received: seeds={self.seeds}"
+            )
+        if self.held_out_speakers < 0:
+            raise ValueError(
+                "`held_out_speakers` must be 0 or more. Received: "
+                f"held_out_speakers={self.held_out_speakers}"
+            )
+        # A system may have such an option decided by its schedule.
+        if self.batch_size is not None:
+            check_positive_integers(self, "batch_size")
+        if self.learning_rate is not None:
+            check_positive(self, "learning_rate")
+        check_rates(self, "dropout")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellOptions(Options):
+    """Size, regularization and training of a network of cells."""
+
+    train_epochs: int = 60
+    """Epochs of the network's training."""
+    filters: int = 16
+    """Channels of the network's first cell."""
+    drop_path_rate: float = 0.1
+    """Probability of dropping an edge at the end of training."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "train_epochs", "filters")
+        check_rates(self, "drop_path_rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(Options):
+    """What is exported when the folds are scored."""
+
+    export_dir: str = ""
+    """Folder for the SavedModel; default `saved_models/<name of output_dir>`
+    in the working directory. No version in it is ever overwritten."""
+    final: bool = True
+    """When all folds are run and scored: train one more network on all
+    speakers by the same recipe, and export that one. The scores are those of
+    the folds. `--no-final`, and a run of one fold, export the last fold's
+    network."""
+    calibrate: bool = True
+    """Divide the exported logits by a temperature, the geometric mean of those
+    that the folds' held-out speakers gave (temperature scaling)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LiteRTOptions(Options):
+    """LiteRT files of each fold's network."""
+
+    litert: bool = False
+    """Write LiteRT files of each fold's network in float32, float16 and int8,
+    waveform in and features in, and score the former on its test part. A
+    finished run is given them by the same command."""
+
+
+def check_positive_integers(config, *names) -> None:
+    """Raises `ValueError` unless these fields are integers of at least 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer. Received: "
+                f"{name}={getattr(config, name)}"
+            )
+
+
+def check_positive(config, *names) -> None:
+    """Raises `ValueError` unless these fields are positive and finite."""
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(
+                f"`{name}` must be positive and finite. Received: "
+                f"{name}={getattr(config, name)}"
+            )
+
+
+def check_rates(config, *names) -> None:
+    """Raises `ValueError` unless these fields are at least 0 and below 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(
+                f"`{name}` must be at least 0 and below 1. Received: "
+                f"{name}={getattr(config, name)}"
+            )

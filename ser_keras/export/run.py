@@ -1,0 +1,103 @@
+"""What a finished run's folder has for exports."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import keras
+
+from ser_keras._registry import load_model
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.export.card import ModelCard
+from ser_keras.features.preprocessor import load_preprocessor
+
+#: Folder of the network that was trained on all speakers, in a run's folder.
+FINAL = "final"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A network of a finished run, with all that it needs to be used.
+
+    Args:
+        folder: Where the network is: `final`, or a fold's folder.
+        network: From features to logits.
+        preprocessor: That of its training.
+        labels: Class names in the order of the logits.
+        temperature: By which logits are to be divided; 1 if nobody was held
+            out, or the run's calibration is not wanted.
+        card: `ModelCard` of the run.
+    """
+
+    folder: pathlib.Path
+    network: keras.Model
+    preprocessor: Any
+    labels: tuple[str, ...]
+    temperature: float
+    card: ModelCard
+
+
+def network_folder(run, fold: str = "") -> pathlib.Path:
+    """Folder of a run's network.
+
+    Args:
+        run: Folder of a finished run.
+        fold: Name of a fold. Default: the network that was trained on all
+            speakers, or the last fold's where there is none; the best fold's
+            would have been chosen on its test speakers.
+
+    Raises:
+        FileNotFoundError: The run has not finished, or is none.
+        ValueError: There is no such fold.
+    """
+    run = pathlib.Path(run)
+    result = _read(run, "result.json")
+    if not fold and (run / FINAL / "network.keras").exists():
+        return run / FINAL
+    folds = list(result["folds"])
+    fold = fold or folds[-1]
+    if fold not in folds:
+        raise ValueError(f"`fold` must be one of {folds}. Received: {fold!r}")
+    return run / "folds" / fold
+
+
+def load_network(run, fold: str = "", calibrate: bool = True) -> TrainedNetwork:
+    """Reads a network of a finished run.
+
+    Args:
+        run: Folder of the run.
+        fold: See `network_folder`.
+        calibrate: Whether the run's temperature is applied.
+
+    Returns:
+        `TrainedNetwork`.
+
+    Raises:
+        FileNotFoundError: The run has not finished, is none, or was written
+            by a version before 0.2.0, which kept no preprocessor.
+        ValueError: There is no such fold.
+    """
+    run = pathlib.Path(run)
+    folder = network_folder(run, fold)
+    result = _read(run, "result.json")
+    preprocessor = load_preprocessor(run)
+    temperature = result.get("temperature") if calibrate else None
+    return TrainedNetwork(
+        folder,
+        load_model(folder / "network.keras"),
+        preprocessor,
+        Predictions.load_csv(run / "predictions.csv").label_names,
+        temperature or 1.0,
+        ModelCard.from_run(run, final=folder.name == FINAL),
+    )
+
+
+def _read(run, name):
+    try:
+        return json.loads((run / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{run / name}: no such file. {run} must be the folder of a "
+            "finished run"
+        ) from error

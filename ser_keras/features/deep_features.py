@@ -1,0 +1,227 @@
+"""DeepFeatures: the preprocessor of a stream of deep features."""
+
+import math
+import pathlib
+
+import keras
+
+from ser_keras._registry import serializable
+from ser_keras.audio.log_mel import LogMelSpectrogram
+from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.features.extraction import extract_features
+from ser_keras.features.extraction import read_feature_store
+from ser_keras.features.extraction import read_store_facts
+from ser_keras.features.extractors.base import Extractor
+from ser_keras.features.extractors.base import check_file
+from ser_keras.features.extractors.keras import KerasExtractor
+from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.preprocessor import Saved
+
+_UNTRAINED_HOP = 0.128  # Seconds; 8 frames of the front end.
+
+
+@serializable
+class DeepFeatures(Saved):
+    """Features of a pre-trained network that runs before the model.
+
+    Args:
+        extractor: File of the network, `.tflite`, `.onnx` or `.keras`; or a
+            folder that `extract_features` filled; or an `Extractor`, which
+            cannot be loaded again from a saved configuration. Empty: a small
+            untrained network, which shows that everything works and nothing
+            else.
+        output: Name of the tensor or layer that becomes the features.
+        hop: Seconds from one frame to the next.
+        sample_rate: Of the network, Hz.
+        layers: Layers of a frozen encoder whose features lie one after the
+            other in the store.
+        duration: Seconds of a training clip.
+        content: `settings()` of the extractor when the configuration was
+            saved; a file that has changed since is refused.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is of no known kind, does not fit, or has changed.
+
+    >>> DeepFeatures().num_features
+    32
+    """
+
+    def __init__(
+        self,
+        extractor="",
+        output="",
+        hop=0.48,
+        sample_rate=16000,
+        layers=1,
+        duration=None,
+        content=None,
+    ):
+        given = isinstance(extractor, Extractor)
+        self.path = "" if given else str(extractor)
+        self.output = output
+        self.hop = hop
+        self.layers = layers
+        self.duration = duration
+        self._sample_rate = sample_rate
+        self.extractor = extractor if given else self._make_extractor()
+        self._given = given
+        self.content = self._content()
+        if content is not None and content != self.content:
+            raise ValueError(
+                f"{self.path} must be the extractor that the network was "
+                f"trained with. It has changed: {content} then, {self.content} "
+                "now"
+            )
+        if self.num_features % layers:
+            raise ValueError(
+                "`layers` (`deep_layers`) must divide the features that are "
+                f"there, which are {self.num_features} in all. Received: "
+                f"layers={layers}"
+            )
+
+    def _make_extractor(self) -> Extractor | None:
+        if not self.path:
+            return KerasExtractor(untrained_network(), hop=_UNTRAINED_HOP)
+        path = check_file(self.path)
+        if path.is_dir():
+            return None
+        options = {"sample_rate": self._sample_rate, "hop": self.hop}
+        output = self.output or None
+        # Each needs a runtime of its own.
+        if path.suffix == ".tflite":
+            from ser_keras.features.extractors.litert import LiteRTExtractor
+
+            return LiteRTExtractor(path, output=output, **options)
+        if path.suffix == ".onnx":
+            from ser_keras.features.extractors.onnx import ONNXExtractor
+
+            return ONNXExtractor(path, output=output, **options)
+        if path.suffix == ".keras":
+            return KerasExtractor(path, layer=output, **options)
+        raise ValueError(
+            "`deep_extractor` must be a .tflite, .onnx or .keras file, or a "
+            f"folder that `extract_features` filled. Received: {path}"
+        )
+
+    def _content(self):
+        if self.extractor is not None:
+            return self.extractor.settings()
+        return read_store_facts(self.path)["settings"]
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the waveforms, Hz."""
+        if self.extractor is None:
+            return read_store_facts(self.path)["sample_rate"]
+        return self.extractor.sample_rate
+
+    @property
+    def num_features(self) -> int:
+        """Size of the feature axis."""
+        if self.extractor is None:
+            return read_store_facts(self.path)["num_features"]
+        return self.extractor.num_features
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames per second; None if a clip has one frame only."""
+        if self.extractor is None:
+            return read_store_facts(self.path)["frame_rate"]
+        return self.extractor.frame_rate
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether it can be part of an exported graph: a Keras model can."""
+        return isinstance(self.extractor, KerasExtractor)
+
+    def duration_frames(self) -> int | None:
+        """Frames of a training clip; 1 of a summary of the whole clip."""
+        if self.frame_rate is None:
+            return 1
+        if self.duration is None:
+            return None
+        return math.ceil(self.duration * self.frame_rate)
+
+    def compute(
+        self, manifest, cache_dir=None, *, skip_bad_audio=False
+    ) -> FeatureSet:
+        """Extracts the features of every utterance once, or reads the store.
+
+        Args:
+            manifest: `Manifest`.
+            cache_dir: Folder of the feature stores.
+            skip_bad_audio: Whether utterances with bad audio are left out and
+                listed in `skipped`. Otherwise they raise.
+
+        Raises:
+            AudioError: There is bad audio and it is not to be skipped.
+            ValueError: The store is of another corpus, or is not complete.
+        """
+        if self.extractor is None:
+            return read_feature_store(manifest, pathlib.Path(self.path))
+        return extract_features(
+            manifest, self.extractor, cache_dir, skip_bad_audio=skip_bad_audio
+        )
+
+    def get_config(self):
+        return {
+            # An absolute path: the run may be read from another folder.
+            "extractor": self._place(),
+            "output": self.output,
+            "hop": self.hop,
+            "sample_rate": self._sample_rate,
+            "layers": self.layers,
+            "duration": self.duration,
+            "content": self.content,
+        }
+
+    def _place(self):
+        if self._given:
+            return {"object": type(self.extractor).__name__}
+        return self.path and str(pathlib.Path(self.path).resolve())
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config["extractor"], dict):
+            raise ValueError(
+                "An extractor can be loaded again if it was given as a file or "
+                "a folder. It was given as an object of class "
+                f"{config['extractor']['object']}: make `DeepFeatures` of such "
+                "an object"
+            )
+        return cls(**config)
+
+    @property
+    def hash(self) -> str:
+        """Hash of what decides the features: the file's content, not place."""
+        return self._hash({**self.get_config(), "extractor": None})
+
+
+def untrained_network(filters=32) -> keras.Model:
+    """A fixed network of random weights, in place of a real extractor.
+
+    Log-mel bands and one convolution over time: it needs no download, and is
+    the same everywhere.
+
+    >>> untrained_network().output_shape
+    (None, None, 32)
+    """
+    waveform = keras.Input((None,))
+    bands = LogMelSpectrogram(
+        sample_rate=16000,
+        num_mel_bins=40,
+        frame_length=1024,
+        frame_step=256,
+        fft_length=1024,
+    )(waveform)
+    bands = UtteranceNormalization(over="all")(bands)
+    outputs = keras.layers.Conv1D(
+        filters,
+        kernel_size=8,
+        strides=8,
+        padding="same",
+        activation="tanh",
+        kernel_initializer=keras.initializers.GlorotUniform(seed=0),
+    )(bands)
+    return keras.Model(waveform, outputs)
