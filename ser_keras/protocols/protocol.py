@@ -105,7 +105,7 @@ class LeaveOneSpeakerOut(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneSessionOut(Protocol):
-    """Leave-one-session-out: each fold tests one session, such as a dialogue."""
+    """Leave-one-session-out: each fold tests one session of a corpus."""
 
     name = "leave-one-session-out"
 
@@ -145,7 +145,7 @@ class SpeakerGroups(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class RandomFolds(Protocol):
-    """Speaker-dependent folds of shuffled utterances, to reproduce publications.
+    """Speaker-dependent folds of shuffled utterances, as in some publications.
 
     Args:
         number: Number of folds.

@@ -17,7 +17,7 @@ from ser_keras.experiments.deep_stream import untrained_network
 import ser_keras as ser
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.corpora.synthetic import built_in_corpus
+from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.ablation import CONTROLS
 from ser_keras.experiments.ablation import VARIANTS
@@ -41,7 +41,8 @@ from ser_keras.genotype import load_genotype
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    root = built_in_corpus(tmp_path_factory.mktemp("corpus"), smoke=True)
+    root = tmp_path_factory.mktemp("corpus")
+    write_synthetic_corpus(root, utterances_per_emotion=2)
     return ser.load_corpus("iemocap", root)
 
 
@@ -234,7 +235,7 @@ def test_ablation_is_one_table(tmp_path, capsys):
     assert "Protocol: leave-one-speaker-out: new speakers." in text
     told = markdown({**table, "selects_on_test": True})
     assert "leave-one-speaker-out: OVERSTATES: selects on test." in told
-    assert "**THIS SCORE OVERSTATES: the epoch is picked on the test" in told
+    assert "**THIS SCORE OVERSTATES: the epoch is selected on the test" in told
 
 
 def test_controls_are_added_to_a_finished_ablation(tmp_path):

@@ -141,7 +141,7 @@ def test_a_random_fold_without_selection_still_leaks(tmp_path, trainings):
         features.manifest, folds=2
     )
     run = RunFolder(tmp_path / "run", {})
-    with pytest.warns(UserWarning, match="trained on as well"):
+    with pytest.warns(UserWarning, match="OVERSTATES: test speakers"):
         outcome = cross_validate(
             network, features, folds, run=run, exposed=None, **options()
         )

@@ -46,7 +46,7 @@ def test_same_audio_under_other_names_and_formats(tmp_path):
     assert len({audio_content(u).hash for u in other} | set(hashes)) == 5
 
 
-def test_stretches_of_a_file(tmp_path):
+def test_segments_of_a_file(tmp_path):
     long = write(tmp_path, "long.wav", np.concatenate([noise(0), noise(1)]))
     second = Utterance("x", long.path, "anger", "03", start=1.0, end=2.0)
     rest = Utterance("y", long.path, "anger", "03", start=1.0)
@@ -142,24 +142,24 @@ def test_audit_finds_what_is_wrong(corpus):
     ]
 
 
-def test_what_protocols_do(corpus):
-    facts = {row.protocol: row for row in audit_corpus(corpus).protocols}
-    assert set(facts) == {
+def test_protocols(corpus):
+    protocols = {row.protocol: row for row in audit_corpus(corpus).protocols}
+    assert set(protocols) == {
         "leave-one-speaker-out",
         "leave-one-session-out",
         "speaker-groups-5",
         "random-folds",
     }
-    speakers = facts["leave-one-speaker-out"]
+    speakers = protocols["leave-one-speaker-out"]
     assert (speakers.folds, speakers.smallest, speakers.largest) == (6, 2, 2)
     assert speakers.lacking == ("s3",) and speakers.shared_speakers == 0
-    # The copies are of speakers s0 and s3: tested once, trained on once.
+    # The duplicates are of speakers s0 and s3: each is tested once.
     assert speakers.duplicates == 2
-    assert facts["random-folds"].shared_speakers >= 1
-    assert facts["leave-one-session-out"].folds == 3
+    assert protocols["random-folds"].shared_speakers >= 1
+    assert protocols["leave-one-session-out"].folds == 3
 
 
-def test_what_cannot_be_done_is_said(corpus):
+def test_protocols_that_are_not_possible(corpus):
     alone = corpus.select(speakers="s0")
     speakers, sessions = audit_corpus(alone).protocols
     assert speakers.folds == sessions.folds == 0
@@ -169,8 +169,8 @@ def test_what_cannot_be_done_is_said(corpus):
         [u for u in corpus if u.label == "fear" or u.speaker == "s0"],
         corpus.labels,
     )
-    facts = audit_corpus(rare).protocols[0]
-    assert "'s0' must have every class" in facts.problem
+    protocol = audit_corpus(rare).protocols[0]
+    assert "'s0' must have every class" in protocol.problem
 
 
 def test_describe(corpus):
@@ -208,15 +208,15 @@ def test_partitions_and_many_speakers(corpus):
     assert audit.partitions == {"test1": 20, "train": 81}
     assert "partitions: test1 20, train 81" in audit.describe()
     assert "speakers in several partitions: none" in audit.describe()
-    names = [facts.protocol for facts in audit.protocols]
+    names = [row.protocol for row in audit.protocols]
     assert names == [
         "partitions",
         "speaker-groups-5",
         "speaker-groups-6",
         "random-folds",
     ]
-    facts = audit.protocols[0]
-    assert (facts.folds, facts.largest, facts.problem) == (1, 20, None)
+    first = audit.protocols[0]
+    assert (first.folds, first.largest, first.problem) == (1, 20, None)
 
 
 def test_partitions_that_share_speakers(corpus):

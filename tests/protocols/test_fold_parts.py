@@ -1,4 +1,4 @@
-"""What a fold trains on, and what is wrong with it before anything trains."""
+"""Parts of a fold, and folds that cannot be trained."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ FOLDS = ser.protocols.leave_one_speaker_out(MANIFEST)
 
 
 def features(*skipped, manifest=MANIFEST):
-    """Of all utterances but these, whose audio is bad."""
+    """Features of all utterances but these, whose audio is bad."""
     kept = [u for u in manifest if u.id not in skipped]
     return FeatureSet(
         Manifest(kept, LABELS),
@@ -46,7 +46,6 @@ def test_parts_are_without_skipped_utterances():
     train, held_out, test = fold_parts(FOLDS[0], features("b1", "a0"))
     assert names(test) == {"a1", "a2", "a3"}
     assert names(train) | names(held_out) == names(FOLDS[0].train) - {"b1"}
-    # The same speakers as ever.
     assert held_out.speakers == whole[1].speakers
     everybody, nobody, _ = fold_parts(FOLDS[0], features(), 0)
     assert nobody is None and everybody == FOLDS[0].train
@@ -105,14 +104,13 @@ def network(fold, run):
     return keras.Model(inputs, inputs[:, 0, :, 0])
 
 
-def test_copies_are_trained_on_without_what_was_skipped(tmp_path, monkeypatch):
-    """As `features_for` makes them: copies know of no skipped utterance."""
+def test_augmented_features_without_skipped_utterances(tmp_path, monkeypatch):
     good = features("b1", "a0")
-    copy = FeatureSet(good.manifest, good.arrays)
-    seen = []
+    altered = FeatureSet(good.manifest, good.arrays)  # Nothing in `skipped`.
+    parts = []
 
-    def spy(network, train, copies, held_out, **_):
-        seen.append([x.manifest for x in (train, held_out, *copies)])
+    def spy(network, train, augmented, held_out, **_):
+        parts.append([x.manifest for x in (train, held_out, *augmented)])
         return 1
 
     monkeypatch.setattr(cross_validation, "train_network", spy)
@@ -121,12 +119,12 @@ def test_copies_are_trained_on_without_what_was_skipped(tmp_path, monkeypatch):
         good,
         FOLDS[:1],
         run=RunFolder(tmp_path / "run", {}),
-        copies=[copy],
+        augmented=[altered],
         exposed=None,
         batch_size=2,
     )
-    ((train, held_out, copied),) = seen
-    assert "b1" not in names(train) and names(copied) == names(train)
+    ((train, held_out, augmented),) = parts
+    assert "b1" not in names(train) and names(augmented) == names(train)
     assert names(train).isdisjoint(names(held_out))
 
 

@@ -165,3 +165,13 @@ def test_missing_class_names_fold_and_class():
     check_classes(lacking)
     with pytest.raises(ValueError, match=r"'03'.*test.*Missing: \['fear'\]"):
         check_classes(lacking, test=True)
+
+
+def test_speakers_of_two_corpora_are_different_people():
+    def part(corpus):
+        return Manifest([Utterance("a", "a.wav", "anger", "03", corpus=corpus)])
+
+    check_disjoint(part("emodb"), part("ravdess"))
+    for other in ("emodb", None):  # The same corpus, or an unknown one.
+        with pytest.raises(SpeakerOverlapError, match="03"):
+            check_disjoint(part("emodb"), part(other))
