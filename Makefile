@@ -1,6 +1,7 @@
 # make run   set up .venv, then search, train, score and export on the built-in
 #            corpus; RUN_FLAGS="--data-dir ..." is passed to the recipe
 # make test  set up .venv, then style check, every test and every doctest
+# make docs  set up .venv, then build docs/_build/html and run its examples
 PYTHON ?= python3
 VENV ?= .venv
 # Two processes at most: each test process holds TensorFlow and both cores. Files
@@ -17,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 # What running needs; tests need all extras.
 RUNNABLE := $(VENV)/.runnable
 
-.PHONY: run test test-tfio install lint types bench clean
+.PHONY: run test test-tfio install lint types docs bench clean
 
 run: $(RUNNABLE)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
@@ -41,6 +42,15 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# Warnings are errors: a link to nothing, a record on no page. The second line
+# runs the pages' examples. Sphinx needs Python 3.11, see setup.cfg.
+SPHINX := $(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees
+docs: $(INSTALLED)
+	@$(BIN)/python -c 'import sphinx' 2>/dev/null \
+	  || { echo "make docs needs Python 3.11 or 3.12" >&2; exit 1; }
+	$(SPHINX) -E -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
 
 bench: $(INSTALLED)
 	for script in light_sernet litert_files recurrent_cell search_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done

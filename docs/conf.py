@@ -63,9 +63,10 @@ napoleon_custom_sections = [
 # `{testcode}` blocks. They run in a folder of their own.
 doctest_test_doctest_blocks = ""
 doctest_global_setup = """
-import os, tempfile
-import numpy as np
+import logging, os, tempfile, warnings
 os.chdir(tempfile.mkdtemp())
+logging.getLogger("tensorflow").setLevel("ERROR")
+warnings.simplefilter("ignore")
 """
 
 html_theme = "furo"

@@ -8,6 +8,8 @@ colon, and plurals of code such as `Fold`s.
 import re
 
 _SECTION = re.compile(r"\s*[A-Z][\w ]*:$")
+# `Output shape: (batch, ...` on one line, as Keras has it below a heading.
+_SHAPE = re.compile(r"((?:In|Out)put shape): (\S.*)")
 _PLURAL = re.compile(r"(?<!`)(`[^`\n]+`)(?=\w)")
 
 
@@ -41,6 +43,8 @@ def to_rst(lines):
             result.append(line)
             while lines and lines[0].strip():
                 result.append(lines.pop(0))
+        elif match := _SHAPE.fullmatch(line):
+            result += [f"{match[1]}:", f"    {match[2]}"]
         elif _begins_code(result, line):
             result += [f"{indent[:-4]}::", "", line]
             while lines and (
@@ -66,13 +70,20 @@ def _begins_code(before, line):
 
 
 def _table(rows, indent):
-    """A Markdown table as a list-table."""
-    cells = [
-        [cell.strip() for cell in row.strip().strip("|").split("|")]
-        for row in rows
-    ]
+    """A Markdown table as a list-table.
+
+    A row whose first cell is empty goes on with the one above it.
+    """
+    cells = []
+    for row in (rows[0], *rows[2:]):
+        found = [cell.strip() for cell in row.strip().strip("|").split("|")]
+        if found[0] or not cells:
+            cells.append(found)
+        else:
+            pairs = zip(cells[-1], found, strict=True)
+            cells[-1] = [f"{above} {cell}".strip() for above, cell in pairs]
     lines = [f"{indent}.. list-table::", f"{indent}   :header-rows: 1", ""]
-    for row in (cells[0], *cells[2:]):
+    for row in cells:
         for number, cell in enumerate(row):
             lines.append(f"{indent}   {' ' if number else '*'} - {cell}")
     return [*lines, ""]
