@@ -72,6 +72,7 @@ MODULES = {
     "data.audio_content_cache": "corpora.audio_content_cache",
     "data.audit": "protocols.audit",
     "data.corpora": "corpora.parsers",
+    "data.corpora.audformat_database": "corpora.parsers.audformat",
     "data.deep_extractors": "features.extractors.base",
     "data.download": "corpora.download",
     "data.extraction": "features.extraction",
