@@ -31,7 +31,9 @@ def test_tutorial_runs(tmp_path, monkeypatch):
         for cell in book.cells
         for output in cell.get("outputs", [])
     )
-    assert "SYNTHETIC" in text
+    assert "339 utterances" in text
+    (uar,) = re.findall(r"UAR ([\d.]+) \(", text)
+    assert float(uar) > 0.4  # Four classes: chance is 0.25.
     assert "SavedModel: " in text and "LiteRT: " in text
     answers = dict(re.findall("(SavedModel|Server): +([a-z]+)", text))
     assert answers["Server"] == answers["SavedModel"]
