@@ -1,87 +1,89 @@
-"""The model that comes with the package, from a run of Light-SERNet.
+"""A preset and LiteRT file that come with the package, from a run.
 
+    python recipes/emodb_light_sernet.py --data-dir /corpora/emodb
     python recipes/bundled_model.py results/emodb_light_sernet \
         --licence "CC0, as EMO-DB" \
-        --corpus "EMO-DB: acted German sentences of ten speakers"
+        --corpus "EMO-DB: German sentences, acted by ten speakers"
 
-copies the LiteRT file of the run's last fold, writes its card, and gathers its
-test predictions, from which the demo says how sure the model may be.
+The preset is the network that the run trained on all speakers, in float32. The
+LiteRT file is the same network, and answers `ser_keras predict`. Beside them
+lie the card, and the test predictions of the folds' LiteRT files, from which
+the demo says how often an answer of some probability is right.
 """
 
 import dataclasses
-import json
 import pathlib
 import typing
 
 import ser_keras as ser
-from ser_keras.evaluation.predictions import Predictions
-from ser_keras.serving.predictor import BUNDLED
+from ser_keras.evaluation import Predictions
+from ser_keras.export.run import load_network
+from ser_keras.models import WaveformModel
+from ser_keras.models.preset import BUNDLED
 
-LARGEST = 1_000_000  # Bytes; it is in every installation.
+LARGEST = 1_000_000  # Bytes of the LiteRT file; it is in every installation.
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Puts a run's LiteRT file into the package."""
+    """Puts a run's network into the package."""
 
     run: str = dataclasses.field(metadata={"positional": True, "path": True})
     """Folder of a finished run of Light-SERNet, with LiteRT files."""
     licence: str
     """Licence of the weights; the corpus' licence may restrict it."""
     corpus: str
-    """What it has learned from, in words."""
-    precision: typing.Literal["float16", "int8", "float32"] = "float16"
-    """Which of the run's files."""
+    """What it was trained on, in words."""
+    precision: typing.Literal["float16", "int8", "float32"] = "int8"
+    """Which of the run's LiteRT files."""
 
 
 def main(config: Config):
     """Runs the recipe."""
     run = pathlib.Path(config.run)
-    result = json.loads((run / "result.json").read_text())
-    folds = [run / "folds" / name for name in result["folds"]]
-    file = folds[-1] / f"{config.precision}.tflite"
+    name = run.resolve().name
+    trained = load_network(run)
+    file = trained.folder / f"{config.precision}.tflite"
     content = file.read_bytes()
     if len(content) >= LARGEST:
         raise ValueError(
             f"{file} must be smaller than {LARGEST} bytes. Received: "
             f"{len(content)}. Take --precision int8, or train with --width."
         )
-    name = run.resolve().name
-    model = ser.load_litert(file)
     predictions = Predictions.concatenate(
-        Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
+        Predictions.load_csv(table)
+        for table in sorted(run.glob(f"folds/*/{config.precision}.csv"))
     )
-    card = ser.export.ModelCard.from_run(
-        run,
-        description="Light-SERNet as a LiteRT file, waveform in, with the "
-        f"weights of the last fold ({folds[-1].name} unheard).",
+    model = ser.load_litert(file)
+    card = dataclasses.replace(
+        trained.card,
+        description="Light-SERNet, waveform in: a preset in float32 and a "
+        f"LiteRT file ({config.precision}) of the same network.",
         corpus=config.corpus,
         licence=config.licence,
         scores={
-            "UAR of these files": _with_interval(predictions, "uar"),
-            "WA": _with_interval(predictions, "wa"),
+            "UAR of the folds' LiteRT files": _score(predictions, "uar"),
+            "WA": _score(predictions, "wa"),
         },
+    ).markdown(
+        name,
+        labels=", ".join(trained.labels),
+        sample_rate=f"{model.sample_rate} Hz",
+        clip=f"{model.samples / model.sample_rate:g} s",
+        precision=f"{config.precision} (LiteRT), float32 (preset)",
+        bytes=f"{len(content)} (LiteRT)",
     )
     folder = BUNDLED / name
     folder.mkdir(parents=True)  # Another one is not overwritten.
+    WaveformModel(
+        trained.network, trained.preprocessor, temperature=trained.temperature
+    ).save_to_preset(folder, trained.labels, card)
     (folder / "model.tflite").write_bytes(content)
-    (folder / "card.md").write_text(
-        card.markdown(
-            name,
-            labels=", ".join(model.labels),
-            sample_rate=f"{model.sample_rate} Hz",
-            clip=f"{model.samples / model.sample_rate:g} s",
-            precision=config.precision,
-            bytes=len(content),
-        )
-    )
-    Predictions.concatenate(
-        Predictions.load_csv(fold / f"{config.precision}.csv") for fold in folds
-    ).save_csv(folder / "predictions.csv")
-    print(f"{folder}: {len(content)} bytes")
+    predictions.save_csv(folder / "predictions.csv")
+    print(f"{folder}: {sum(x.stat().st_size for x in folder.iterdir())} bytes")
 
 
-def _with_interval(predictions, metric):
+def _score(predictions, metric):
     value = getattr(ser.score(predictions), metric)
     interval = ser.evaluation.confidence_interval(predictions, metric)
     return (value, *interval) if interval else value

@@ -53,6 +53,7 @@ from .metrics import UnweightedAverageRecall as UnweightedAverageRecall
 from .models import CellNetwork as CellNetwork
 from .models import LightSERNet as LightSERNet
 from .models import TwoStreamNet as TwoStreamNet
+from .models import presets as presets
 from .protocols import get_protocol as get_protocol
 from .search import SuperNet as SuperNet
 from .search_space import SearchSpace as SearchSpace

@@ -101,7 +101,7 @@ def check_keras_file(path, own=()) -> None:
             raise ValueError(f"{path}, config.json: {error}") from error
         check_config(path, config, own)
         with archive.open("model.weights.h5") as weights:
-            _check_weights(path, weights)
+            check_weights(path, weights)
 
 
 _WAY_OUT = (
@@ -189,8 +189,16 @@ def _is_function(module, name):
     return inspect.isfunction(found) and not looks_up
 
 
-def _check_weights(path, stream):
-    """Weights must be in the file, not wherever a link in it points."""
+def check_weights(path, stream) -> None:
+    """Raises unless an HDF5 file holds its weights itself.
+
+    Args:
+        path: Where it was read, for the message.
+        stream: The HDF5 file, or its path.
+
+    Raises:
+        ValueError: It links to other files, or is no HDF5 file.
+    """
 
     def check(name, link):
         item = weights[name] if isinstance(link, h5py.HardLink) else None

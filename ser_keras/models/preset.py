@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -24,6 +25,7 @@ import keras
 from ser_keras._files import replace_file
 from ser_keras._files import write_text
 from ser_keras._keras_file import check_config
+from ser_keras._keras_file import check_weights
 from ser_keras._registry import package_versions
 from ser_keras._registry import register_all
 from ser_keras.features.preprocessor import PREPROCESSOR_FILE
@@ -65,10 +67,13 @@ def presets() -> dict[str, dict[str, Any]]:
 
 
 class PresetMixin:
-    """Reading and writing a network as a preset, for subclasses of Keras' model.
+    """`from_preset` and `save_to_preset` of a network, beside `keras.Model`.
 
-    A subclass can be made by `from_config` with its weights built.
+    A subclass has its weights built when it is made.
     """
+
+    num_classes: int
+    save_weights: Callable[[str], None]  # Of `keras.Model`.
 
     @classmethod
     def from_preset(
@@ -179,7 +184,9 @@ def read_network(
         {**config, "config": {**config["config"], **(overrides or {})}}
     )
     if load_weights:
-        network.load_weights(folder / "model.weights.h5")
+        weights = folder / "model.weights.h5"
+        check_weights(weights, weights)
+        network.load_weights(weights)
     return network
 
 

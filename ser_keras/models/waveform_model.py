@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.models.preset import read_metadata
+from ser_keras.models.preset import read_network
+from ser_keras.models.preset import read_preprocessor
 
 
 def with_frontend(model, frontend, normalization=None, **arguments):
@@ -146,6 +149,43 @@ class WaveformModel(keras.Model):
             config.pop("duration", None),
         )
         return cls(**config)
+
+    @classmethod
+    def from_preset(cls, preset) -> "WaveformModel":
+        """Reads a trained network with its preprocessor and calibration.
+
+        Args:
+            preset: Name of a preset that comes with the package, one of
+                `ser_keras.presets()`; or a folder of `save_to_preset`.
+
+        Raises:
+            ValueError: There is no such preset, or it has no preprocessor.
+
+        >>> model = WaveformModel.from_preset("emodb_light_sernet")
+        >>> silence = np.zeros((1, 16000), "float32")
+        >>> model(silence)["probabilities"].shape
+        TensorShape([1, 7])
+        """
+        return cls(
+            read_network(preset),
+            read_preprocessor(preset),
+            temperature=read_metadata(preset)["temperature"],
+        )
+
+    def save_to_preset(self, folder, labels, card=None) -> None:
+        """Writes a preset that also the network alone can be read from.
+
+        Args:
+            folder: Where; see `LightSERNet.save_to_preset`.
+            labels: Class names in the order of the probabilities.
+            card: Text of the model card.
+
+        Raises:
+            ValueError: There are more or fewer labels than classes.
+        """
+        self.model.save_to_preset(
+            folder, self.preprocessor, labels, self.temperature, card
+        )
 
 
 def scaled_logits(logits, temperature):
