@@ -1,7 +1,9 @@
 """DeepFeatures: the preprocessor of a stream of deep features."""
 
+import functools
 import math
 import pathlib
+import tempfile
 
 import keras
 
@@ -150,7 +152,7 @@ class DeepFeatures(Saved):
 
         Args:
             manifest: `Manifest`.
-            cache_dir: Folder of the feature stores.
+            cache_dir: Folder of the feature stores. None keeps none.
             skip_bad_audio: Whether utterances with bad audio are left out and
                 listed in `skipped`. Otherwise they raise.
 
@@ -160,9 +162,16 @@ class DeepFeatures(Saved):
         """
         if self.extractor is None:
             return read_feature_store(manifest, pathlib.Path(self.path))
-        return extract_features(
-            manifest, self.extractor, cache_dir, skip_bad_audio=skip_bad_audio
+        extract = functools.partial(
+            extract_features,
+            manifest,
+            self.extractor,
+            skip_bad_audio=skip_bad_audio,
         )
+        if cache_dir is not None:
+            return extract(cache_dir=cache_dir)
+        with tempfile.TemporaryDirectory() as folder:
+            return extract(cache_dir=folder)
 
     def get_config(self):
         return {
@@ -207,21 +216,25 @@ def untrained_network(filters=32) -> keras.Model:
     >>> untrained_network().output_shape
     (None, None, 32)
     """
-    waveform = keras.Input((None,))
+    # Names of its own: those that Keras counts up differ within a process, and
+    # are in the hash of the network.
+    waveform = keras.Input((None,), name="waveform")
     bands = LogMelSpectrogram(
+        name="bands",
         sample_rate=16000,
         num_mel_bins=40,
         frame_length=1024,
         frame_step=256,
         fft_length=1024,
     )(waveform)
-    bands = UtteranceNormalization(over="all")(bands)
+    bands = UtteranceNormalization(over="all", name="normalization")(bands)
     outputs = keras.layers.Conv1D(
         filters,
+        name="frames",
         kernel_size=8,
         strides=8,
         padding="same",
         activation="tanh",
         kernel_initializer=keras.initializers.GlorotUniform(seed=0),
     )(bands)
-    return keras.Model(waveform, outputs)
+    return keras.Model(waveform, outputs, name="untrained")

@@ -70,7 +70,8 @@ def export_litert(
             where every clip is made of that, no other is possible.
         padding: What zeros around a short clip mean. `"features"`: those at
             the waveform's end are padding, and the features after the clip
-            are zero, as in `make_dataset` and `export_saved_model`. `"waveform"`:
+            are zero, as in `make_dataset` and `export_saved_model`;
+            `"waveform"`:
             they are silence, and go through the front end. None means
             `"waveform"` where every clip is made of one duration.
         representative: For `"int8"`: clips of training speakers, from which

@@ -1,4 +1,4 @@
-"""Reading SavedModels of `export_saved_model` back, and predicting with them."""
+"""SavedModels of `export_saved_model`, read back for predictions in Python."""
 
 import json
 import pathlib

@@ -1,0 +1,192 @@
+"""Whoever runs a network gives the answer that its run recorded.
+
+Every system that is registered, with every feature and clip option that it
+offers, on real recordings: predictions.csv of the run, its network.keras, its
+SavedModel, a SavedModel and a LiteRT file exported again, `ser_keras predict`
+and the REST server must agree.
+"""
+
+import itertools
+import json
+import typing
+
+import numpy as np
+import pytest
+
+from ser_keras._registry import load_model
+from ser_keras.audio.io import load_audio
+from ser_keras.cli.export import ExportConfig
+from ser_keras.cli.export import export
+from ser_keras.cli.predict import PredictConfig
+from ser_keras.cli.predict import predict
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiments.driver import run_experiment
+from ser_keras.experiments.registry import SYSTEMS
+from ser_keras.experiments.registry import config_class
+from ser_keras.export.litert.model import load_litert
+from ser_keras.export.saved_model.model import load_saved_model
+from ser_keras.features.preprocessor import load_preprocessor
+from ser_keras.protocols.splits import leave_one_speaker_out
+
+LABELS = ("anger", "neutral")
+TOLERANCE = 1e-4
+# Options that change what the network reads. `whole` clips are cropped at
+# random in training and never in scoring.
+INPUT_OPTIONS = ("features", "clips", "normalization", "streams")
+
+
+def choices(kind, name):
+    """Values of an option that is a Literal; none of another, or of none."""
+    hint = typing.get_type_hints(kind).get(name)
+    parts = [hint, *typing.get_args(hint)]
+    return [
+        value
+        for part in parts
+        if typing.get_origin(part) is typing.Literal
+        for value in typing.get_args(part)
+    ]
+
+
+def cases():
+    """System and options: each value of each, with the others' defaults.
+
+    And all pairs of features and clips, where most can go wrong.
+    """
+    for name in SYSTEMS:
+        kind = config_class(name)
+        options = {x: choices(kind, x) for x in INPUT_OPTIONS}
+        pairs = itertools.product(
+            options["features"], options["clips"] or [None]
+        )
+        found = [
+            {"features": f} | ({"clips": c} if c else {}) for f, c in pairs
+        ]
+        for option in ("normalization", "streams"):
+            default = getattr(kind(), option, None)
+            found += [{option: x} for x in options[option] if x != default]
+        for case in found:
+            label = "-".join(case.values())
+            yield pytest.param(name, case, id=f"{name}-{label}")
+
+
+@pytest.fixture(scope="module")
+def folds(corpora_root):
+    """Four speakers, three recordings each of two classes."""
+    corpus = load_corpus("emodb", corpora_root / "emodb").select(labels=LABELS)
+    kept = []
+    for speaker in corpus.speakers[:4]:
+        for label in LABELS:
+            part = [
+                u for u in corpus if (u.speaker, u.label) == (speaker, label)
+            ]
+            kept += part[:3]
+    return leave_one_speaker_out(Manifest(kept, LABELS))
+
+
+@pytest.mark.parametrize(("system", "options"), list(cases()))
+def test_every_consumer_gives_the_recorded_answer(
+    system, options, folds, tmp_path, monkeypatch, serve
+):
+    monkeypatch.chdir(tmp_path)
+    kind = config_class(system)
+    fields = typing.get_type_hints(kind)
+    optional = {"architecture": "random", "speed_range": 0.0, "litert": False}
+    config = kind(
+        output_dir="run",
+        cache_dir="cache",
+        fold=1,
+        smoke=True,
+        **{k: v for k, v in optional.items() if k in fields},
+        **options,
+    )
+    result = run_experiment(config, folds)
+
+    recorded = Predictions.load_csv("run/predictions.csv")
+    test = folds[0].test
+    assert recorded.ids == tuple(u.id for u in test)
+    # One fold held a speaker out, so its temperature is in every export.
+    assert result["temperature"] > 0
+    scaled = recorded.probabilities ** (1 / result["temperature"])
+    scaled /= scaled.sum(axis=1, keepdims=True)
+
+    folder = tmp_path / "run/folds" / folds[0].name
+    preprocessor = load_preprocessor("run")
+    assert preprocessor.hash == result["preprocessor"]
+    assert (
+        json.loads((tmp_path / "run/preprocessor.json").read_text())["kind"]
+        == system
+    )
+    check(keras_answers(folder, preprocessor, test), recorded.probabilities)
+
+    waveforms = [load_audio(u.path, 16000) for u in test]
+    check(answers(load_saved_model(result["saved_model"]), waveforms), scaled)
+
+    again = export(ExportConfig("run", output="again"))["exported"]
+    check(answers(load_saved_model(again), waveforms), scaled)
+    raw = export(ExportConfig("run", output="raw", calibrate=False))["exported"]
+    check(answers(load_saved_model(raw), waveforms), recorded.probabilities)
+
+    litert = ExportConfig(
+        "run",
+        output="model.tflite",
+        format="litert",
+        duration=0.0 if getattr(preprocessor, "fixes_duration", 0) else 9.0,
+    )
+    if hasattr(preprocessor, "frontend"):
+        export(litert)
+        check(answers(load_litert("model.tflite"), waveforms), scaled)
+    else:  # An extractor cannot be in such a file.
+        with pytest.raises(ValueError, match="extractor"):
+            export(litert)
+
+    files = [u.path for u in test]
+    rows = predict(PredictConfig(tuple(files), model="run"))["files"]
+    check([list(row["probabilities"].values()) for row in rows], scaled)
+
+    rows = serve(tmp_path / "again", files)
+    check([list(row["probabilities"].values()) for row in rows], scaled)
+
+
+@pytest.fixture
+def serve():
+    """`serve(folder, files)`: answers of a REST server of this model."""
+    pytest.importorskip("starlette")
+    from ser_keras.serving.client import Client
+    from tests.serving.conftest import running
+
+    def ask(folder, files):
+        with running(folder) as url, Client(url) as client:
+            return client.predict(files)
+
+    return ask
+
+
+def answers(model, waveforms):
+    """One by one, as lengths differ."""
+    assert model.labels == LABELS
+    return [model([clip])["probabilities"][0] for clip in waveforms]
+
+
+def keras_answers(folder, preprocessor, test):
+    """The network on features of each clip by itself, without any cache."""
+    network = load_model(folder / "network.keras")
+    features = preprocessor.compute(test)
+    rows = []
+    for index in range(len(test)):
+        streams = getattr(features, "streams", None)
+        if streams is None:
+            x = features.arrays[index][None, ..., None]
+        else:
+            x = {
+                k: s.arrays[index][None, ..., None] for k, s in streams.items()
+            }
+        logits = np.asarray(network(x, training=False))[0]
+        exponents = np.exp(logits - logits.max())
+        rows.append(exponents / exponents.sum())
+    return rows
+
+
+def check(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
