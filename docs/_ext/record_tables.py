@@ -9,7 +9,12 @@ overstates, and the commands that made them;
     ```{differences} emodb_emodarts_groups
     ```
 
-is one of their paired differences, and
+is one of their paired differences,
+
+    ```{before} emodb_emodarts_groups
+    ```
+
+of former scores that were found to be wrong, and
 
     ```{benchmark} front_end
     ```
@@ -82,6 +87,30 @@ class Differences(Records):
         yield from map(records.differences_table, found)
 
 
+class Before(Records):
+    """Runs that were repeated because the former measurement was wrong."""
+
+    def lines(self, found):
+        """Markdown."""
+        yield "| run | protocol | before | now | why |"
+        yield "|---|---|---|---|---|"
+        for record in found:
+            for run in record["runs"]:
+                before = run["before"]
+                now = run["scores"]["uar"]["value"]
+                yield (
+                    f"| {run['name']} | {record['corpus']}, "
+                    f"{record['protocol']['name']} | {_numbers(before['uar'])} "
+                    f"| {now:.3f} | {before['what']} |"
+                )
+
+
+def _numbers(value):
+    """One former score, or those of several runs."""
+    values = value if isinstance(value, list) else [value]
+    return " and ".join(f"{x:.3f}" for x in values)
+
+
 class Benchmark(Records):
     """What a benchmark measured."""
 
@@ -136,7 +165,7 @@ def check_all_shown(app, env):
 
 def setup(app):
     """Adds the directives and the check."""
-    for directive in (Runs, Differences, Benchmark):
+    for directive in (Runs, Differences, Before, Benchmark):
         app.add_directive(directive.__name__.lower(), directive)
     app.connect("env-check-consistency", check_all_shown)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
