@@ -88,6 +88,7 @@ def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
     parser.add_argument(
         "--config", action="config", help="YAML or JSON file with fields."
     )
+    groups: dict[str, Any] = {}
     for field in dataclasses.fields(config_class):
         options = _options(hints[field.name])
         if field.metadata.get("positional"):
@@ -99,7 +100,10 @@ def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
                 options["nargs"] = "?"
         else:
             name = "--" + field.name.replace("_", "-")
-        action = parser.add_argument(
+        title = _group(config_class, field.name)
+        if title and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        action = groups.get(title, parser).add_argument(
             name,
             help=helps.get(field.name) or " ",
             **_default(field),
@@ -108,6 +112,24 @@ def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
         if field.metadata.get("path") or field.name.endswith("_dir"):
             action.complete = _FILES
     return parser
+
+
+def _group(config_class, name):
+    """Heading of an option in the help, or nothing.
+
+    Options that a configuration has from a group of `experiments.options` are
+    shown together, under the group's first sentence.
+    """
+    declared = [
+        owner
+        for owner in config_class.__mro__
+        if name in owner.__dict__.get("__annotations__", {})
+    ]
+    # By name, as most commands need no experiment to be imported.
+    if not any(x.__name__ == "Options" for x in declared[-1].__bases__):
+        return ""
+    doc = docstring_parser.parse_from_object(declared[-1])
+    return doc.short_description.rstrip(".").lower()
 
 
 def from_values(

@@ -18,7 +18,7 @@ _USUAL = ("", "speaker-independent")
 
 @dataclasses.dataclass(frozen=True)
 class CorpusOptions(Options):
-    """Corpus of a run and its protocol."""
+    """Corpus and protocol."""
 
     corpus: str = ""
     """Name of the corpus in `--data-dir`, such as emodb; `ser_keras corpora
@@ -30,7 +30,8 @@ class CorpusOptions(Options):
     """Name of the protocol; `ser_keras corpora list` has all. Default: what
     is usual for the corpus, with no speaker in training and test: the
     release's own partitions (MSP-Podcast), sessions, speakers where there are
-    up to twelve, or six groups of speakers. `speaker-groups` is as many
+    up to twelve, or six groups of speakers; five pairs of the built-in
+    corpus' speakers. `speaker-groups` is as many
     groups of consecutive speakers as `--groups` says."""
     groups: int = 5
     """Groups of `--protocol speaker-groups`: 5 pairs of EMO-DB, 6 fours of
@@ -124,6 +125,8 @@ def protocol_for(config, corpus) -> Protocol:
         return SpeakerGroups(config.groups)
     if config.protocol not in _USUAL:
         return get_protocol(config.protocol)
+    if not config.data_dir:  # The built-in corpus: pairs of its ten speakers.
+        return SpeakerGroups(config.groups)
     if {"train", "test1"} <= {u.partition for u in corpus}:
         return get_protocol("partitions")
     if len(corpus.sessions) > 1:

@@ -153,11 +153,4 @@ def _predict(model, manifest):
         starts=[u.start for u in manifest],
         ends=[u.end for u in manifest],
     )
-    return Predictions(
-        ids=tuple(u.id for u in manifest),
-        speakers=tuple(u.speaker for u in manifest),
-        sexes=tuple(u.sex for u in manifest),
-        labels=manifest.label_ids,
-        probabilities=model(waveforms)["probabilities"],
-        label_names=manifest.labels,
-    )
+    return Predictions.of(manifest, model(waveforms)["probabilities"])

@@ -23,7 +23,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class OutputOptions(Options):
-    """Where a run writes, and how it computes."""
+    """Output and seed."""
 
     output_dir: str = "results/run"
     """Folder of this run. A run that was stopped goes on where it was."""
@@ -40,7 +40,7 @@ class OutputOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureOptions(Options):
-    """Features of the front end."""
+    """Features."""
 
     features: typing.Literal["mfcc", "log_mel"] = "mfcc"
     """Cepstral coefficients of 128 bands, or log-mel bands."""
@@ -58,7 +58,7 @@ class FeatureOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions(Options):
-    """Search of an architecture over cells."""
+    """Search and size of cells."""
 
     sequence: typing.Literal["all", "lstm", "lstm_att", "rnn", "rnn_att"] = (
         "lstm_att"
@@ -121,7 +121,7 @@ class SearchOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(Options):
-    """Training of a network on each fold."""
+    """Training."""
 
     batch_size: int = 32
     """Utterances in a training step."""
@@ -161,7 +161,7 @@ class TrainingOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class CellOptions(Options):
-    """Size, regularization and training of a network of cells."""
+    """Network of cells and its training."""
 
     train_epochs: int = 60
     """Epochs of the network's training."""
@@ -178,7 +178,7 @@ class CellOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions(Options):
-    """What is exported when the folds are scored."""
+    """Export."""
 
     export_dir: str = ""
     """Folder for the SavedModel; default `saved_models/<name of output_dir>`
@@ -195,7 +195,7 @@ class ExportOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class LiteRTOptions(Options):
-    """LiteRT files of each fold's network."""
+    """LiteRT files."""
 
     litert: bool = False
     """Write LiteRT files of each fold's network in float32, float16 and int8,
