@@ -23,6 +23,7 @@ from ser_keras.cli.corpus_options import make_folds
 from ser_keras.cli.experiments import TrainEmoDARTSConfig
 from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
+from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments.light_sernet import front_end
 from ser_keras.protocols.leak_guard import ExposedAudio
@@ -62,7 +63,10 @@ do sleep 0.2; kill -0 %1 || exit 1; done
 
 @pytest.fixture
 def wav(folder):
-    return sorted((folder / ".cache").rglob("*.wav"))[0]
+    path = folder / "clip.wav"
+    clip = sorted(built_in_corpus(smoke=True).iterdir())[0]
+    soundfile.write(path, *soundfile.read(clip))
+    return path
 
 
 def run(capfd, *argv):
@@ -127,7 +131,7 @@ def test_export_a_saved_model(folder, wav, capfd):
     )
     waveform, _ = soundfile.read(wav, dtype="float32")
     np.testing.assert_allclose(
-        ser.load_serving("out")([waveform])["probabilities"],
+        ser.load_saved_model("out")([waveform])["probabilities"],
         model(waveform[None])["probabilities"],
         atol=1e-5,
     )
@@ -192,7 +196,7 @@ def test_a_keras_file_of_foreign_classes_must_be_trusted(
     labels = ["--labels", "a", "b", "c", "d"]
     status, _, err = run(capfd, *argv, "--trust", *labels)
     assert status == 0, err
-    assert ser.load_serving("trusted").labels == ("a", "b", "c", "d")
+    assert ser.load_saved_model("trusted").labels == ("a", "b", "c", "d")
     status, _, err = run(capfd, "predict", "x.wav", "--model", "model.keras")
     assert status == 1 and "Export what you trust" in err
 
@@ -207,7 +211,7 @@ def test_a_keras_file_of_ours_is_read(folder, capfd, waveform_model):
     assert status == 1 and "--labels" in err
     status, _, err = run(capfd, *argv, "--labels", "a", "b", "c", "d")
     assert status == 0, err
-    assert ser.load_serving("ours").labels == ("a", "b", "c", "d")
+    assert ser.load_saved_model("ours").labels == ("a", "b", "c", "d")
 
 
 def test_report_without_recordings(folder, capfd):
@@ -250,8 +254,8 @@ def test_export_wants_a_finished_run(folder, capfd):
     (folder / "empty").mkdir(exist_ok=True)
     status, _, err = run(capfd, "export", "empty")
     assert status == 1 and "finished run" in err
-    status, _, err = run(capfd, "export", "results/run", "--fold", "Ses09")
-    assert status == 1 and "Ses01" in err
+    status, _, err = run(capfd, "export", "results/run", "--fold", "99")
+    assert status == 1 and "03" in err
 
 
 def test_report(folder, capfd):
@@ -267,21 +271,21 @@ def test_report(folder, capfd):
 
 
 def test_check_a_corpus(folder, capfd):
-    (root,) = (folder / ".cache").glob("synthetic*")
+    root = built_in_corpus(smoke=True)
     status, out, _ = run(capfd, "corpora", "check", root, "--json")
     result = json.loads(out)
-    assert result["corpus"] == "iemocap"
-    assert result["utterances"] == 80 and result["speakers"] == 10
+    assert result["corpus"] == "emodb"
+    assert result["utterances"] == 40 and result["speakers"] == 10
     status, _, err = run(capfd, "corpora", "check", folder / "results")
     assert status == 1 and "no known corpus" in err
 
 
-def test_usual_folds_of_a_corpus(folder):
-    (root,) = (folder / ".cache").glob("synthetic*")
+def test_usual_folds_of_a_corpus(tmp_path):
+    root = write_synthetic_corpus(tmp_path / "corpus", 5, 1)
     corpus = ser.load_corpus("iemocap", root)
 
-    def names(protocol):
-        config = TrainLightSERNetConfig(protocol=protocol)
+    def names(protocol, corpus=corpus, data_dir="given"):
+        config = TrainLightSERNetConfig(protocol=protocol, data_dir=data_dir)
         return [fold.name for fold in make_folds(config, corpus)]
 
     sessions = [f"Ses0{i}" for i in range(1, 6)]
@@ -289,6 +293,10 @@ def test_usual_folds_of_a_corpus(folder):
     assert names("leave-one-session-out") == sessions
     assert names("leave-one-speaker-out") == list(corpus.speakers)
     assert len(names("published")) == 5
+    corpus = ser.load_corpus("emodb", built_in_corpus(smoke=True))
+    assert names("speaker-independent", corpus) == list(corpus.speakers)
+    pairs = ["03+08", "09+10", "11+13", "12+14", "15+16"]
+    assert names("speaker-independent", corpus, data_dir="") == pairs
 
 
 @pytest.mark.parametrize(
@@ -345,7 +353,7 @@ def test_commands_that_a_newcomer_copies(folder, wav, monkeypatch):
     )
     assert "end 0" in process.stdout, process.stdout + process.stderr
     waveform, _ = soundfile.read(wav, dtype="float32")
-    expected = ser.load_serving("saved_models/first")([waveform])
+    expected = ser.load_saved_model("saved_models/first")([waveform])
     answer, _ = json.JSONDecoder().raw_decode(
         process.stdout[process.stdout.index("{") :]
     )
