@@ -14,7 +14,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = [
     ("_deprecated", "_errors", "_files", "_graphs", "_keras_file"),
     ("determinism", "memory"),
-    ("_lazy", "_replicas"),
+    ("_keras_private", "_lazy", "_replicas"),
     ("_registry", "genotype"),
     ("search_space",),
     ("audio",),
