@@ -292,6 +292,7 @@ class _Run:
         config, run = self.config, self.run
         entries = {
             "kind": self.name,
+            "features": self.preprocessor.describe(),
             "preprocessor": self.preprocessor.hash,
             "final": self.final,
             "temperature": pooled_temperature(outcome)

@@ -137,6 +137,11 @@ class DeepFeatures(Saved):
         """Whether it can be part of an exported graph: a Keras model can."""
         return isinstance(self.extractor, KerasExtractor)
 
+    def describe(self) -> str:
+        """The features in a line, for people."""
+        name = pathlib.Path(self.path).name or "an untrained network"
+        return f"{self.num_features} features of {name}"
+
     def duration_frames(self) -> int | None:
         """Frames of a training clip; 1 of a summary of the whole clip."""
         if self.frame_rate is None:

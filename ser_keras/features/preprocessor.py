@@ -30,8 +30,9 @@ from ser_keras._registry import serializable
 from ser_keras.audio.augmentation.speed import AtSpeed
 from ser_keras.audio.batches import compute_features
 from ser_keras.audio.front_end import FrontEnd
-from ser_keras.audio.io import AudioError
+from ser_keras.audio.front_end import FrontEndWrapper
 from ser_keras.audio.io import load_many
+from ser_keras.audio.io import too_short
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
@@ -165,6 +166,26 @@ class Preprocessor(Saved, keras.layers.Layer):
         """Whether it can be part of an exported graph: always."""
         return True
 
+    def describe(self) -> str:
+        """The features in a line, for people.
+
+        >>> from ser_keras.audio import MFCC, FixedDuration
+        >>> Preprocessor(FixedDuration(MFCC(), 3.0)).describe()
+        '40 MFCC features at 16000 Hz, every clip made of 3 s'
+        """
+        frontend = self.frontend
+        while isinstance(frontend, FrontEndWrapper):
+            frontend = frontend.frontend
+        parts = [
+            f"{self.num_features} {type(frontend).__name__} features at "
+            f"{self.sample_rate} Hz"
+        ]
+        if self.fixes_duration:
+            parts.append(f"every clip made of {self.duration:g} s")
+        if self.normalization is not None:
+            parts.append(type(self.normalization).__name__)
+        return ", ".join(parts)
+
     def duration_frames(self) -> int | None:
         """Frames of a clip of `duration`, or None without one."""
         if self.duration is None:
@@ -275,11 +296,8 @@ class Preprocessor(Saved, keras.layers.Layer):
             if waveform is None:
                 continue
             if len(waveform) < shortest:
-                bad[utterance.id] = AudioError(
-                    utterance.path,
-                    f"{len(waveform)} samples, shorter than one frame of the "
-                    f"front end, {shortest}",
-                    "Leave it out (recipes: --skip-bad-audio)",
+                bad[utterance.id] = too_short(
+                    utterance.path, len(waveform), self.sample_rate, shortest
                 )
                 continue
             good[utterance.id] = waveform
@@ -353,6 +371,12 @@ class StreamPreprocessors(Saved):
     def num_features(self) -> dict:
         """Size of the feature axis, by stream."""
         return {name: x.num_features for name, x in self.streams.items()}
+
+    def describe(self) -> str:
+        """The features in a line, for people."""
+        return "; ".join(
+            f"{name}: {x.describe()}" for name, x in self.streams.items()
+        )
 
     @property
     def duration(self) -> float | None:

@@ -140,6 +140,7 @@ def export_saved_model(
         "labels": labels,
         "max_duration": max_duration,
         "temperature": temperature,
+        "features": preprocessor.describe(),
         "preprocessor": keras.saving.serialize_keras_object(preprocessor),
         "versions": package_versions(),
     }
