@@ -105,9 +105,9 @@ def run_experiment(
     experiment = system_class(name)(config)
     if folds is None:
         folds = make_folds(config, read_corpus(config))
-        other_name, folder = experiment.other_corpus()
-        if other_name:
-            other = load_corpus(other_name, folder)
+    other_name, folder = experiment.other_corpus()
+    if other is None and other_name:
+        other = load_corpus(other_name, folder)
     if config.seeds:
         return run_seeds(config, folds, run_experiment, other)
     if getattr(config, "ablate", False):
