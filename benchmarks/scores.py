@@ -15,8 +15,8 @@ from recording import add_record_argument
 from recording import measurement
 from recording import record
 
-from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import METRICS
@@ -64,7 +64,7 @@ def main():
         "comparison": lambda: compare_predictions(
             first, second, resamples=arguments.resamples
         ),
-        "calibration": lambda: calibration(first),
+        "calibration": lambda: measure_calibration(first),
         "coverage": lambda: coverage_curve(first),
     }
     rows = []

@@ -30,9 +30,9 @@ class AudioError(ValueError):
         return AudioError, (self.path, self.found, self.advice)
 
 
+_LEAVE_OUT = "leave it out (`ser_keras train` and recipes: --skip-bad-audio)"
 _REPLACE = (
-    "Restore the file from the distribution of the corpus, or leave it out "
-    "(`ser_keras train` and recipes: --skip-bad-audio)"
+    f"Restore the file from the distribution of the corpus, or {_LEAVE_OUT}"
 )
 
 
@@ -276,6 +276,26 @@ def load_many(
         for index, result in enumerate(results)
     ]
     return waveforms, errors
+
+
+def too_short(path, samples, sample_rate, min_samples):
+    """The error for a clip that is shorter than one frame of features.
+
+    Args:
+        path: Audio file.
+        samples: Samples of the clip.
+        sample_rate: Of the clip, Hz.
+        min_samples: Samples of the shortest clip that has a frame.
+
+    Returns:
+        `AudioError`.
+    """
+    return AudioError(
+        path,
+        f"{samples} samples at {sample_rate} Hz, shorter than one frame of "
+        f"features, {min_samples} samples",
+        _LEAVE_OUT.capitalize(),
+    )
 
 
 def fit_length(waveform, samples, mode="center", seed=None):

@@ -11,8 +11,9 @@ import rich.progress
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
+from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
-from ser_keras.evaluation.calibration import calibration
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
@@ -81,7 +82,7 @@ def evaluate(config):
         }
     if config.predictions:
         predictions.save_csv(config.predictions)
-    scores, found = score(predictions), calibration(predictions)
+    scores, found = score(predictions), measure_calibration(predictions)
     return to_json_types(
         {
             "scores": scores.to_dict(),
@@ -131,14 +132,7 @@ def _predict(config):
             continue
         kept.append(utterance)
         rows.append(model([waveform])["probabilities"][0])
-    predictions = Predictions(
-        ids=tuple(u.id for u in kept),
-        speakers=tuple(u.speaker for u in kept),
-        sexes=tuple(u.sex for u in kept),
-        labels=np.array([model.labels.index(u.label) for u in kept]),
-        probabilities=np.array(rows),
-        label_names=model.labels,
-    )
+    predictions = Predictions.of(Manifest(kept, model.labels), np.array(rows))
     return predictions, {"left_out": unknown, "skipped": skipped}
 
 

@@ -1,4 +1,4 @@
-"""Classifiers of one vector an utterance, on the same folds as networks."""
+"""Baselines: scikit-learn classifiers of one feature vector an utterance."""
 
 import dataclasses
 import warnings
@@ -33,7 +33,7 @@ from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
 from ser_keras.training.run_folder import RunFolder
 
-#: Names of the classifiers, and the values of C that each is tried with.
+#: Names of the classifiers, and the values of C that are tried for each.
 CLASSIFIERS = {
     "majority": (),
     "linear_svm": (1e-5, 1e-4, 1e-3, 1e-2),
@@ -44,13 +44,14 @@ CLASSIFIERS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedClassifier:
-    """A classifier that has learned from the training speakers of a fold.
+    """Classifier fitted to the training speakers of a fold.
 
     Args:
         pipeline: Fitted scikit-learn estimator.
         classes: Number of classes.
-        c: The C that was chosen; None where there is none to choose.
-        temperature: What decision values are divided by to be logits.
+        c: Selected C; None for a classifier without C.
+        temperature: Temperature of the decision values; None for a classifier
+            with probabilities of its own.
     """
 
     pipeline: Pipeline | DummyClassifier
@@ -59,10 +60,16 @@ class FittedClassifier:
     temperature: float | None = None
 
     def predict(self, vectors):
-        """Probabilities `(utterances, classes)`.
+        """Probabilities of the classes.
 
         Those of an SVM are the softmax of its decision values, so that the
-        most probable class is the one that it decides for.
+        most probable class is its decision.
+
+        Args:
+            vectors: Array `(utterances, features)`.
+
+        Returns:
+            Array `(utterances, classes)`.
         """
         if self.temperature is None:
             return self.pipeline.predict_proba(vectors)
@@ -81,31 +88,31 @@ def cross_validate_classifier(
 ) -> CrossValidation:
     """Trains and scores a classifier on each fold; resumable fold by fold.
 
-    The folder of the run is like that of `cross_validate`, which trains
-    networks, so that both can be reported side by side.
+    The run folder has the same files as one of `cross_validate`, so that
+    reports can compare classifiers and networks.
 
     Args:
-        name: Of `CLASSIFIERS`; see `fit_classifier`.
-        features: Of all utterances; `vectors` says what is used of them.
+        name: One of `CLASSIFIERS`; see `fit_classifier`.
+        features: `FeatureSet` of all utterances, see `vectors`.
         folds: Folds, as a `Protocol` makes them.
-        run: The run's folder.
-        seed: Of whatever is random in a classifier.
+        run: `RunFolder`.
+        seed: Seed of the classifier.
         exposed: Audio of earlier stages, see `cross_validate`.
 
     Returns:
         `CrossValidation` without a network.
 
     Raises:
-        LeakError: The audio of a test utterance is in a training part, under
-            whatever name.
-        ValueError: There is no such classifier, a fold lacks a class in
-            training, or the run was begun on other folds.
+        LeakError: The audio of a test utterance is in the training part, or in
+            `exposed`.
+        ValueError: There is no such classifier, a training part lacks a class,
+            or the run was started with other folds.
     """
     for fold in folds:
         check_classes(fold)
     facts = {
         "leaks_speakers": any(fold.leaks_speakers for fold in folds),
-        "selects_on_test": False,  # There is no epoch to select.
+        "selects_on_test": False,  # A classifier has no epochs.
     }
     if any(facts.values()):
         warnings.warn(overstated(**facts), stacklevel=2)
@@ -119,7 +126,9 @@ def cross_validate_classifier(
             fitted = fit_classifier(name, train, seed)
             chosen = {"c": fitted.c, "temperature": fitted.temperature}
             folder.write_json("chosen.json", chosen)
-            _predict(fitted, features.select(fold.test)).save_csv(file)
+            test = features.select(fold.test)
+            probabilities = fitted.predict(vectors(test))
+            Predictions.of(test.manifest, probabilities).save_csv(file)
         parts[fold.name] = Predictions.load_csv(file)
         uar = score(parts[fold.name]).uar
         print(
@@ -144,18 +153,21 @@ def cross_validate_classifier(
 def fit_classifier(
     name: str, train: FeatureSet, seed: int = 0
 ) -> FittedClassifier:
-    """Fits a classifier; everything about it is chosen on these speakers.
+    """Fits a classifier and its hyperparameters to training speakers.
 
-    `"majority"` answers with the share of each class. `"linear_svm"`,
-    `"rbf_svm"` and `"logistic_regression"` standardise each feature, weigh
-    classes alike, choose C by UAR in an inner cross-validation of three folds
-    without a common speaker, and set the temperature of their probabilities
-    on its held-out parts.
+    `"majority"` predicts the class frequencies. `"linear_svm"`, `"rbf_svm"` and
+    `"logistic_regression"` standardise each feature and weigh classes by
+    inverse frequency. C is selected by UAR in an inner speaker-independent
+    cross-validation of three folds, on whose held-out parts the temperature of
+    the probabilities is fitted.
 
     Args:
-        name: Of `CLASSIFIERS`.
-        train: Features of the training speakers.
-        seed: Of whatever is random.
+        name: One of `CLASSIFIERS`.
+        train: `FeatureSet` of the training speakers.
+        seed: Seed of the classifier.
+
+    Returns:
+        `FittedClassifier`.
 
     Raises:
         ValueError: There is no such classifier, or one speaker only.
@@ -187,7 +199,7 @@ def fit_classifier(
     speakers = [utterance.speaker for utterance in manifest]
     if len(manifest.speakers) < 2:
         raise ValueError(
-            "C is chosen on held-out training speakers, so there must be at "
+            "C is selected on held-out training speakers, so there must be at "
             f"least two. Received: speakers={manifest.speakers}"
         )
     estimator = {
@@ -213,10 +225,16 @@ def fit_classifier(
 
 
 def vectors(features: FeatureSet) -> np.ndarray:
-    """One vector of each utterance, float32 `(utterances, features)`.
+    """One vector for each utterance.
 
-    Functionals, which are one frame, as they are; of several frames their mean
-    and standard deviation over time, one after the other.
+    Features of one frame, such as functionals, are used unchanged; of several
+    frames, the means over time are followed by the standard deviations.
+
+    Args:
+        features: `FeatureSet`.
+
+    Returns:
+        Float32 array `(utterances, features)`.
 
     >>> from ser_keras.corpora.manifest import Manifest, Utterance
     >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
@@ -233,28 +251,16 @@ def vectors(features: FeatureSet) -> np.ndarray:
     )
 
 
-def _predict(fitted, test):
-    manifest = test.manifest
-    return Predictions(
-        [u.id for u in manifest],
-        [u.speaker for u in manifest],
-        [u.sex for u in manifest],
-        manifest.label_ids,
-        fitted.predict(vectors(test)),
-        manifest.labels,
-    )
-
-
-def _recall(truth, answers):
+def _recall(truth, predicted):
     """UAR, without a warning if an inner fold lacks a class."""
     labels = np.unique(truth)
-    return recall_score(truth, answers, labels=labels, average="macro")
+    return recall_score(truth, predicted, labels=labels, average="macro")
 
 
 def _decisions(model, x, classes):
     """Decision values `(utterances, classes)`, -inf of an unknown class."""
     values = model.decision_function(x)
-    if values.ndim == 1:  # Of two classes.
+    if values.ndim == 1:  # Two classes.
         values = np.stack([-values, values], axis=1)
     decisions = np.full((len(values), classes), -np.inf)
     decisions[:, model.classes_] = values
@@ -262,7 +268,7 @@ def _decisions(model, x, classes):
 
 
 def _temperature(model, x, y, speakers, inner, classes):
-    """What fits decisions on held-out training speakers best."""
+    """Temperature of the decisions on held-out training speakers."""
     rows, decisions = [], []
     for train, test in inner.split(x, y, speakers):
         fitted = clone(model).fit(x[train], y[train])
@@ -270,7 +276,8 @@ def _temperature(model, x, y, speakers, inner, classes):
         rows.append(known)
         decisions.append(_decisions(fitted, x[known], classes))
     rows, decisions = np.concatenate(rows), np.concatenate(decisions)
-    # With a small C decisions are small; the search is for about 1.
+    # Scaled to about 1, where `fit_temperature` searches: a small C makes
+    # decision values small.
     size = decisions[np.isfinite(decisions)].std() or 1.0
     held_out = Predictions(
         [str(row) for row in rows],

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and what a refusal buys."""
+"""Calibration of probabilities, and selective prediction."""
 
 import dataclasses
 import functools
@@ -10,21 +10,21 @@ from ser_keras._files import replace_file
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.protocols.splits import SpeakerOverlapError
 
-#: Bins of confidence: one number, or the ECE of a run is not one.
+#: Bins of confidence. One number for all, as the ECE depends on it.
 BINS = 15
 _TINY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """How often the recognised class is right, by how sure the system is.
+    """Calibration of predictions: ECE and the bins of a reliability diagram.
 
     Args:
         ece: Expected calibration error, from 0 to 1: mean distance between
             confidence and accuracy of the bins, weighted by utterances.
-        mce: Distance in the worst bin that has utterances.
+        mce: Maximum calibration error: the largest distance of a bin.
         confidence: Mean confidence of each bin, NaN if it is empty.
-        accuracy: Proportion of right answers in each bin, NaN if empty.
+        accuracy: Accuracy of each bin, NaN if it is empty.
         counts: Utterances in each bin.
     """
 
@@ -35,7 +35,7 @@ class Calibration:
     counts: np.ndarray
 
     def to_dict(self):
-        """Everything as JSON types; an empty bin's values are null."""
+        """All fields as JSON types; values of empty bins are null."""
         return {
             "ece": self.ece,
             "mce": self.mce,
@@ -45,11 +45,11 @@ class Calibration:
         }
 
 
-def calibration(predictions, bins=BINS):
+def measure_calibration(predictions, bins=BINS):
     """Expected calibration error and the bins of a reliability diagram.
 
-    Confidence is the probability of the most probable class. Bins are equally
-    wide; a confidence on an edge belongs to the lower bin.
+    Confidence is the probability of the most probable class. Bins have equal
+    widths; a confidence on an edge belongs to the lower bin.
 
     Args:
         predictions: `Predictions`.
@@ -57,6 +57,9 @@ def calibration(predictions, bins=BINS):
 
     Returns:
         `Calibration`.
+
+    Raises:
+        ValueError: `bins` is not positive.
 
     References:
         Guo et al., "On calibration of modern neural networks", ICML 2017,
@@ -66,14 +69,14 @@ def calibration(predictions, bins=BINS):
     >>> predictions = Predictions(
     ...     ids="ab", speakers="xy", sexes=(None, None), labels=[0, 0],
     ...     probabilities=[[0.75, 0.25], [0.25, 0.75]], label_names="AN")
-    >>> calibration(predictions).ece
+    >>> measure_calibration(predictions).ece
     0.25
     """
     if bins < 1:
         raise ValueError(
             f"`bins` must be a positive integer. Received: bins={bins}"
         )
-    confidence, right = _confidence(predictions)
+    confidence, correct = _confidence(predictions)
     index = np.ceil(confidence * bins).astype(int) - 1
     index = np.clip(index, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
@@ -84,7 +87,7 @@ def calibration(predictions, bins=BINS):
             out=np.full(bins, np.nan),
             where=counts > 0,
         )
-        for weights in (confidence, right)
+        for weights in (confidence, correct)
     ]
     gaps = np.abs(means[0] - means[1])
     return Calibration(
@@ -98,14 +101,15 @@ def calibration(predictions, bins=BINS):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Coverage:
-    """Accuracy if only the surest utterances are answered.
+    """Selective prediction: accuracy at each coverage.
 
     Args:
-        coverage: Proportion of utterances that are answered, rising to 1.
+        coverage: Proportion of utterances that are answered, those with the
+            highest confidence; rising to 1.
         accuracy: Weighted accuracy of these.
-        threshold: Confidence from which on they are answered.
-        area: Mean error over all coverages (the area under the
-            risk-coverage curve); less is better.
+        threshold: Lowest confidence that is answered.
+        area: Area under the risk-coverage curve, the mean error over all
+            coverages; lower is better.
     """
 
     coverage: np.ndarray
@@ -114,16 +118,16 @@ class Coverage:
     area: float
 
     def accuracy_at(self, coverage):
-        """Accuracy of the smallest part with at least this coverage."""
+        """Accuracy at the smallest coverage of at least this one."""
         row = int(np.searchsorted(self.coverage, coverage - 1e-9))
         return float(self.accuracy[min(row, len(self.accuracy) - 1)])
 
 
 def coverage_curve(predictions):
-    """Coverage against accuracy, from the surest utterance to all.
+    """Accuracy over coverage, as the threshold of confidence is lowered.
 
-    Utterances of one confidence are answered together, so there is a point
-    for each different confidence.
+    Utterances with the same confidence are answered together, so there is one
+    point for each confidence.
 
     Args:
         predictions: `Predictions`.
@@ -135,29 +139,29 @@ def coverage_curve(predictions):
         El-Yaniv and Wiener, "On the foundations of noise-free selective
         classification", JMLR 11, 2010.
     """
-    confidence, right = _confidence(predictions)
+    confidence, correct = _confidence(predictions)
     order = np.argsort(-confidence, kind="stable")
-    confidence, right = confidence[order], right[order]
+    confidence, correct = confidence[order], correct[order]
     last = np.append(confidence[1:] != confidence[:-1], True)
-    answered = np.arange(1, len(right) + 1)[last]
-    accuracy = np.cumsum(right)[last] / answered
+    answered = np.arange(1, len(correct) + 1)[last]
+    accuracy = np.cumsum(correct)[last] / answered
     steps = np.diff(answered, prepend=0)
     return Coverage(
-        coverage=answered / len(right),
+        coverage=answered / len(correct),
         accuracy=accuracy,
         threshold=confidence[last],
-        area=float(np.sum((1 - accuracy) * steps) / len(right)),
+        area=float(np.sum((1 - accuracy) * steps) / len(correct)),
     )
 
 
 def fit_temperature(predictions):
-    """Temperature at which the log-likelihood of predictions is largest.
+    """Fits a temperature to predictions by maximum likelihood.
 
     Args:
-        predictions: `Predictions` for held-out *training* speakers.
+        predictions: `Predictions` of held-out *training* speakers.
 
     Returns:
-        Float; above 1 where the system is too sure.
+        Float, above 1 for an overconfident system.
 
     References:
         Guo et al., 2017, section 4.2.
@@ -177,9 +181,9 @@ def fit_temperature(predictions):
 
 
 def apply_temperature(predictions, temperature):
-    """Predictions with softened or sharpened probabilities.
+    """Temperature scaling: divides the logits of predictions by a temperature.
 
-    The recognised classes stay the same, and so do UAR, WA and F1.
+    The predicted classes stay the same, and so do UAR, WA and F1.
 
     Args:
         predictions: `Predictions`.
@@ -187,6 +191,12 @@ def apply_temperature(predictions, temperature):
 
     Returns:
         `Predictions`.
+
+    Raises:
+        ValueError: `temperature` is not positive.
+
+    References:
+        Guo et al., 2017, section 4.2, eq. 9.
     """
     if not temperature > 0:
         raise ValueError(
@@ -201,15 +211,14 @@ def apply_temperature(predictions, temperature):
 
 
 def calibrate(held_out, predictions):
-    """Scales predictions by the temperature of other speakers.
+    """Calibrates predictions by the temperature of held-out speakers.
 
     Args:
-        held_out: `Predictions` for training speakers whom the network did not
-            learn from.
-        predictions: `Predictions` for the test speakers, of the same classes.
+        held_out: `Predictions` of held-out training speakers.
+        predictions: `Predictions` of the test speakers, of the same classes.
 
     Returns:
-        The scaled predictions, and the temperature.
+        `(predictions, temperature)`: the scaled `Predictions`, and a float.
 
     Raises:
         SpeakerOverlapError: A speaker is in both.
@@ -218,8 +227,8 @@ def calibrate(held_out, predictions):
     shared = sorted(set(held_out.speakers) & set(predictions.speakers))
     if shared:
         raise SpeakerOverlapError(
-            "The temperature must be fitted on other speakers than those who "
-            f"are scored. Received shared speakers: {shared}"
+            "The temperature must be fitted on other speakers than the test "
+            f"speakers. Received shared speakers: {shared}"
         )
     if held_out.label_names != predictions.label_names:
         raise ValueError(
@@ -231,10 +240,10 @@ def calibrate(held_out, predictions):
 
 
 def plot_reliability(systems, path=None, bins=BINS):
-    """Draws accuracy over confidence, and coverage against accuracy.
+    """Draws a reliability diagram, and accuracy over coverage.
 
     Args:
-        systems: `Predictions`, or a dict from a system's name to them.
+        systems: `Predictions`, or a dict from the name of a system to them.
         path: File to write, or None.
         bins: Number of bins.
 
@@ -249,11 +258,11 @@ def plot_reliability(systems, path=None, bins=BINS):
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", linestyle="--")
     for name, predictions in systems.items():
-        found = calibration(predictions, bins)
-        some = found.counts > 0
+        found = measure_calibration(predictions, bins)
+        filled = found.counts > 0
         label = f"{name} ECE {found.ece:.3f}".strip()
         left.plot(
-            found.confidence[some], found.accuracy[some], "o-", label=label
+            found.confidence[filled], found.accuracy[filled], "o-", label=label
         )
         curve = coverage_curve(predictions)
         right.plot(curve.coverage, curve.accuracy, label=name or None)
@@ -267,8 +276,8 @@ def plot_reliability(systems, path=None, bins=BINS):
 
 def _confidence(predictions):
     confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    right = predictions.predicted == predictions.labels
-    return confidence, right.astype(np.float64)
+    correct = predictions.predicted == predictions.labels
+    return confidence, correct.astype(np.float64)
 
 
 def _log_softmax(logits):

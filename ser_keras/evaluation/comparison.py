@@ -1,28 +1,31 @@
-"""Whether one system is better than another on the same utterances."""
+"""Paired comparison of two systems on the same utterances."""
 
 import dataclasses
 
 import numpy as np
 
+from ser_keras._errors import shortened
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import METRICS
+from ser_keras.evaluation.scores import check_bootstrap
 from ser_keras.evaluation.scores import confusion_by
 from ser_keras.evaluation.scores import draw_speakers
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The difference of two systems on the same utterances.
+    """Difference of a score of two systems on the same utterances.
 
     Args:
         metric: Name of the score, as in `METRICS`.
         first: Score of the first system.
         second: Score of the second system.
         difference: `first - second`: positive if the first is better.
-        low: Lower end of the difference's interval; None for one speaker.
+        low: Lower end of the confidence interval of the difference; None for
+            one speaker.
         high: Upper end; None for one speaker.
-        p_value: Probability of a difference at least as large, either way,
-            if it did not matter which system heard which speaker.
+        p_value: Of the two-sided permutation test: the probability of a
+            difference at least as large if the systems were exchangeable.
         speakers: Number of speakers.
         n: Number of utterances.
     """
@@ -38,7 +41,7 @@ class Comparison:
     n: int
 
     def to_dict(self):
-        """Everything as JSON types."""
+        """All fields as JSON types."""
         return dataclasses.asdict(self)
 
     def describe(self):
@@ -56,15 +59,15 @@ class Comparison:
 def compare_predictions(
     first, second, metric="uar", resamples=10000, level=0.95, seed=0
 ):
-    """Compares two systems on the same utterances, speaker by speaker.
+    """Compares two systems on the same utterances, paired by speaker.
 
-    The interval is a bootstrap over speakers: both systems are scored on the
-    same drawn speakers, so that what makes a speaker hard for both cancels.
-    The p-value is of a permutation test that exchanges the two systems'
-    answers to all utterances of a speaker. All exchanges are tried if there
-    are no more of them than `resamples`, a random sample otherwise. Both
-    count speakers, not utterances, which are not independent of each other;
-    so with S speakers no p-value is below `2 ** (1 - S)`: 0.002 for ten.
+    The confidence interval is a bootstrap over speakers: both systems are
+    scored on the same resampled speakers. The p-value is that of a permutation
+    test that exchanges the two systems' predictions of all utterances of a
+    speaker; all permutations are tried if there are at most `resamples`, and
+    random ones otherwise. Both resample speakers, because utterances of one
+    speaker are not independent; so with S speakers no p-value is below
+    `2 ** (1 - S)`, which is 0.002 for ten.
 
     Args:
         first: `Predictions` of a system.
@@ -72,7 +75,7 @@ def compare_predictions(
             order of utterances and classes.
         metric: Name of a score in `METRICS`.
         resamples: Number of bootstrap resamples and of permutations.
-        level: Probability that the interval is meant to cover.
+        level: Confidence level of the interval.
         seed: Seed of both.
 
     Returns:
@@ -80,8 +83,8 @@ def compare_predictions(
 
     Raises:
         ValueError: The predictions are of different utterances, classes,
-            speakers or truths (the message names rows), or an argument is out
-            of its range.
+            speakers or labels (the message names rows), or an argument is out
+            of range.
 
     References:
         Field and Welsh, "Bootstrapping clustered data", J. R. Stat. Soc. B,
@@ -98,28 +101,19 @@ def compare_predictions(
     >>> comparison.difference, comparison.p_value
     (0.5, 0.5)
     """
-    if metric not in METRICS:
-        raise ValueError(
-            f"`metric` must be one of {tuple(METRICS)}. Received: "
-            f"metric={metric!r}"
-        )
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(
-            "`resamples` must be positive and `level` between 0 and 1. "
-            f"Received: resamples={resamples}, level={level}"
-        )
+    check_bootstrap(metric, resamples, level)
     second = align(first, second)
     score = METRICS[metric]
-    names, ours = confusion_by(first.speakers, first)
-    _, theirs = confusion_by(second.speakers, second)
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    scores = [float(score(x.sum(axis=0))) for x in (ours, theirs)]
+    names, one = confusion_by(first.speakers, first)
+    _, other = confusion_by(second.speakers, second)
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    scores = [float(score(x.sum(axis=0))) for x in (one, other)]
     low = high = None
     if len(names) > 1:
         differences = np.concatenate(
             [
-                score(np.tensordot(drawn, ours, axes=1))
-                - score(np.tensordot(drawn, theirs, axes=1))
+                score(np.tensordot(drawn, one, axes=1))
+                - score(np.tensordot(drawn, other, axes=1))
                 for drawn in draw_speakers(len(names), resamples, seed)
             ]
         )
@@ -132,22 +126,25 @@ def compare_predictions(
         difference=scores[0] - scores[1],
         low=low,
         high=high,
-        p_value=_p_value(ours, theirs, score, resamples, seed),
+        p_value=_p_value(one, other, score, resamples, seed),
         speakers=len(names),
         n=len(first),
     )
 
 
 def align(first, second):
-    """`second` with its rows and classes in the order of `first`.
+    """Reorders predictions to the utterances and classes of others.
 
     Args:
         first: `Predictions`.
         second: `Predictions` of the same utterances.
 
+    Returns:
+        `second`, with rows and classes in the order of `first`.
+
     Raises:
-        ValueError: They do not cover the same utterances, or do not agree on
-            the classes, the truth or the speaker of one.
+        ValueError: They have different utterances or classes, or different
+            labels or speakers of an utterance.
     """
     if set(first.label_names) != set(second.label_names):
         raise ValueError(
@@ -155,20 +152,20 @@ def align(first, second):
             f"{first.label_names} and {second.label_names}"
         )
     rows = {name: row for row, name in enumerate(second.ids)}
-    here, there = set(first.ids), set(second.ids)
+    one, other = set(first.ids), set(second.ids)
     for which, lacking in (
-        ("second", [name for name in first.ids if name not in there]),
-        ("first", [name for name in second.ids if name not in here]),
+        ("second", [name for name in first.ids if name not in other]),
+        ("first", [name for name in second.ids if name not in one]),
     ):
         if lacking:
             raise ValueError(
-                "Both predictions must cover the same utterances. The "
-                f"{which} lack {len(lacking)} of {len(here | there)}, such as "
-                f"{', '.join(lacking[:5])}."
+                "Both predictions must cover the same utterances. Received: "
+                f"the {which} lack {len(lacking)} of {len(one | other)}, "
+                f"{shortened(lacking)}"
             )
     order = np.array([rows[name] for name in first.ids])
     classes = [second.label_names.index(name) for name in first.label_names]
-    number = np.argsort(classes)  # From their class number to ours.
+    number = np.argsort(classes)  # From class numbers of `second` to `first`.
     aligned = Predictions(
         first.ids,
         [second.speakers[row] for row in order],
@@ -186,27 +183,27 @@ def align(first, second):
             row = int(wrong[0])
             raise ValueError(
                 f"Both predictions must have the same {name} for every "
-                f"utterance. Received {len(wrong)} that differ, first "
+                f"utterance. Received: {len(wrong)} that differ, first "
                 f"{first.ids[row]} (row {row}): {column[row]!r} and "
                 f"{other[row]!r}"
             )
     return aligned
 
 
-def _p_value(ours, theirs, score, resamples, seed):
-    total, change = ours.sum(axis=0), theirs - ours
-    both = total + theirs.sum(axis=0)
+def _p_value(one, other, score, resamples, seed):
+    total, change = one.sum(axis=0), other - one
+    both = total + other.sum(axis=0)
 
     def differences(exchanged):
-        one = total + np.tensordot(exchanged, change, axes=1)
-        return np.abs(score(one) - score(both - one))
+        permuted = total + np.tensordot(exchanged, change, axes=1)
+        return np.abs(score(permuted) - score(both - permuted))
 
-    speakers = len(ours)
+    speakers = len(one)
     observed = abs(score(total) - score(both - total))
-    # Rounding must not decide whether a difference is as large.
+    # Rounding must not decide whether a difference is at least as large.
     limit = observed - 1e-12
     if speakers <= 60 and 2 ** (speakers - 1) <= resamples:
-        # The last speaker stays: exchanging everybody changes the sign only.
+        # The last speaker is kept: exchanging all only changes the sign.
         patterns = np.arange(2 ** (speakers - 1))[:, None]
         exchanged = (patterns >> np.arange(speakers)) & 1
         return float(np.mean(differences(exchanged.astype(float)) >= limit))
@@ -216,5 +213,5 @@ def _p_value(ours, theirs, score, resamples, seed):
         shape = (min(chunk, resamples - start), speakers)
         exchanged = random.integers(2, size=shape).astype(float)
         reached += int(np.sum(differences(exchanged) >= limit))
-    # The observed assignment is one of the possible ones.
+    # The observed assignment counts as one of the permutations.
     return (reached + 1) / (resamples + 1)

@@ -1,4 +1,4 @@
-"""From a model and a dataset to predictions."""
+"""Predictions of a model for a dataset."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,13 +9,13 @@ from ser_keras.training.tracing import new_graphs
 
 
 def predict(model, dataset, manifest, from_logits=True):
-    """Runs a model over a dataset, whose rows are those of a manifest.
+    """Computes the predictions of a model for the utterances of a manifest.
 
     Args:
         model: Keras model with outputs `(batch, classes)`.
         dataset: `tf.data.Dataset` of batches `(x, y)` or `x`, in the order of
-            the manifest: not shuffled, not repeated, no remainder dropped.
-            Class numbers `y`, where given, are compared with the manifest.
+            the manifest: not shuffled or repeated, and with the last batch.
+            Class numbers `y`, if there are any, are compared with the manifest.
         manifest: `Manifest` of the same utterances.
         from_logits: Whether outputs are logits; otherwise probabilities.
 
@@ -23,14 +23,23 @@ def predict(model, dataset, manifest, from_logits=True):
         `Predictions`.
 
     Raises:
-        ValueError: Dataset, manifest and model do not belong together, or
-            outputs are not finite.
+        ValueError: Dataset, manifest and model do not match, or outputs are
+            not finite.
+
+    >>> from ser_keras.corpora.manifest import Manifest, Utterance
+    >>> manifest = Manifest(
+    ...     [Utterance(x, f"{x}.wav", x, "03") for x in ("anger", "fear")])
+    >>> x = tf.constant([[2.0, 0.0], [0.0, 2.0]])
+    >>> dataset = tf.data.Dataset.from_tensors((x, [0, 1]))
+    >>> predict(keras.Sequential([keras.layers.Identity()]), dataset,
+    ...         manifest).probabilities.round(2).tolist()
+    [[0.8..., 0.1...], [0.1..., 0.8...]]
     """
     labels, outputs = [], []
     with new_graphs():
         for batch in dataset:
-            # Labels are taken in passing: a second pass would compute all
-            # features again, and would not notice a dataset that is shuffled.
+            # Labels of the same pass: another one would compute all features
+            # again, and would not detect a dataset that is shuffled.
             if isinstance(batch, tuple):
                 if len(batch) > 1:
                     labels.append(np.reshape(batch[1], -1))
@@ -49,7 +58,8 @@ def predict(model, dataset, manifest, from_logits=True):
     ):
         raise ValueError(
             "`dataset` must have the utterances of `manifest` in the same "
-            "order, but its labels differ from the manifest's. Is it shuffled?"
+            "order, but its labels differ from the manifest's. Make it with "
+            "shuffle=False."
         )
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
@@ -57,19 +67,12 @@ def predict(model, dataset, manifest, from_logits=True):
         raise ValueError(
             f"The model's outputs are not finite for {len(rows)} of "
             f"{len(manifest)} utterances, such as {manifest[int(rows[0])].id}."
-            " Did training diverge (see its loss)?"
+            " See the loss, which may have diverged in training."
         )
     if from_logits:
         outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         outputs /= outputs.sum(axis=1, keepdims=True)
-    return Predictions(
-        ids=tuple(utterance.id for utterance in manifest),
-        speakers=tuple(utterance.speaker for utterance in manifest),
-        sexes=tuple(utterance.sex for utterance in manifest),
-        labels=manifest.label_ids,
-        probabilities=outputs,
-        label_names=manifest.labels,
-    )
+    return Predictions.of(manifest, outputs)
 
 
 def _outputs(model, batch):

@@ -1,4 +1,4 @@
-"""What a model said about each utterance, as a table."""
+"""Predictions: a table of labels and probabilities of each utterance."""
 
 import csv
 import dataclasses
@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 
+from ser_keras._errors import shortened
 from ser_keras._files import write_text
 
 _COLUMN = "probability_"
@@ -13,19 +14,19 @@ _COLUMN = "probability_"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """One row for each utterance: who speaks, the truth, the probabilities.
+    """Table of one row for each utterance: speaker, label, probabilities.
 
     Args:
-        ids: Names of the utterances, each there once.
+        ids: Unique names of the utterances.
         speakers: Speaker of each utterance.
         sexes: `"female"`, `"male"` or None for each utterance.
         labels: True class number of each utterance, int array `(utterances,)`.
-        probabilities: float array `(utterances, classes)`, kept as float32.
+        probabilities: Float array `(utterances, classes)`, stored as float32.
         label_names: Names of the classes, in the order of `probabilities`.
 
     Raises:
-        ValueError: Lengths differ, an utterance is there twice, a label is no
-            class, or a row is not a probability distribution.
+        ValueError: Lengths differ, an utterance occurs twice, a label is not a
+            class number, or a row is not a probability distribution.
 
     Example:
     >>> predictions = Predictions(
@@ -77,14 +78,14 @@ class Predictions:
         _, first = np.unique(np.array(self.ids), return_index=True)
         twice = np.ones(len(self), bool)
         twice[first] = False
-        self._check(twice, "Every utterance must be there once", self.ids)
+        self._check(twice, "Every utterance must occur once", self.ids)
         wrong = ~np.isin(labels, np.arange(classes))
         self._check(
             wrong, f"`labels` must be from 0 to {classes - 1}", labels.tolist()
         )
         total = probabilities.sum(axis=1)
-        # NaN and infinity fail this test as well. The tolerance is what
-        # bfloat16 needs; logits do not pass.
+        # NaN and infinity fail this test as well. The tolerance is that of
+        # bfloat16; logits do not pass.
         valid = (np.abs(total - 1) < 1e-2) & (probabilities >= 0).all(axis=1)
         self._check(
             ~valid,
@@ -116,6 +117,26 @@ class Predictions:
         return self.probabilities.argmax(axis=1)
 
     @classmethod
+    def of(cls, manifest, probabilities):
+        """Predictions of the utterances of a manifest.
+
+        Args:
+            manifest: `Manifest`.
+            probabilities: Float array `(utterances, classes)`, in its order.
+
+        Returns:
+            `Predictions`.
+        """
+        return cls(
+            ids=[utterance.id for utterance in manifest],
+            speakers=[utterance.speaker for utterance in manifest],
+            sexes=[utterance.sex for utterance in manifest],
+            labels=manifest.label_ids,
+            probabilities=probabilities,
+            label_names=manifest.labels,
+        )
+
+    @classmethod
     def concatenate(cls, parts):
         """Joins predictions of the same classes, such as those of all folds.
 
@@ -123,7 +144,7 @@ class Predictions:
             parts: Sequence of `Predictions`.
 
         Returns:
-            Predictions, in the same order.
+            `Predictions`, in the same order.
 
         Raises:
             ValueError: The classes differ, or two parts share an utterance.
@@ -134,8 +155,8 @@ class Predictions:
         names = {part.label_names for part in parts}
         if len(names) > 1:
             raise ValueError(
-                "Predictions can be joined only if their `label_names` are "
-                f"the same, in the same order. Received: {sorted(names)}"
+                "Predictions to be joined must have the same `label_names` in "
+                f"the same order. Received: {sorted(names)}"
             )
         columns = {
             name: [row for part in parts for row in getattr(part, name)]
@@ -144,14 +165,14 @@ class Predictions:
         return cls(**columns, label_names=parts[0].label_names)
 
     def check_covers(self, manifest):
-        """Checks that these are predictions of a test part, all and only.
+        """Checks that these are the predictions of exactly a test part.
 
         Args:
             manifest: `Manifest` of the test part.
 
         Raises:
-            ValueError: Utterances are missing or too many, or the label of
-                one is another; the message names them.
+            ValueError: Utterances are missing or too many, or a label differs;
+                the message names them.
         """
         row_of = {name: row for row, name in enumerate(self.ids)}
         label_of = {u.id: u.label for u in manifest}
@@ -159,8 +180,8 @@ class Predictions:
         if missing:
             raise ValueError(
                 "Predictions must cover the whole test part. "
-                f"{len(missing)} of {len(manifest)} utterances are missing, "
-                f"such as {', '.join(missing[:3])}."
+                f"Received: {len(missing)} of {len(manifest)} utterances are "
+                f"missing: {shortened(missing)}"
             )
         other = ~np.isin(np.array(self.ids), np.array(list(label_of)))
         self._check(
@@ -176,9 +197,9 @@ class Predictions:
         self._check(wrong, "Labels must be those of the test part", names)
 
     def save_csv(self, path):
-        """Writes a CSV file that `load_csv` reads back without a difference.
+        """Writes a CSV file that `load_csv` reads back unchanged.
 
-        Its columns are id, speaker, sex, label, predicted, and
+        Its columns are `id`, `speaker`, `sex`, `label`, `predicted`, and
         `probability_<label>` for each class.
         """
         names, predicted = self.label_names, self.predicted
@@ -197,20 +218,23 @@ class Predictions:
                     names[self.labels[i]],
                     names[predicted[i]],
                 ]
-                # Nine digits name every float32 exactly.
+                # Nine digits represent every float32 exactly.
                 + [f"{probability:.9g}" for probability in row]
             )
         write_text(path, file.getvalue())
 
     @classmethod
     def load_csv(cls, path):
-        """Reads what `save_csv` wrote, or another program in the same form.
+        """Reads a CSV file of `save_csv`, or of another program.
 
         The columns `sex` and `predicted` may be missing; the latter is not
         read.
 
+        Returns:
+            `Predictions`.
+
         Raises:
-            ValueError: A column is missing or a value is wrong; the message
+            ValueError: A column is missing or a value is invalid; the message
                 names the file and the line.
         """
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -238,7 +262,7 @@ class Predictions:
                 except KeyError as error:
                     raise ValueError(
                         f"{path}, line {reader.line_num}: unknown label "
-                        f"{error}; there are columns for {names}"
+                        f"{error}; the columns are of {names}"
                     ) from None
                 except (TypeError, ValueError) as error:
                     raise ValueError(

@@ -1,8 +1,8 @@
-"""Scores of predictions, and how far they can be trusted.
+"""Scores of predictions, with confidence intervals.
 
-Every score is a function of confusion matrices, rows the truth and columns the
-prediction, of shape `(..., classes, classes)`. So one definition serves the
-total, each speaker, and thousands of bootstrap resamples at once.
+Every score is a function of confusion matrices `(..., classes, classes)`, whose
+rows are true and whose columns are predicted classes. So the same function
+scores all utterances, each speaker, and thousands of bootstrap resamples.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def _ratio(numerator, denominator):
-    """Quotient; NaN, not a warning, where the denominator is 0."""
+    """Quotient; NaN without a warning where the denominator is 0."""
     return np.divide(
         numerator,
         denominator,
@@ -38,7 +38,7 @@ def unweighted_average_recall(confusion):
 
 
 def weighted_accuracy(confusion):
-    """WA: proportion of utterances that are recognised."""
+    """WA: proportion of utterances whose class is predicted."""
     hits, support, _ = _counts(confusion)
     return _ratio(hits.sum(axis=-1), support.sum(axis=-1))
 
@@ -78,13 +78,13 @@ class Scores:
         wa: Weighted accuracy.
         macro_f1: Mean of the classes' F1.
         weighted_f1: The same, weighted by support.
-        confusion: Counts `(classes, classes)`, rows are the truth.
+        confusion: Counts `(classes, classes)`; rows are true classes.
         recall: Recall of each label; None without utterances.
         per_class: For each label `{"recall": ..., "precision": ..., "f1": ...,
-            "n": ...}`, with `n` utterances; None where nothing can be said.
+            "n": ...}`, with `n` utterances; None where undefined.
         per_speaker: For each speaker `{"uar": ..., "wa": ..., "n": ...}`, with
-            `n` utterances and a UAR over the classes this speaker has.
-        per_sex: The same for each sex that is known.
+            `n` utterances and the UAR over the classes of this speaker.
+        per_sex: The same for each known sex.
         label_names: Names of the classes.
     """
 
@@ -105,7 +105,7 @@ class Scores:
         return int(self.confusion.sum())
 
     def to_dict(self):
-        """Everything as JSON types, for `result.json`."""
+        """All fields as JSON types, for `result.json`."""
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -141,8 +141,8 @@ def confusion_by(groups, predictions):
 def score(predictions):
     """Scores predictions, pooled over all their utterances.
 
-    UAR, WA and F1 are computed once, from the pooled confusion matrix, and not
-    averaged over folds.
+    UAR, WA and F1 are those of the pooled confusion matrix, not means over
+    folds.
 
     Args:
         predictions: `Predictions`.
@@ -159,7 +159,7 @@ def score(predictions):
     0.75
     """
     speakers, by_speaker = confusion_by(predictions.speakers, predictions)
-    # A sex that is not known is grouped under "", and left out.
+    # Utterances of unknown sex are grouped under "", and left out.
     sexes, by_sex = confusion_by(
         [sex or "" for sex in predictions.sexes], predictions
     )
@@ -211,53 +211,41 @@ def _table(names, confusions):
 def confidence_interval(
     predictions, metric="uar", resamples=10000, level=0.95, seed=0
 ):
-    """Percentile interval of a score, by bootstrap over speakers.
+    """Confidence interval of a score, by a percentile bootstrap over speakers.
 
-    Utterances of one speaker are alike, so utterances are not independent and
-    an interval over them is too narrow. Here speakers are drawn: a resample
-    has as many speakers as there are, drawn with replacement, each with all
-    of its utterances, and is scored like the predictions themselves.
+    Utterances of one speaker are not independent, so that a bootstrap over
+    utterances would be too narrow. Here a resample has as many speakers as
+    there are, drawn with replacement, each with all utterances.
 
-    A resample may lack a class, if few speakers have it. Such a resample is
-    neither drawn again nor scored 0: the class has no utterances in it, and
-    is left out of the mean as `unweighted_average_recall` and `macro_f1` do
-    (for F1: unless the class is predicted, which makes its F1 0).
+    A resample may lack a class that few speakers have. It is neither drawn
+    again nor scored 0: `unweighted_average_recall` and `macro_f1` leave out a
+    class without utterances (F1 only if it is not predicted either).
 
-    With few speakers the interval is too narrow still; with one, nothing is
-    known about another speaker and there is no interval.
+    With few speakers the interval is still too narrow; with a single one there
+    is none.
 
     Args:
         predictions: `Predictions`.
         metric: Name of a score in `METRICS`.
         resamples: Number of resamples.
-        level: Probability that the interval is meant to cover.
-        seed: Seed of the resamples. The same speakers with the same seed are
-            drawn in the same way, whatever the metric.
+        level: Confidence level.
+        seed: Seed of the resamples, which do not depend on the metric.
 
     Returns:
         `(low, high)`, or None if there are fewer than two speakers.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of range.
 
     References:
         Field and Welsh, "Bootstrapping clustered data", J. R. Stat. Soc. B,
         2007 (the randomized cluster bootstrap).
     """
-    if metric not in METRICS:
-        raise ValueError(
-            f"`metric` must be one of {tuple(METRICS)}. Received: "
-            f"metric={metric!r}"
-        )
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(
-            "`resamples` must be positive and `level` between 0 and 1. "
-            f"Received: resamples={resamples}, level={level}"
-        )
+    check_bootstrap(metric, resamples, level)
     speakers, confusions = confusion_by(predictions.speakers, predictions)
     if len(speakers) < 2:
         return None
-    confusions = confusions.astype(np.float64)  # BLAS multiplies floats.
+    confusions = confusions.astype(np.float64)  # For BLAS.
     scores = np.concatenate(
         [
             METRICS[metric](np.tensordot(drawn, confusions, axes=1))
@@ -269,8 +257,28 @@ def confidence_interval(
     return float(low), float(high)
 
 
+def check_bootstrap(metric, resamples, level):
+    """Raises `ValueError` for invalid arguments of a bootstrap.
+
+    Args:
+        metric: Name of a score in `METRICS`.
+        resamples: Number of resamples, at least 1.
+        level: Confidence level, above 0 and below 1.
+    """
+    if metric not in METRICS:
+        raise ValueError(
+            f"`metric` must be one of {tuple(METRICS)}. Received: "
+            f"metric={metric!r}"
+        )
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(
+            "`resamples` must be positive and `level` between 0 and 1. "
+            f"Received: resamples={resamples}, level={level}"
+        )
+
+
 def draw_speakers(speakers, resamples, seed=0):
-    """Draws bootstrap resamples of speakers.
+    """Draws bootstrap resamples of speakers, in chunks.
 
     Args:
         speakers: Number of speakers.
@@ -278,11 +286,11 @@ def draw_speakers(speakers, resamples, seed=0):
         seed: Seed.
 
     Yields:
-        How often each speaker is drawn, arrays `(some resamples, speakers)`
-        which together have all resamples.
+        How often each speaker is drawn, arrays `(resamples, speakers)` which
+        together have all resamples.
     """
     random = np.random.default_rng(seed)
-    chunk = max(1, 2_000_000 // speakers)  # 16 MB, whatever the corpus.
+    chunk = max(1, 2_000_000 // speakers)  # 16 MB for any corpus.
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
         drawn = random.integers(speakers, size=(rows, speakers))

@@ -1,4 +1,4 @@
-"""Feature sets as `tf.data` batches: reproducible, resumable, fast."""
+"""Batches of features in `tf.data`, reproducible and resumable."""
 
 import numpy as np
 import tensorflow as tf
@@ -32,35 +32,35 @@ def make_dataset(
     drop_remainder=False,
     class_weights=None,
 ):
-    """Batches `(x, y)` for training or for scoring.
+    """Dataset of batches `(x, y)` for training or prediction.
 
-    Short clips are followed by zeros, long ones are cropped. With
+    Short clips are zero-padded at the end, long ones are cropped. With
     `shuffle=False` the dataset is one pass in the manifest's order. With
-    `shuffle=True` it never ends, so `fit` needs `steps_per_epoch`; every pass
-    has another order and other crops. They depend on `seed`, the number of the
-    pass and the utterance alone: a run that was killed in epoch 7 and starts
-    again with `first_epoch=7` sees what it would have seen.
+    `shuffle=True` it is endless, so `fit` needs `steps_per_epoch`; every pass
+    has another order and other crops. They are a function of `seed`, the pass
+    and the utterance: a run that was killed in epoch 7 and is resumed with
+    `first_epoch=7` gets the same batches as an uninterrupted one.
 
     Args:
-        features: `FeatureSet`, as `Preprocessor.compute` makes it of a
+        features: `FeatureSet`, as `Preprocessor.compute` returns it for a
             `Manifest`; or several streams, as `FeatureStreams` or a dict from
-            a stream's name to its `FeatureSet`.
+            the name of a stream to its `FeatureSet`.
         batch_size: Utterances in a batch.
         duration_frames: Frames of every clip. None means those of the longest
-            clip of the set. Of several streams, a dict; or the frames of the
-            first one, and the others get those of the same seconds.
-        crop: `"random"` or `"center"`: which part of a longer clip is taken.
+            clip of the set. For several streams, a dict; or the frames of the
+            first one, from which the others are computed for the same seconds.
+        crop: `"random"` or `"center"`: which part of a longer clip is used.
             None means random when shuffling.
-        shuffle: Whether to shuffle, and repeat.
-        seed: Integer of the order, the crops and the augmentation.
-        first_epoch: Epoch at which the stream begins.
-        steps_per_epoch: Batches the caller counts as an epoch, which decide
-            where epoch `first_epoch` begins. None means one pass. The
-            architecture half of a search takes the weight half's number.
-        augment: Augmentation layer such as `SpecAugment`; or a function
+        shuffle: Whether to shuffle and repeat.
+        seed: Integer seed of the order, the crops and the augmentation.
+        first_epoch: Epoch at which the dataset starts.
+        steps_per_epoch: Batches in an epoch, which determine where epoch
+            `first_epoch` starts. None means one pass. In a search, the
+            architecture half needs the number of the weight half.
+        augment: Augmentation layer such as `SpecAugment`, or a function
             `(x, seed) -> x` of a batch `(batch, time, features)` and a
-            stateless seed, int32 `(2,)`, after which padding is zero again.
-            Of several streams, a dict; or the first one's.
+            stateless seed, int32 `(2,)`, after which the padding is zeroed
+            again. For several streams, a dict; or that of the first one.
         drop_remainder: Whether to leave out a last batch that is not full,
             so that all shapes are static.
         class_weights: Weights in the order of the labels; batches are then
@@ -69,7 +69,7 @@ def make_dataset(
     Returns:
         `tf.data.Dataset` of x, float32 `(batch, time, features, 1)`, and y,
         int32 `(batch,)`. It has the attributes `steps_per_epoch`,
-        `first_epoch` and `speakers`. Of several streams, x is a dict from name
+        `first_epoch` and `speakers`. For several streams, x is a dict from name
         to such batches, each with its own time axis; they are crops of the
         same seconds, to within half a frame of the coarser stream.
 
@@ -91,7 +91,7 @@ def make_dataset(
         )
     if isinstance(features, dict):
         features = FeatureStreams(features)
-    if isinstance(features, FeatureSet):  # `FeatureStreams` did it itself.
+    if isinstance(features, FeatureSet):  # `FeatureStreams` checks its own.
         check_finite(features)
     crop = crop or ("random" if shuffle else "center")
     size = len(features)
@@ -146,21 +146,20 @@ def make_dataset(
 
 
 def bilevel(weights, architecture):
-    """Pairs the batches of the two halves of a search.
+    """Pairs the batches of the two halves of a search (bilevel optimization).
 
     Args:
         weights: Dataset of the half that trains the weights.
-        architecture: Dataset of the half that trains the architecture. It
-            starts again as often as needed.
+        architecture: Dataset of the half that trains the architecture; it is
+            repeated as often as needed.
 
     Returns:
         `tf.data.Dataset` of `((x, y), (x, y))`, as long as `weights`, with its
         attributes `steps_per_epoch` and `first_epoch`.
 
     Raises:
-        SpeakerOverlapError: If both come from `make_dataset` and share a
-            speaker.
-        ValueError: If they do not resume at the same step.
+        SpeakerOverlapError: Both are from `make_dataset` and share a speaker.
+        ValueError: They do not resume at the same step.
     """
     shared = getattr(weights, "speakers", frozenset()) & getattr(
         architecture, "speakers", frozenset()
@@ -186,13 +185,19 @@ def bilevel(weights, architecture):
 
 
 def class_weights(manifest):
-    """Balanced weights of the classes, float32 `(classes,)`.
+    """Class weights by inverse frequency.
 
     The weight of class c is N / (K N_c) for N utterances, K classes and N_c
     utterances of class c, so that the weights of all utterances sum to N.
 
+    Args:
+        manifest: `Manifest`.
+
+    Returns:
+        Float32 array `(classes,)`.
+
     Raises:
-        ValueError: If a class has no utterance.
+        ValueError: A class has no utterance.
     """
     counts = manifest.counts()
     missing = [label for label, count in counts.items() if not count]
@@ -206,7 +211,7 @@ def class_weights(manifest):
 
 
 def _gatherer(features, duration_frames, crop, seed, augment):
-    """Function of `(pass, step, rows, position of the crops)` to a batch."""
+    """Function from `(pass, step, rows, positions of crops)` to a batch."""
     random = crop == "random"
     if isinstance(features, FeatureStreams):
         if not isinstance(augment, dict):
@@ -227,14 +232,14 @@ def _gatherer(features, duration_frames, crop, seed, augment):
     gather = Gather(features, duration, seed, augment)
 
     def cut(number, step, rows, position):
-        offset = crop_offset(gather.spare(rows), position, random)
+        offset = crop_offset(gather.surplus(rows), position, random)
         return gather(number, step, rows, offset)
 
     return cut
 
 
 def _orders(size, shuffle, first_pass, seed):
-    """Dataset of `(pass, rows, position of the crops)`, one a pass."""
+    """Dataset of `(pass, rows, positions of crops)`, one element a pass."""
     rows = tf.range(size)
     if not shuffle:
         numbers = tf.data.Dataset.from_tensors(
@@ -246,8 +251,8 @@ def _orders(size, shuffle, first_pass, seed):
     @_as_written
     def order(number):
         state = pass_seed(seed, number)
-        # Drawn in the manifest's order: utterance i's crop does not depend on
-        # its place in the shuffled order.
+        # Drawn in the manifest's order: the crop of an utterance does not
+        # depend on its position in the shuffled order.
         position = tf.random.stateless_uniform([size], fold_seed(state, 1))
         shuffled = rows
         if shuffle:

@@ -9,10 +9,12 @@ import time
 
 import numpy as np
 
+from ser_keras._errors import shortened
 from ser_keras._files import write_text
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import load_audio
+from ser_keras.audio.io import too_short
 from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
 from ser_keras.features.store import FeatureStore
@@ -20,7 +22,6 @@ from ser_keras.features.store import settings_key
 
 _SECONDS = 30  # Between two shards: what a kill costs at most.
 _UTTERANCES = 512  # In a shard, at most.
-_SHOWN = 5  # Utterances an error message names.
 
 
 def extract_features(
@@ -141,7 +142,7 @@ def read_feature_store(manifest, folder):
     if missing:
         raise ValueError(
             f"{folder} is not complete: it lacks {len(missing)} of "
-            f"{len(manifest)} utterances, {_some(missing)}. Its extraction was "
+            f"{len(manifest)} utterances, {shortened(missing)}. It was "
             "interrupted, or a shard is damaged (there is a warning then); run "
             "`extract_features` again, which goes on from there, or leave them "
             "out"
@@ -193,12 +194,8 @@ class _Work:
             waveform = fit_length(waveform, longest)
         # Asked of clips below a second only, as it may have to be found out.
         if len(waveform) < rate and len(waveform) < self.extractor.shortest:
-            return AudioError(
-                utterance.path,
-                f"{len(waveform)} samples at {rate} Hz, shorter than what "
-                f"{self.extractor} makes a frame of, {self.extractor.shortest}",
-                "Leave it out (recipes: --skip-bad-audio)",
-            )
+            shortest = self.extractor.shortest
+            return too_short(utterance.path, len(waveform), rate, shortest)
         source = f"{utterance.id} ({utterance.path})"
         return check_frames(self.extractor, waveform, source)
 
@@ -345,11 +342,7 @@ def _check_features(manifest, keys, found, num_features, folder):
     if bad:
         raise ValueError(
             f"{folder} holds features that are NaN, infinite or not of "
-            f"{num_features} values, of {len(bad)} utterances: {_some(bad)}. "
-            "Another program wrote them; delete it, and extract again"
+            f"{num_features} values, of {len(bad)} utterances: "
+            f"{shortened(bad)}. Another program wrote them; delete it, and "
+            "extract again"
         )
-
-
-def _some(names):
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{names[:_SHOWN]}{more}"

@@ -1,4 +1,4 @@
-"""Features on disk: written once, never half, never for other settings."""
+"""FeatureStore: features on disk, in shards that are written atomically."""
 
 import contextlib
 import functools
@@ -17,41 +17,41 @@ from ser_keras._files import replace_file
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-f]{32}\.npz")
-# Not OSError: too many open files say nothing about this one.
+# Not OSError: "too many open files" does not mean that this one is damaged.
 _DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class FeatureStore:
-    """A folder of shards; each holds the features of many utterances.
+    """Folder of shards, each with the features of many utterances.
 
-    A shard is a `.npz` with the utterances' keys, lengths and, one after the
-    other, frames. The zip format keeps a checksum of every array, so a damaged
-    shard is noticed and not used. Shards are written beside and renamed; a run
-    that is killed loses the shard in the making only. Nothing is deleted, and
-    files of other names are left alone.
+    A shard is a `.npz` file with the keys and lengths of its utterances and
+    their concatenated frames. The zip format has a checksum of every array, so
+    a damaged shard is detected and not used. Shards are written atomically: a
+    kill loses at most the one being written. Nothing is deleted, and files of
+    other names are ignored.
 
     Args:
-        folder: Folder of one setting, see `settings_key`.
+        folder: Folder of one configuration, see `settings_key`.
     """
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
     def shards(self):
-        """List of the shards' files, sorted."""
+        """Files of the shards, a sorted list."""
         paths = sorted(self.folder.glob("*.npz"))
         return [path for path in paths if _NAME.fullmatch(path.name)]
 
     def read(self, keys, set_aside=True):
-        """Reads what there is of some keys.
+        """Reads the stored features of some keys.
 
         Args:
             keys: Iterable of keys.
             set_aside: Whether a damaged shard is renamed to `*.damaged`, for
-                a caller who computes its features again.
+                a caller that computes its features again.
 
         Returns:
-            Dict from key to float32 array `(time, features)`, where present.
+            Dict from each stored key to a float32 array `(time, features)`.
 
         Raises:
             OSError: A shard cannot be opened or read.
@@ -70,7 +70,12 @@ class FeatureStore:
         return found
 
     def write(self, features):
-        """Adds a shard from a dict of key to float32 `(time, features)`."""
+        """Writes a shard.
+
+        Args:
+            features: Dict from key to float32 array `(time, features)`; nothing
+                is written if it is empty.
+        """
         if not features:
             return
         keys = sorted(features)
@@ -99,17 +104,17 @@ def _read_shard(path, wanted):
 
 
 def settings_key(layers, answer, **settings):
-    """Short hash of everything that decides a feature, except the audio.
+    """Hash of all that determines features, except the audio.
 
     Args:
-        layers: Front end and what follows it; their configurations count.
-        answer: Features that the layers make of some fixed noise. They count
-            as well, rounded: a layer of the user's own may have an incomplete
-            configuration, and its code changes without it.
-        **settings: Anything else. The version of this package is added.
+        layers: Front end and normalization, whose configurations are hashed.
+        answer: Features of some fixed noise, which are rounded and hashed as
+            well: a user's layer may have an incomplete configuration, or its
+            code may change.
+        **settings: Further settings. The version of this package is added.
 
     Returns:
-        String.
+        Sixteen hexadecimal digits.
     """
     described = {
         "version": ser_keras.__version__,
@@ -117,7 +122,7 @@ def settings_key(layers, answer, **settings):
             without_names(keras.saving.serialize_keras_object(layer))
             for layer in layers
         ],
-        # Adding 0 makes a positive zero of a negative one.
+        # Adding 0 turns negative zeros into positive ones.
         "answer": (np.round(answer, 2) + 0.0).tobytes().hex(),
         **settings,
     }
@@ -126,13 +131,16 @@ def settings_key(layers, answer, **settings):
 
 
 def audio_key(path, start=None, end=None, known=None):
-    """Hash of a file's bytes and of the part that is used.
+    """Key of an utterance: hash of the file's bytes, start and end.
 
     Args:
         path: Audio file.
-        start: Beginning of the part in seconds, or None.
-        end: End of the part in seconds, or None.
-        known: Dict that remembers the files hashed already, or None.
+        start: Start of the utterance in seconds, or None.
+        end: End of the utterance in seconds, or None.
+        known: Dict of hashes of files, which is extended, or None.
+
+    Returns:
+        String.
     """
     known = {} if known is None else known
     if path not in known:
@@ -143,7 +151,7 @@ def audio_key(path, start=None, end=None, known=None):
 
 
 def without_names(config):
-    """Drops the names of layers: Keras counts them up within a process."""
+    """A configuration without the names of layers, which Keras numbers."""
     if isinstance(config, dict):
         return {
             key: without_names(value)

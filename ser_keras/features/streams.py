@@ -1,27 +1,26 @@
-"""Several kinds of features of the same utterances, side by side."""
+"""FeatureStreams: several kinds of features of the same utterances."""
 
 import math
 
+from ser_keras._errors import shortened
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import check_finite
 
-_SHOWN = 5  # Utterances an error message names.
-
 
 class FeatureStreams:
-    """Feature sets of the same utterances: hand-crafted and deep, say.
+    """Several feature sets of the same utterances, such as MFCC and deep ones.
 
-    It stands where one `FeatureSet` does: `make_dataset`, `train_network` and
-    `cross_validate` take it, and its batches are dicts. A dict does as well
-    for `make_dataset`, which makes one of these of it.
+    It is used like one `FeatureSet`: `make_dataset`, `train_network` and
+    `cross_validate` accept it, and its batches are dicts. `make_dataset`
+    accepts a plain dict of feature sets, too.
 
     Args:
-        streams: Dict from a stream's name to its `FeatureSet`. All must hold
-            the same utterances, with the same labels, in the same order; their
-            frames may be of any rate and size.
+        streams: Dict from the name of a stream to its `FeatureSet`. All must
+            have the same utterances with the same labels in the same order;
+            their frame rates and numbers of features may differ.
 
     Raises:
-        ValueError: The streams disagree in utterances, order or labels, or a
+        ValueError: The streams differ in utterances, order or labels, or a
             feature is not finite. The message names them.
 
     >>> from ser_keras.corpora.manifest import Manifest, Utterance
@@ -43,8 +42,8 @@ class FeatureStreams:
                     f"Received: {name!r}: {features}"
                 )
             check_finite(features, f"Stream {name!r}")
-        first, *others = self.streams
-        for other in others:
+        first, *rest = self.streams
+        for other in rest:
             _check_same(first, other, self.streams)
 
     @property
@@ -65,10 +64,10 @@ class FeatureStreams:
         return f"<FeatureStreams: {len(self)} utterances, {sizes}>"
 
     def select(self, manifest):
-        """The features of another manifest's utterances, in its order.
+        """Selects the features of the utterances of a manifest, in its order.
 
         Args:
-            manifest: As in `FeatureSet.select`.
+            manifest: See `FeatureSet.select`.
 
         Returns:
             `FeatureStreams`.
@@ -76,19 +75,20 @@ class FeatureStreams:
         return FeatureStreams({k: x.select(manifest) for k, x in self._items()})
 
     def durations(self, duration_frames=None):
-        """Frames of every clip in a batch, of each stream.
+        """Frames of every clip in a batch, for each stream.
 
         Args:
             duration_frames: Dict from name to frames; or the frames of the
-                first stream, and the others get those of the same seconds,
-                rounded up. None means the longest clip of each stream.
+                first stream, from which those of the others are computed for
+                the same seconds, rounded up. None means the longest clip of
+                each stream.
 
         Returns:
             Dict from name to frames.
 
         Raises:
             ValueError: A number is not positive, a name is unknown or missing,
-                or clips would be cropped whose frame rate is not known.
+                or clips of unknown frame rate would be cropped.
         """
         if duration_frames is None:
             return {k: x.max_length for k, x in self._items()}
@@ -105,17 +105,17 @@ class FeatureStreams:
             )
         cropped = [k for k, x in self._items() if x.max_length > durations[k]]
         if cropped:
-            # A summary of a whole clip has no time to crop.
+            # Streams of one frame a clip are not cropped.
             self._check_rates([k for k, x in self._items() if x.max_length > 1])
         return durations
 
     def _for_same_seconds(self, frames):
-        first, *others = self.streams
-        others = [k for k in others if self.streams[k].max_length > 1]
+        first, *rest = self.streams
+        rest = [k for k in rest if self.streams[k].max_length > 1]
         durations = dict.fromkeys(self.streams, 1) | {first: frames}
-        if others:
-            self._check_rates([first, *others])
-        for name in others:
+        if rest:
+            self._check_rates([first, *rest])
+        for name in rest:
             rate = self.streams[name].frame_rate
             count = frames * rate / self.streams[first].frame_rate
             durations[name] = math.ceil(count - 1e-6)
@@ -125,10 +125,10 @@ class FeatureStreams:
         unknown = [k for k in names if self.streams[k].frame_rate is None]
         if len(names) > 1 and unknown:
             raise ValueError(
-                "Streams are cropped to the same seconds by their frame rates: "
-                "give `FeatureSet(..., frame_rate=frames_per_second)`, or a "
-                "`duration_frames` for each stream that no clip exceeds. "
-                f"Received no frame rate for: {unknown}"
+                "Streams must have a frame rate to be cropped to the same "
+                "seconds: give `FeatureSet(..., frame_rate=...)`, frames per "
+                "second, or `duration_frames` that no clip of them exceeds. "
+                f"Received: no frame rate of {unknown}"
             )
 
     def _items(self):
@@ -136,7 +136,7 @@ class FeatureStreams:
 
 
 def _check_same(first, other, streams):
-    """Raises if two streams are not of the same utterances."""
+    """Raises `ValueError` unless two streams have the same utterances."""
     ids = {k: [u.id for u in streams[k].manifest] for k in (first, other)}
     labels = {k: [u.label for u in streams[k].manifest] for k in (first, other)}
     only = {
@@ -145,18 +145,18 @@ def _check_same(first, other, streams):
     }
     if any(only.values()):
         found = "; ".join(
-            f"only {name!r} has {len(missing)}: {_some(missing)}"
+            f"only {name!r} has {len(missing)}: {shortened(missing)}"
             for name, missing in only.items()
             if missing
         )
         raise ValueError(
-            "Streams must hold the same utterances; `select` those that all of "
+            "Streams must have the same utterances; `select` those that all of "
             f"them have. Received: {found}"
         )
     for row, (a, b) in enumerate(zip(ids[first], ids[other], strict=True)):
         if a != b:
             raise ValueError(
-                "Streams must hold their utterances in the same order; use "
+                "Streams must have their utterances in the same order; use "
                 f"`FeatureSet.select`. Received: row {row} is {a!r} in "
                 f"{first!r} and {b!r} in {other!r}"
             )
@@ -172,10 +172,5 @@ def _check_same(first, other, streams):
         raise ValueError(
             "Streams must have the same labels. Received: "
             f"{first!r} has {names[0]}, {other!r} has {names[1]}, and "
-            f"{len(differ)} utterances differ: {_some(differ)}"
+            f"{len(differ)} utterances differ: {shortened(differ)}"
         )
-
-
-def _some(names):
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{names[:_SHOWN]}{more}"

@@ -8,8 +8,8 @@ import markupsafe
 import ser_keras
 from ser_keras._files import write_text
 from ser_keras.evaluation.calibration import BINS
-from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.reports.data import comparisons
 from ser_keras.reports.data import confident_errors
 from ser_keras.reports.data import read_runs
@@ -106,7 +106,7 @@ def markdown(runs) -> str:
 
 def _run(run, errors, sounds):
     """What the template shows of a run."""
-    found = calibration(run.predictions)
+    found = measure_calibration(run.predictions)
     coverage = coverage_curve(run.predictions)
     return {
         "run": run,

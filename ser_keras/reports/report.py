@@ -2,7 +2,7 @@
 
 from ser_keras._files import read_rows
 from ser_keras._registry import package_versions
-from ser_keras.evaluation.calibration import calibration
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.genotype import load_genotype
@@ -51,13 +51,13 @@ def summary(outcome: CrossValidation) -> dict:
         "leaks_speakers": outcome.leaks_speakers,
         "selects_on_test": outcome.selects_on_test,
     }
-    found = calibration(outcome.predictions)
+    found = measure_calibration(outcome.predictions)
     scaled = {}
     if outcome.scaled is not None:
         scaled["temperature_scaling"] = {
             "temperatures": outcome.temperatures,
             "ece_before": found.ece,
-            "ece_after": calibration(outcome.scaled).ece,
+            "ece_after": measure_calibration(outcome.scaled).ece,
             "n_bins": len(found.counts),
         }
     return {

@@ -8,9 +8,9 @@ import sklearn.metrics
 
 from ser_keras.evaluation.calibration import apply_temperature
 from ser_keras.evaluation.calibration import calibrate
-from ser_keras.evaluation.calibration import calibration
 from ser_keras.evaluation.calibration import coverage_curve
 from ser_keras.evaluation.calibration import fit_temperature
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.calibration import plot_reliability
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.protocols.splits import SpeakerOverlapError
@@ -40,7 +40,7 @@ def test_reliability_of_two_classes_equals_scikit_learn():
     accuracy, mean = sklearn.calibration.calibration_curve(
         right, confidence, n_bins=12
     )
-    found = calibration(predictions, bins=12)
+    found = measure_calibration(predictions, bins=12)
     some = found.counts > 0
     np.testing.assert_allclose(found.accuracy[some], accuracy, atol=1e-12)
     np.testing.assert_allclose(found.confidence[some], mean, rtol=1e-6)
@@ -58,7 +58,7 @@ def test_ece_equals_a_loop():
             gap = abs(right[chosen].mean() - confidence[chosen].mean())
             total += gap * chosen.mean()
             worst = max(worst, gap)
-    found = calibration(predictions)
+    found = measure_calibration(predictions)
     assert found.ece == pytest.approx(total, abs=1e-6)
     assert found.mce == pytest.approx(worst, abs=1e-6)
     row = json.loads(json.dumps(found.to_dict(), allow_nan=False))
@@ -69,12 +69,14 @@ def test_edges_and_one_bin():
     predictions = Predictions(
         "abc", "xyz", [None] * 3, [0, 0, 1], [[1, 0], [0.5, 0.5], [1, 0]], "AN"
     )
-    found = calibration(predictions, bins=2)
+    found = measure_calibration(predictions, bins=2)
     assert found.counts.tolist() == [1, 2]
     assert found.accuracy.tolist() == [1, 0.5]
-    assert calibration(predictions, 1).ece == pytest.approx(5 / 6 - 2 / 3)
+    assert measure_calibration(predictions, 1).ece == pytest.approx(
+        5 / 6 - 2 / 3
+    )
     with pytest.raises(ValueError, match="bins=0"):
-        calibration(predictions, 0)
+        measure_calibration(predictions, 0)
 
 
 def test_temperature_of_two_classes_is_a_logistic_regression():
@@ -96,7 +98,12 @@ def test_temperature_undoes_what_was_too_sure():
     assert temperature == pytest.approx(3, rel=0.05)
     scaled = apply_temperature(sure, temperature)
     np.testing.assert_array_equal(scaled.predicted, sure.predicted)
-    assert calibration(scaled).ece < 0.02 < 0.1 < calibration(sure).ece
+    assert (
+        measure_calibration(scaled).ece
+        < 0.02
+        < 0.1
+        < measure_calibration(sure).ece
+    )
     losses = [
         sklearn.metrics.log_loss(sure.labels, p.probabilities)
         for p in (scaled, sure, apply_temperature(sure, temperature * 1.2))
@@ -122,7 +129,7 @@ def test_calibrate_is_fitted_on_other_speakers():
     held_out, test = make(sharpness=3), make(sharpness=3, seed=1, speakers="cd")
     scaled, temperature = calibrate(held_out, test)
     assert temperature == fit_temperature(held_out)
-    assert calibration(scaled).ece < calibration(test).ece
+    assert measure_calibration(scaled).ece < measure_calibration(test).ece
     with pytest.raises(SpeakerOverlapError, match=r"\['a', 'b'\]"):
         calibrate(held_out, make(seed=2))
     with pytest.raises(ValueError, match="same classes"):

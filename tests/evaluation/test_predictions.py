@@ -115,14 +115,14 @@ def test_predictions_of_another_test_part(manifest):
         "labels": manifest.label_ids,
         "probabilities": np.full((22, 3), 1 / 3),
     }
-    all_of_them = Predictions(**fields, label_names=manifest.labels)
-    all_of_them.check_covers(manifest)
+    whole = Predictions(**fields, label_names=manifest.labels)
+    whole.check_covers(manifest)
     part = {name: column[:19] for name, column in fields.items()}
     few = Predictions(**part, label_names=manifest.labels)
-    with pytest.raises(ValueError, match="3 of 22 .*missing, such as u19, u20"):
+    with pytest.raises(ValueError, match="3 of 22 .*missing: .'u19', 'u20'"):
         few.check_covers(manifest)
     with pytest.raises(ValueError, match="3 wrong rows of 22.*row 19 .u19"):
-        all_of_them.check_covers(manifest[:19])
+        whole.check_covers(manifest[:19])
     labels = fields["labels"].copy()
     labels[4] = 2
     wrong = Predictions(
@@ -215,10 +215,27 @@ def test_predict_notices_what_does_not_belong_together(manifest):
     _, dataset = batches(manifest)
     with pytest.raises(ValueError, match=r"\(22, 3\).*\(16, 3\)"):
         predict(network(), dataset.take(2), manifest)
-    with pytest.raises(ValueError, match="shuffled"):
+    with pytest.raises(ValueError, match="labels differ"):
         shuffled = dataset.unbatch().shuffle(22, seed=1).batch(8)
         predict(network(), shuffled, manifest)
     model = network()
     model.set_weights([np.full((5, 3), np.nan), np.zeros(3)])
     with pytest.raises(ValueError, match="not finite.*such as u0"):
         predict(model, dataset, manifest)
+
+
+def test_of_a_manifest():
+    manifest = Manifest(
+        [
+            Utterance("b", "b.wav", "neutral", "08", sex="female"),
+            Utterance("a", "a.wav", "anger", "03"),
+        ],
+        ("neutral", "anger"),
+    )
+    predictions = Predictions.of(manifest, [[0.2, 0.8], [0.1, 0.9]])
+    assert predictions.ids == ("b", "a")
+    assert predictions.speakers == ("08", "03")
+    assert predictions.sexes == ("female", None)
+    assert predictions.labels.tolist() == [0, 1]
+    assert predictions.label_names == ("neutral", "anger")
+    predictions.check_covers(manifest)

@@ -12,7 +12,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.evaluation import cross_validation
 from ser_keras.evaluation.calibration import calibrate
-from ser_keras.evaluation.calibration import calibration
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments import light_sernet
@@ -97,8 +97,8 @@ def test_speaker_independent_never_shows_the_test_part(tmp_path, trainings):
         np.concatenate([part.probabilities for part in parts]),
     )
     found = summary(outcome)["temperature_scaling"]
-    assert found["ece_before"] == calibration(outcome.predictions).ece
-    assert found["ece_after"] == calibration(outcome.scaled).ece
+    assert found["ece_before"] == measure_calibration(outcome.predictions).ece
+    assert found["ece_after"] == measure_calibration(outcome.scaled).ece
     for fold, (train, held_out) in zip(folds, trainings, strict=True):
         parts = [set(p.speakers) for p in (train, held_out, fold.test)]
         assert all(parts)

@@ -290,12 +290,16 @@ def test_fit_takes_it():
         ({"batch_size": 24, "drop_remainder": True}, "`batch_size`"),
         ({"batch_size": 4, "duration_frames": 0}, "`duration_frames`"),
         ({"batch_size": 4, "crop": "left"}, "`crop`"),
-        ({"batch_size": 4, "cache_dir": "x"}, "`Manifest` only"),
     ],
 )
 def test_arguments_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         make_dataset(clips(), **options)
+
+
+def test_manifest_without_features():
+    with pytest.raises(ValueError, match="must be a FeatureSet.*23 utterances"):
+        make_dataset(clips().manifest, 4)
 
 
 def test_features_that_are_not_finite_are_refused_by_name():

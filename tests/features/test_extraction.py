@@ -14,7 +14,7 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.features import extraction
 from ser_keras.features.extraction import extract_features
-from ser_keras.features.extraction import read_features
+from ser_keras.features.extraction import read_feature_store
 from ser_keras.features.extractors.base import Extractor
 from ser_keras.features.extractors.base import content_hash
 from ser_keras.features.extractors.base import windows
@@ -123,13 +123,13 @@ def test_killed_extraction_goes_on_from_its_last_shard(tmp_path, repository):
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     (folder,) = (tmp_path / "c").iterdir()
     with pytest.raises(ValueError, match="lacks 2 of 8 .*'1', '0'"):
-        read_features(manifest, folder)
+        read_feature_store(manifest, folder)
     extractor = Peaks()
     features = extract_features(manifest, extractor, tmp_path / "c")
     # The check of the extractor, and the two that are missing.
     assert sorted(extractor.clips[1:]) == [7200, 8800]
     equal(features, samples)
-    equal(read_features(manifest, folder), samples)
+    equal(read_feature_store(manifest, folder), samples)
 
 
 def test_changed_setting_is_not_answered_from_the_store(tmp_path):
@@ -234,7 +234,7 @@ def test_clips_too_short_for_a_frame_are_bad_audio(tmp_path):
             assert len(waveform) >= self.shortest
             return super().extract(waveform)
 
-    short = "0.wav: 7200 samples at 16000 Hz, shorter than .*Whole.* 8000"
+    short = "0.wav: 7200 samples at 16000 Hz, .* 8000"
     with pytest.raises(AudioError, match=f"1 of 4 (.|\n)*{short}"):
         extract_features(manifest, Whole(), tmp_path / "c")
     features = extract_features(
@@ -299,9 +299,9 @@ def test_store_of_another_corpus_is_refused(tmp_path):
     extract_features(first, Peaks(), tmp_path / "c")
     (folder,) = (tmp_path / "c").iterdir()
     with pytest.raises(ValueError, match="of another corpus.*none of the 8"):
-        read_features(second, folder)
+        read_feature_store(second, folder)
     with pytest.raises(ValueError, match="is no store of `extract_features`"):
-        read_features(first, tmp_path / "c")
+        read_feature_store(first, tmp_path / "c")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"answer": 3'])
@@ -314,7 +314,7 @@ def test_damaged_description_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match="extractor.json is damaged"):
         extract_features(manifest, Peaks(), tmp_path / "c")
     with pytest.raises(ValueError, match="extractor.json is damaged"):
-        read_features(manifest, path.parent)
+        read_feature_store(manifest, path.parent)
 
 
 def test_damaged_shard_is_extracted_again(tmp_path):
@@ -332,7 +332,7 @@ def test_damaged_shard_is_set_aside_where_it_is_extracted_again(tmp_path):
     content = shard.read_bytes()[:-50]
     shard.write_bytes(content)
     with pytest.raises(ValueError, match="its shards are damaged"):
-        read_features(manifest, shard.parent)
+        read_feature_store(manifest, shard.parent)
     assert shard.read_bytes() == content
     extract_features(manifest, Peaks(), tmp_path / "c")
     assert shard.with_suffix(".damaged").read_bytes() == content
@@ -351,13 +351,13 @@ def test_what_is_not_damage_costs_no_features(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(np, "load", too_many)
         for read in (
-            lambda: read_features(manifest, folder),
+            lambda: read_feature_store(manifest, folder),
             lambda: extract_features(manifest, Peaks(), tmp_path / "c"),
         ):
             with pytest.raises(OSError, match="Too many open files"):
                 read()
     equal(extract_features(manifest, Forbidden(), tmp_path / "c"), samples)
-    equal(read_features(manifest, folder), samples)
+    equal(read_feature_store(manifest, folder), samples)
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
@@ -367,7 +367,7 @@ def test_store_without_any_shard_is_of_no_other_corpus(tmp_path):
     (shard,) = (tmp_path / "c").glob("*/*.npz")
     shard.unlink()
     with pytest.raises(ValueError, match="interrupted before its first shard"):
-        read_features(manifest, shard.parent)
+        read_feature_store(manifest, shard.parent)
 
 
 def test_foreign_features_in_a_store_are_refused(tmp_path):
@@ -380,7 +380,7 @@ def test_foreign_features_in_a_store_are_refused(tmp_path):
         shard.unlink()
     FeatureStore(folder).write({key: wrong for key in keys.values()})
     for read in (
-        lambda: read_features(manifest, folder),
+        lambda: read_feature_store(manifest, folder),
         lambda: extract_features(manifest, Peaks(), tmp_path / "c"),
     ):
         with pytest.raises(ValueError, match="NaN, infinite.*of 3 utterances"):

@@ -242,11 +242,11 @@ def test_nan_features_are_refused_by_name():
         ({"deep": np.zeros(3)}, None, "from a name to a `FeatureSet`"),
         (two_streams(), 0, "positive integer"),
         (two_streams(), {"deep": 3}, "positive integer, or have one for each"),
-        (two_streams(rates=(MEL, None)), 50, r"no frame rate for: \['deep'\]"),
+        (two_streams(rates=(MEL, None)), 50, r"no frame rate of \['deep'\]"),
         (
             two_streams(rates=(None, None)),
             {"handcrafted": 50, "deep": 3},
-            r"no frame rate for: \['handcrafted', 'deep'\]",
+            r"no frame rate of \['handcrafted', 'deep'\]",
         ),
     ],
 )
@@ -259,11 +259,12 @@ def test_frame_rate_is_the_front_ends(tmp_path):
     import soundfile
 
     from ser_keras.audio.mfcc import MFCC
-    from ser_keras.features.feature_set import features_for
+    from ser_keras.features.preprocessor import Preprocessor
 
     path = tmp_path / "noise.wav"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
     manifest = Manifest([Utterance("a", str(path), "anger", "s")])
-    assert features_for(manifest, MFCC(frame_step=320)).frame_rate == 50
+    features = Preprocessor(MFCC(frame_step=320)).compute(manifest)
+    assert features.frame_rate == 50
     with pytest.raises(ValueError, match="frame_rate=-1"):
         FeatureSet(manifest, [np.ones((1, 1))], frame_rate=-1)

@@ -9,18 +9,9 @@ them, in the order they run.
 import json
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from ser_keras.features.extractors.litert_graph import pack
-
-try:
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.interpreter import Interpreter  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "LiteRT files need the package ai-edge-litert: "
-        "pip install ai-edge-litert",
-        name=error.name,
-    ) from error
 
 METADATA = b"ser_keras"
 _IDENTIFIER = b"TFL3"

@@ -3,9 +3,9 @@
 import pathlib
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from ser_keras.audio.io import fit_length
-from ser_keras.export.litert.file_format import Interpreter
 from ser_keras.export.litert.file_format import is_litert
 from ser_keras.export.litert.file_format import read_metadata
 

@@ -1,4 +1,4 @@
-"""What makes deep features: the one interface, and what extractors share."""
+"""Extractor: base class of feature extractors outside of a TensorFlow graph."""
 
 import bisect
 import functools
@@ -9,17 +9,17 @@ import numpy as np
 
 
 class Extractor:
-    """Base of extractors: waveforms to frames of features, outside a graph.
+    """Base class of extractors: waveforms to frames of features, in NumPy.
 
-    A subclass sets the attributes, and implements `extract` and `settings`.
+    A subclass sets the attributes and implements `extract` and `settings`.
     `extract_features` runs it over a corpus.
 
     Attributes:
-        sample_rate: Of the waveforms it takes, Hz.
-        num_features: Size of a frame.
-        frame_rate: Frames in a second; None if a clip has one frame only.
-        shortest: Samples of the shortest clip that has a frame. Of shorter
-            ones `extract_features` says that their audio is bad.
+        sample_rate: Of the waveforms, Hz.
+        num_features: Features of a frame.
+        frame_rate: Frames per second; None if each clip has one frame.
+        shortest: Samples of the shortest clip that has a frame. Shorter ones
+            are bad audio for `extract_features`.
 
     >>> class Peaks(Extractor):
     ...     sample_rate, num_features, frame_rate = 16000, 1, 10.0
@@ -45,11 +45,10 @@ class Extractor:
         )
 
     def extract(self, waveform):
-        """Features of one utterance. Several threads may call it at a time.
+        """Computes the features of one utterance; it must be thread-safe.
 
         Args:
-            waveform: Float32 array `(samples,)`, of any length from
-                `shortest`.
+            waveform: Float32 array `(samples,)` of at least `shortest` samples.
 
         Returns:
             Float32 array `(time, num_features)`, time at least 1.
@@ -57,32 +56,32 @@ class Extractor:
         raise NotImplementedError
 
     def settings(self):
-        """Dict of JSON types: all that decides the features but the audio.
+        """All that determines the features besides the audio, as JSON types.
 
-        Features on disk are known by it. Of a file, its content counts (see
-        `content_hash`), not its name.
+        It identifies stored features. For a file, give the hash of its content
+        (see `content_hash`), not its name.
         """
         raise NotImplementedError
 
 
 class WaveformNetwork(Extractor):
-    """Base of extractors that run a network on windows or on whole clips.
+    """Base class of extractors that run a network on windows or whole clips.
 
-    A network for a fixed number of samples runs window by window, and each
-    window gives a frame: its output, averaged over all axes but the last. The
-    last window is followed by zeros, so that all of a clip is seen. A network
-    for any number of samples runs once, and gives the frames itself.
+    A network with a fixed number of samples runs window by window; the output
+    of a window, averaged over all axes but the last, is a frame. The last
+    window is zero-padded, so that it covers the end of the clip. A network for
+    any number of samples runs once and computes the frames itself.
 
     Args:
-        name: Of the network, for messages.
+        name: Name of the network in messages.
         sample_rate: Of the network, Hz.
-        window: Samples of a window, or None for a network that takes any.
-        hop: Seconds from frame to frame: from window to window, or those of a
-            network that gives the frames itself.
+        window: Samples of a window, or None for a network that takes any
+            number of samples.
+        hop: Seconds from frame to frame.
 
     Raises:
-        ValueError: An argument is invalid, the network's output is no frames,
-            or it gives them at another rate than `hop` says.
+        ValueError: An argument is invalid, the output of the network has
+            another shape, or its frame rate is not `1 / hop`.
     """
 
     def __init__(self, name, sample_rate, window, hop):
@@ -95,7 +94,7 @@ class WaveformNetwork(Extractor):
         self.sample_rate = int(sample_rate)
         self.window = window
         self.hop = hop
-        # Of windows, what the rounded hop in samples really makes.
+        # For windows, the rate of the hop rounded to samples.
         step = round(hop * sample_rate)
         self.frame_rate = sample_rate / step if window else 1 / hop
         self._step = step
@@ -110,7 +109,7 @@ class WaveformNetwork(Extractor):
     def extract(self, waveform):
         if self.window is None:
             frames = np.asarray(self.run(waveform), np.float32)
-            # Without its batch axis of 1.
+            # Without the batch axis of size 1.
             if frames.ndim == 3 and len(frames) == 1:
                 frames = frames[0]
             if frames.ndim != 2 or not len(frames):
@@ -128,21 +127,21 @@ class WaveformNetwork(Extractor):
 
     @functools.cached_property
     def shortest(self):
-        """Samples of the shortest clip that has a frame: at most a second."""
+        """Samples of the shortest clip that has a frame, at most a second."""
         if self.window is not None:
             return 1
 
         def has_frames(samples):
             try:
                 return len(self.extract(_noise(samples))) > 0
-            except Exception:  # Each runtime has errors of its own.
+            except Exception:  # Runtimes have no common error class.
                 return False
 
         lengths = range(1, self.sample_rate)
         return 1 + bisect.bisect_left(lengths, True, key=has_frames)
 
     def _check_hop(self):
-        """Frames of 2 s more must be as many more as `hop` says."""
+        """Raises unless 2 s more of audio give `2 / hop` more frames."""
         counts = [
             len(self.extract(_noise(seconds * self.sample_rate)))
             for seconds in (2, 4)
@@ -150,13 +149,13 @@ class WaveformNetwork(Extractor):
         if abs(counts[1] - counts[0] - 2 / self.hop) > 1.5:
             raise ValueError(
                 f"`hop` must be the seconds between the frames of {self.name}, "
-                f"which gives {counts[0]} frames of 2 s and {counts[1]} of "
+                f"which gives {counts[0]} frames for 2 s and {counts[1]} for "
                 f"4 s. Received: hop={self.hop}"
             )
 
 
 def windows(waveform, size, step):
-    """Windows of a clip, zeros after its end.
+    """Windows of a clip, zero-padded at its end.
 
     Args:
         waveform: Array `(samples,)`.
@@ -164,7 +163,8 @@ def windows(waveform, size, step):
         step: Samples from window to window.
 
     Returns:
-        Array `(windows, size)`: as few as reach the clip's end, at least 1.
+        Array `(windows, size)`, with the fewest windows that cover the clip, at
+        least 1.
 
     >>> windows(np.arange(1, 6), 3, 2).tolist()
     [[1, 2, 3], [3, 4, 5]]
@@ -179,13 +179,13 @@ def windows(waveform, size, step):
 
 
 def content_hash(path):
-    """Hash of a file, or of all files in a folder and their names.
+    """Hash of a file, or of all files in a folder with their names.
 
     Args:
         path: File or folder.
 
     Returns:
-        String.
+        Hexadecimal digits.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -198,32 +198,45 @@ def content_hash(path):
     for file in files:
         if path.is_dir():
             digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        # Of the digests: joined contents could be cut at other places.
+        # Of the digests: concatenated contents would not show their limits.
         digest.update(hashlib.blake2b(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def check_file(path):
-    """The path, if there is something.
+    """Path of an existing file or folder.
+
+    Args:
+        path: The path.
+
+    Returns:
+        `pathlib.Path`.
 
     Raises:
-        FileNotFoundError: There is not.
+        FileNotFoundError: It does not exist.
     """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such file. An extractor needs the network's file; "
-            "check the path, or fetch it from where the network is published"
+            f"{path}: no such file. An extractor needs the file of a network; "
+            "correct the path, or download the file from the network's "
+            "publisher."
         )
     return path
 
 
 def check_sample_rate(name, found, sample_rate):
-    """Raises if a file says that it takes waveforms of another rate."""
+    """Raises `ValueError` if a network has another sample rate.
+
+    Args:
+        name: Name of the network in messages.
+        found: Its sample rate in Hz, or None if unknown.
+        sample_rate: The sample rate it should have, Hz.
+    """
     if found is not None and found != sample_rate:
         raise ValueError(
-            f"{name} takes waveforms at {found} Hz; audio of any rate is "
-            f"resampled to that. Received: sample_rate={sample_rate}"
+            f"{name} takes waveforms at {found} Hz; give that rate, to which "
+            f"audio is resampled. Received: sample_rate={sample_rate}"
         )
 
 

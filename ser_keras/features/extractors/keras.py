@@ -1,4 +1,4 @@
-"""Deep features from a Keras model."""
+"""KerasExtractor: deep features of a Keras model."""
 
 import hashlib
 import json
@@ -16,27 +16,27 @@ from ser_keras.features.store import without_names
 
 
 class KerasExtractor(WaveformNetwork):
-    """Frames of a Keras model that takes a waveform.
+    """Deep features of a Keras model that takes a waveform.
 
-    A model with an input of fixed size runs window by window, one with an
-    input of variable size on whole clips; see `WaveformNetwork`.
+    A model with a fixed input size runs window by window, one with a variable
+    input size on whole clips; see `WaveformNetwork`.
 
     Args:
         model: `keras.Model` from `(batch, samples)` to `(batch, time,
-            features)`, or, window by window, to any shape with features last;
-            or a `.keras` file of one.
-        sample_rate: Of the model, Hz. It is compared with that of its front
-            end: of every layer that has a `sample_rate`.
+            features)`, or, with a fixed input size, to any shape with features
+            last; or a `.keras` file of one.
+        sample_rate: Of the model, Hz. It is compared with the `sample_rate` of
+            every layer that has one, such as a front end.
         hop: Seconds from frame to frame.
-        layer: Name of the layer whose output becomes the features. The model
-            must then be a functional one. None means the model's output.
-        trust: Read a file of other classes than Keras' plain layers and ours;
-            see `ser_keras.load_model`.
+        layer: Name of a layer of a functional model, whose output becomes the
+            features. None means the output of the model.
+        trust: Whether to read a file with classes other than those of Keras and
+            of this library; see `ser_keras.load_model`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The model takes no waveform, or one of another sample rate,
-            or has no layer of that name, or its file is refused.
+        ValueError: The model does not take a waveform, has another sample rate
+            or no layer of that name, or its file is refused.
 
     >>> model = keras.Sequential([
     ...     keras.Input((None,)), keras.layers.Reshape((-1, 1)),
@@ -60,7 +60,7 @@ class KerasExtractor(WaveformNetwork):
             check_sample_rate(name, found, sample_rate)
         try:
             shape = model.input_shape
-        except AttributeError:  # A class of its own: whole clips.
+        except AttributeError:  # A subclassed model: whole clips.
             shape = (None, None)
         if not isinstance(shape, tuple) or len(shape) != 2:
             raise ValueError(
@@ -101,9 +101,9 @@ class KerasExtractor(WaveformNetwork):
 
 
 def _layers(model):
-    """Layers of a model, and of the models in it."""
+    """Layers of a model and of its submodels."""
     for layer in model.layers:
         yield layer
-        # What another layer holds, such as `AtSpeed`, has a rate of its own.
+        # Not sublayers: the front end in `AtSpeed` has another sample rate.
         if isinstance(layer, keras.Model):
             yield from _layers(layer)

@@ -1,4 +1,4 @@
-"""Deep features from a LiteRT file."""
+"""LiteRTExtractor: deep features of a LiteRT file."""
 
 import json
 import struct
@@ -18,28 +18,27 @@ from ser_keras.features.extractors.litert_graph import read_model
 
 
 class LiteRTExtractor(WaveformNetwork):
-    """Frames of a LiteRT file that takes a waveform, such as YAMNet's.
+    """Deep features of a LiteRT file that takes a waveform, such as YAMNet's.
 
-    A file with an input of fixed size runs window by window, one with an input
-    of variable size on whole clips; see `WaveformNetwork`. Quantized outputs
-    become real values.
+    A file with a fixed input size runs window by window, one with a variable
+    input size on whole clips; see `WaveformNetwork`. Quantized outputs are
+    dequantized.
 
     Args:
-        path: The `.tflite` file. Its one input is float32 `(samples,)` or
+        path: The `.tflite` file. Its only input is float32 `(samples,)` or
             `(1, samples)`.
-        sample_rate: Of the file, Hz. It is compared with what the file's
-            metadata say.
+        sample_rate: Of the file, Hz. It is compared with the file's metadata.
         hop: Seconds from frame to frame.
-        output: Name of the tensor that becomes the features, an inner one
-            likewise. None means the file's first output.
+        output: Name of the tensor that becomes the features, which may be an
+            inner one. None means the first output of the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no LiteRT file, or of another sample rate, its input
-            is no waveform, or it computes no tensor named `output`.
+        ValueError: It is not a LiteRT file, has another sample rate, its input
+            is not a waveform, or it computes no tensor named `output`.
 
     Example:
-        The 1024 features of YAMNet before its classifier, at 2.08 Hz:
+        The 1024 features of YAMNet before its classifier, 2.08 frames a second:
 
         ```python
         LiteRTExtractor(
@@ -50,14 +49,14 @@ class LiteRTExtractor(WaveformNetwork):
 
     def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
         self.path = check_file(path)
-        self._file = content_hash(path)  # Of what is read now, not later.
+        self._file = content_hash(path)  # Before the file can change.
         self.output = output
         model = read_model(self.path)
         check_sample_rate(self.path, _rate_in(self.path, model), sample_rate)
         if output is not None:
             cut_at(model, output)
         self._content = pack(model)
-        self._mine = threading.local()
+        self._local = threading.local()
         interpreter = Interpreter(model_content=self._content)
         details = interpreter.get_input_details()
         shape = details[0]["shape_signature"].tolist()
@@ -98,29 +97,32 @@ class LiteRTExtractor(WaveformNetwork):
         }
 
     def _interpreter(self, samples):
-        """This thread's, for a size: an interpreter has one set of tensors."""
-        mine = self._mine
-        if not hasattr(mine, "interpreter"):
-            mine.interpreter = Interpreter(
+        """Interpreter of this thread, for this number of samples.
+
+        An interpreter has one set of tensors, so threads cannot share it.
+        """
+        local = self._local
+        if not hasattr(local, "interpreter"):
+            local.interpreter = Interpreter(
                 model_content=self._content, num_threads=1
             )
-            mine.samples = None
-        if mine.samples != samples:
-            mine.samples = None  # A size that it refuses leaves it without one.
-            number = mine.interpreter.get_input_details()[0]["index"]
+            local.samples = None
+        if local.samples != samples:
+            local.samples = None  # In case the new size is refused.
+            number = local.interpreter.get_input_details()[0]["index"]
             if self.window is None:
-                mine.interpreter.resize_tensor_input(
+                local.interpreter.resize_tensor_input(
                     number, [*self._batch, samples]
                 )
-            mine.interpreter.allocate_tensors()
-            mine.samples = samples
-        return mine.interpreter
+            local.interpreter.allocate_tensors()
+            local.samples = samples
+        return local.interpreter
 
 
 def _rate_in(path, model):
-    """Sample rate that the file says it takes, Hz, or None.
+    """Sample rate in the metadata of a file, Hz, or None.
 
-    In `export_litert`'s metadata, or in the standard ones (TFLITE_METADATA).
+    In the metadata of `export_litert`, or the standard ones (TFLITE_METADATA).
     """
     contents = {
         entry.name: bytes(model.buffers[entry.buffer].data)
@@ -133,6 +135,6 @@ def _rate_in(path, model):
         return audio_sample_rate(contents.get(b"TFLITE_METADATA"))
     except (ValueError, IndexError, struct.error) as error:
         raise ValueError(
-            f"{path} has damaged metadata, in which its sample rate may be "
-            f"({error})"
+            f"{path} has damaged metadata, so that its sample rate cannot be "
+            f"checked: {error}"
         ) from error

@@ -1,23 +1,15 @@
-"""LiteRT files as graphs: an inner tensor as the output."""
+"""Graphs of LiteRT files, to use an inner tensor as the output."""
 
 import flatbuffers
-
-try:
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.interpreter import Interpreter
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "LiteRT files need the package ai-edge-litert: "
-        "pip install ai-edge-litert",
-        name=error.name,
-    ) from error
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 _IDENTIFIER = b"TFL3"
 _AUDIO_PROPERTIES = 4  # Among the kinds of ContentProperties.
 
 
 def read_model(path):
-    """The graph of a LiteRT file.
+    """Reads the graph of a LiteRT file.
 
     Args:
         path: `pathlib.Path`.
@@ -26,7 +18,7 @@ def read_model(path):
         `schema.ModelT`.
 
     Raises:
-        ValueError: It is no LiteRT file, or it is damaged.
+        ValueError: It is not a LiteRT file, or it is damaged.
     """
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
@@ -34,7 +26,7 @@ def read_model(path):
             f"{path} is not a LiteRT file: it has no identifier TFL3"
         )
     try:
-        Interpreter(model_content=content)  # It verifies; the schema does not.
+        Interpreter(model_content=content)  # It verifies the file.
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path} is damaged, or needs operations that this runtime lacks: "
@@ -44,13 +36,13 @@ def read_model(path):
 
 
 def cut_at(model, name):
-    """Makes a tensor the only output; what does not lead to it is dropped.
+    """Makes a tensor the only output, and removes operators it does not need.
 
-    A full-speed interpreter keeps no inner tensor, and would compute the rest.
+    The interpreter does not keep inner tensors, and would compute the rest.
 
     Args:
-        model: `schema.ModelT`, changed.
-        name: Of the tensor.
+        model: `schema.ModelT`, which is changed.
+        name: Name of the tensor.
 
     Raises:
         ValueError: Nothing in the graph computes a tensor of that name.
@@ -71,20 +63,20 @@ def cut_at(model, name):
             needed |= {int(i) for i in operator.inputs}
             kept.append(operator)
     graph.operators, graph.outputs = kept[::-1], [wanted]
-    model.signatureDefs = []  # They name the outputs of before.
+    model.signatureDefs = []  # They name the former outputs.
 
 
 def audio_sample_rate(metadata):
-    """Sample rate of a file's first input, as its standard metadata say.
+    """Sample rate of the first input in the standard metadata of a file.
 
-    Read by the places of the fields in LiteRT's metadata_schema.fbs, whose
-    generated code is in no package that we need.
+    Read by the numbers of the fields in LiteRT's metadata_schema.fbs, as no
+    required package has the generated code.
 
     Args:
         metadata: Bytes of the buffer TFLITE_METADATA, or None.
 
     Returns:
-        Hz, or None if the metadata say nothing of it.
+        Hz, or None if the metadata do not have it.
     """
     if metadata is None:
         return None
@@ -109,7 +101,7 @@ def audio_sample_rate(metadata):
 
 
 def _field(table, place, in_list):
-    """The table in a field, or the first one of the list there, or None."""
+    """Table in a field, or the first one of a list, or None."""
     offset = table.Offset(4 + 2 * place)
     if not offset:
         return None
@@ -123,16 +115,16 @@ def _field(table, place, in_list):
 
 
 def pack(model):
-    """Bytes of a LiteRT file, of a `schema.ModelT`."""
+    """Bytes of the LiteRT file of a `schema.ModelT`."""
     builder = _Builder(1024)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
 
 class _Builder(flatbuffers.Builder):
-    """Constants begin at multiples of 16 bytes, as the format demands.
+    """Builder that aligns constants to 16 bytes, as the format demands.
 
-    The generated code leaves out that attribute (`force_align`) of the schema.
+    The generated code ignores that attribute (`force_align`) of the schema.
     """
 
     def StartVector(self, elemSize, numElems, alignment):

@@ -1,16 +1,16 @@
-"""Deep features from an ONNX file."""
+"""ONNXExtractor: deep features of an ONNX file."""
 
 import numpy as np
 
+from ser_keras._errors import needs_extra
 from ser_keras.features.extractors.base import WaveformNetwork
 from ser_keras.features.extractors.base import check_file
 from ser_keras.features.extractors.base import check_sample_rate
 from ser_keras.features.extractors.base import content_hash
 
-# What onnxruntime would otherwise leave to the processor, and give other
-# features for. Its kernels of uint8 by int8 saturate at 16 bits where there is
-# AVX2 but no VNNI: sums came out at half of what they are. And on Arm, float32
-# stays float32, as is its default, whatever that becomes.
+# Otherwise results depend on the processor: kernels of uint8 by int8 saturate
+# at 16 bits with AVX2 but without VNNI (sums were half of the right values); on
+# Arm, float32 would become bfloat16 if the default changed.
 _PRECISION = {
     "session.x64quantprecision": "1",
     "mlas.enable_gemm_fastmath_arm64_bfloat16": "0",
@@ -18,15 +18,15 @@ _PRECISION = {
 
 
 class ONNXExtractor(WaveformNetwork):
-    """Frames of an ONNX file that takes a waveform.
+    """Deep features of an ONNX file that takes a waveform.
 
-    A file with an input of fixed size runs window by window, one with an input
-    of variable size on whole clips; see `WaveformNetwork`. It computes in the
-    file's own precision on every processor, so that features of one machine go
-    with those of another.
+    A file with a fixed input size runs window by window, one with a variable
+    input size on whole clips; see `WaveformNetwork`. It computes in the
+    precision of the file on every processor, so that features of different
+    machines agree.
 
     Args:
-        path: The `.onnx` file. Its one input is float32 `(samples,)` or
+        path: The `.onnx` file. Its only input is float32 `(samples,)` or
             `(batch, samples)`.
         sample_rate: Of the file, Hz. It is compared with a `sample_rate` in
             the file's metadata.
@@ -37,34 +37,28 @@ class ONNXExtractor(WaveformNetwork):
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
         FileNotFoundError: There is no such file.
-        ValueError: It is no ONNX file, or of another sample rate, its input is
-            no waveform, or it has no output of that name.
+        ValueError: It is not an ONNX file, has another sample rate, its input
+            is not a waveform, or it has no output of that name.
     """
 
     def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
-        try:
+        with needs_extra("Running ONNX files", "onnx"):
             import onnxruntime
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "ONNX files need the package onnxruntime: "
-                "pip install 'ser_keras[onnx]'",
-                name=error.name,
-            ) from error
         self.path = check_file(path)
-        self._file = content_hash(path)  # Of what is read now, not later.
+        self._file = content_hash(path)  # Before the file can change.
         options = onnxruntime.SessionOptions()
-        # Utterances run in parallel, not what is inside of one.
+        # Utterances run in parallel, not the operators of one.
         options.intra_op_num_threads = 1
         for name, value in _PRECISION.items():
             options.add_session_config_entry(name, value)
-        options.log_severity_level = 4  # What is raised need not be printed.
+        options.log_severity_level = 4  # Errors are raised, not printed.
         try:
             self._session = onnxruntime.InferenceSession(
                 str(self.path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # Its errors have no base of their own.
+        except Exception as error:  # Its errors have no common base class.
             raise ValueError(
-                f"{self.path} is no ONNX file, or damaged: {error}"
+                f"{self.path} is not an ONNX file, or it is damaged: {error}"
             ) from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         found = metadata.get("sample_rate")

@@ -1,9 +1,10 @@
-"""Hand-crafted features of openSMILE, under its own licence."""
+"""OpenSmileExtractor: hand-crafted features of openSMILE."""
 
 import warnings
 
 import numpy as np
 
+from ser_keras._errors import needs_extra
 from ser_keras.features.extractors.base import Extractor
 from ser_keras.features.extractors.process import ProcessExtractor
 
@@ -12,21 +13,21 @@ class OpenSmileExtractor(ProcessExtractor):
     """Low-level descriptors or functionals of openSMILE.
 
     openSMILE is audEERING's; its licence is for private, research and
-    educational use, not for commercial products, whatever the classifier of
-    its package says. It runs in a process of its own (see `ProcessExtractor`).
-    A clip of less than 0.1 s has no functionals, and `extract_features`
-    refuses it.
+    educational use, not for commercial products, although the metadata of its
+    package say otherwise. It runs in a process of its own (see
+    `ProcessExtractor`). A clip of less than 0.1 s has no functionals, and
+    `extract_features` refuses it.
 
     Args:
-        feature_set: Name of a set, such as `"eGeMAPSv02"` (25 descriptors, 88
-            functionals) or `"ComParE_2016"` (65 and 6373).
-        level: `"lld"`: descriptors, 100 frames in a second; `"lld_de"`: their
+        feature_set: Name of a feature set, such as `"eGeMAPSv02"` (25
+            descriptors, 88 functionals) or `"ComParE_2016"` (65 and 6373).
+        level: `"lld"`: descriptors, 100 frames per second; `"lld_de"`: their
             derivatives, where the set has them; `"func"`: functionals, one
             frame for a whole clip.
         sample_rate: Of the waveforms, Hz.
 
     Raises:
-        ModuleNotFoundError: The package is not installed.
+        ModuleNotFoundError: opensmile is not installed.
         ValueError: There is no such set or level.
 
     References:
@@ -52,17 +53,15 @@ class OpenSmileExtractor(ProcessExtractor):
 
 
 class _OpenSmile(Extractor):
-    """As above, in a process without TensorFlow."""
+    """The extractor itself, in a process without TensorFlow."""
 
     def __init__(self, feature_set, level, sample_rate):
-        try:
+        with needs_extra(
+            "openSMILE",
+            "features",
+            "Its licence is for research and non-commercial use.",
+        ):
             import opensmile
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "openSMILE's features need the package opensmile, whose "
-                "licence is for research and non-commercial use: "
-                "pip install 'ser_keras[features]'"
-            ) from error
         sets = [x.name for x in opensmile.FeatureSet]
         levels = [x.value for x in opensmile.FeatureLevel]
         for name, value, known in (
@@ -74,7 +73,8 @@ class _OpenSmile(Extractor):
                     f"`{name}` must be one of {known}. Received: "
                     f"{name}={value!r}"
                 )
-        # It fills a clip that is too short with NaN, which we refuse by name.
+        # Clips that are too short become NaN, for which `extract_features`
+        # raises.
         warnings.filterwarnings("ignore", "Segment too short")
         self._smile = opensmile.Smile(
             opensmile.FeatureSet[feature_set], opensmile.FeatureLevel(level)

@@ -1,12 +1,11 @@
-"""Extractors in a process of their own, without TensorFlow.
+"""ProcessExtractor: an extractor in a process of its own, without TensorFlow.
 
-Some libraries cannot share a process with TensorFlow: openSMILE 2.6 writes over
-foreign memory, and torch's Triton ends the process, because both bring LLVM.
+Some libraries cannot share a process with TensorFlow: openSMILE 2.6 corrupts
+memory, and torch's Triton crashes, because both have LLVM.
 `python -m ser_keras.features.extractors.process` is the other process.
 
-The two speak in pickles, over pipes and a local socket that takes nobody
-without a key that only both know. No file, and nothing from outside, is
-unpickled.
+The two processes exchange pickles over pipes and a local socket, which is
+authenticated by a secret key. Nothing else is unpickled.
 """
 
 import multiprocessing.connection
@@ -24,30 +23,30 @@ from ser_keras.features.extractors.base import Extractor
 class ProcessExtractor(Extractor):
     """Runs another extractor in a new process, which ends with this object.
 
-    It answers as many threads at a time as call it.
+    Several threads may call it at the same time.
 
     Args:
         extractor: Class of an `Extractor`, in a module that can be imported.
-        **arguments: Of that class; picklable.
+        **arguments: Picklable arguments of that class.
 
     Raises:
-        Exception: What the class raises of its arguments.
+        Exception: The exception that the class raises.
     """
 
     def __init__(self, extractor, **arguments):
         self.name = extractor.__name__
         self._key = secrets.token_bytes(16)
-        self._mine = threading.local()
+        self._local = threading.local()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ser_keras.features.extractors.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Where this process found the library.
+            # So that the other process imports the same packages.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         weakref.finalize(self, _end, self._process)
         try:
-            # One message: the class is named, and imported there only.
+            # The class is pickled by name, and imported in the other process.
             message = pickle.dumps((self._key, extractor, arguments))
             self._process.stdin.write(message)
             self._process.stdin.flush()
@@ -56,17 +55,17 @@ class ProcessExtractor(Extractor):
             raise self._ended("before it was ready") from error
         if isinstance(answer, Exception):
             raise answer
-        self._address, facts, self._settings = answer
-        self.sample_rate, self.num_features, self.frame_rate = facts
+        self._address, attributes, self._settings = answer
+        self.sample_rate, self.num_features, self.frame_rate = attributes
 
     def extract(self, waveform):
         try:
-            if not hasattr(self._mine, "connection"):
-                self._mine.connection = multiprocessing.connection.Client(
+            if not hasattr(self._local, "connection"):
+                self._local.connection = multiprocessing.connection.Client(
                     self._address, authkey=self._key
                 )
-            self._mine.connection.send(waveform)
-            answer = self._mine.connection.recv()
+            self._local.connection.send(waveform)
+            answer = self._local.connection.recv()
         except (OSError, EOFError) as error:
             raise self._ended(f"at {len(waveform)} samples") from error
         if isinstance(answer, Exception):
@@ -79,7 +78,7 @@ class ProcessExtractor(Extractor):
     def _ended(self, when):
         return RuntimeError(
             f"The process of {self.name} ended {when}, with exit code "
-            f"{self._process.poll()}; its messages are above"
+            f"{self._process.poll()}; see its messages above."
         )
 
 
@@ -90,19 +89,19 @@ def _end(process):
 
 
 def main():
-    """Makes the extractor, then answers until the input ends."""
-    # What a library prints must not come between our messages.
+    """Makes the extractor, then serves requests until the input ends."""
+    # Standard output carries our messages, so libraries print elsewhere.
     with os.fdopen(os.dup(1), "wb") as output:
         os.dup2(2, 1)
         key, extractor, arguments = pickle.load(sys.stdin.buffer)
         try:
             extractor = extractor(**arguments)
-            facts = [
+            attributes = [
                 getattr(extractor, name)
                 for name in ("sample_rate", "num_features", "frame_rate")
             ]
             listener = multiprocessing.connection.Listener(authkey=key)
-            answer = listener.address, facts, extractor.settings()
+            answer = listener.address, attributes, extractor.settings()
         except Exception as error:
             pickle.dump(_plain(error), output)
             return
@@ -110,7 +109,7 @@ def main():
     threading.Thread(
         target=_accept, args=(listener, extractor), daemon=True
     ).start()
-    # It ends with the other process, however that ends.
+    # The input ends with the parent process, also after a kill.
     sys.stdin.buffer.read()
     listener.close()
     os._exit(0)
@@ -137,7 +136,7 @@ def _answer(connection, extractor):
 
 
 def _plain(error):
-    """The error, as one that the other process can read."""
+    """The error as one that can be unpickled in the other process."""
     for kind in (ModuleNotFoundError, FileNotFoundError, ValueError):
         if isinstance(error, kind):
             return kind(str(error))

@@ -1,10 +1,11 @@
-"""Deep features of self-supervised speech encoders, through `transformers`."""
+"""TransformersExtractor: deep features of self-supervised speech encoders."""
 
 import hashlib
 import math
 
 import numpy as np
 
+from ser_keras._errors import needs_extra
 from ser_keras.features.extractors.base import Extractor
 from ser_keras.features.extractors.base import check_sample_rate
 from ser_keras.features.extractors.process import ProcessExtractor
@@ -13,27 +14,28 @@ from ser_keras.features.extractors.process import ProcessExtractor
 class TransformersExtractor(ProcessExtractor):
     """Hidden states of wav2vec 2.0, HuBERT, WavLM or Whisper's encoder.
 
-    Each clip runs by itself, without padding; Whisper's in pieces of 30 s,
-    whose frames after the clip's end are dropped. The weights are as
-    published, and stay so. It runs in a process of its own (see
-    `ProcessExtractor`), where each utterance takes one core.
+    Each clip runs alone, without padding; with Whisper in segments of 30 s, of
+    which frames after the clip's end are dropped. The weights are frozen. It
+    runs in a process of its own (see `ProcessExtractor`), where each utterance
+    uses one core.
 
     Args:
         model: Folder of a saved model with its `preprocessor_config.json`, or
-            a name on the Hugging Face hub, from which it is then fetched.
-        layers: Number of a layer's output, 0 being what enters the first one
-            and -1 the last one's. Several numbers are concatenated on the
-            feature axis; `ser_keras.layers.LayerMixture` learns their weights.
-        sample_rate: Of the model, Hz, if you want it checked.
+            a name on the Hugging Face hub, from which it is downloaded.
+        layers: Number of the layer whose output is used; 0 is the input of the
+            first layer, -1 the output of the last. Several layers are
+            concatenated on the feature axis; `ser_keras.layers.LayerMixture`
+            learns their weights.
+        sample_rate: Expected sample rate of the model, Hz; None accepts any.
         device: Torch's name of the device, such as `"cuda"`.
-        revision: Of a model on the hub, a commit. Whatever it is, the content
-            of the weights decides which stored features are used.
+        revision: Commit of a model on the hub. Stored features are identified
+            by the content of the weights.
 
     Raises:
         ModuleNotFoundError: transformers or torch is not installed.
-        FileNotFoundError: There is no such folder, nor a model of that name.
-        ValueError: The model is no such encoder, or of another sample rate, or
-            has no such layer.
+        FileNotFoundError: There is no such folder and no model of that name.
+        ValueError: The model is not such an encoder, has another sample rate,
+            or no such layer.
 
     References:
         Yang et al., "SUPERB: Speech processing Universal PERformance
@@ -60,7 +62,7 @@ class TransformersExtractor(ProcessExtractor):
 
 
 class _Encoder(Extractor):
-    """As above, in a process without TensorFlow."""
+    """The extractor itself, in a process without TensorFlow."""
 
     def __init__(self, model, layers, sample_rate, device, revision):
         transformers = _import()
@@ -76,9 +78,9 @@ class _Encoder(Extractor):
             )
         except OSError as error:
             raise FileNotFoundError(
-                f"{self.name}: neither a folder with a model of transformers "
-                f"and its preprocessor_config.json, nor a name on the hub that "
-                f"can be fetched ({error})"
+                f"{self.name} must be a folder with a model of transformers "
+                "and its preprocessor_config.json, or the name of a model on "
+                f"the hub that can be downloaded: {error}"
             ) from error
         config = network.config
         self.sample_rate = self._prepare.sampling_rate
@@ -88,7 +90,7 @@ class _Encoder(Extractor):
         self._whisper = config.model_type == "whisper"
         if self._whisper:
             network = network.get_encoder()
-            # Its second convolution takes every other frame.
+            # Its second convolution has stride 2.
             self._step = 2 * self._prepare.hop_length
         elif hasattr(config, "conv_stride"):
             self._step = math.prod(config.conv_stride)
@@ -112,14 +114,14 @@ class _Encoder(Extractor):
         layers = [layers] if isinstance(layers, int) else list(layers)
         if not layers or any(not -count <= x < count for x in layers):
             raise ValueError(
-                f"`layers` must be among the {count} of {self.name}, counted "
-                f"from 0 or, backwards, from -1. Received: layers={layers}"
+                f"`layers` must be from {-count} to {count - 1}, as "
+                f"{self.name} has {count}. Received: layers={layers}"
             )
         self.layers = [x % count for x in layers]
         self.num_features = len(layers) * (
             config.d_model if self._whisper else config.hidden_size
         )
-        # Some are published in float16, which features are not.
+        # Features are float32, also of weights published in float16.
         network = network.float().to(device)
         self._network = network.eval().requires_grad_(False)
 
@@ -157,7 +159,7 @@ class _Encoder(Extractor):
             samples, sampling_rate=self.sample_rate, return_tensors="pt"
         )
         name = "input_features" if self._whisper else "input_values"
-        # Torch keeps this mode thread by thread.
+        # Torch has this mode for each thread.
         with torch.inference_mode():
             states = self._network(
                 inputs[name].to(self.device), output_hidden_states=True
@@ -167,25 +169,20 @@ class _Encoder(Extractor):
 
 
 def _import():
-    try:
+    with needs_extra("Running speech encoders of transformers", "transformers"):
         import torch
         import transformers
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Speech encoders need the packages transformers and torch: "
-            "pip install 'ser_keras[transformers]'"
-        ) from error
-    # Utterances run at the same time, not the parts of one.
+    # Utterances run in parallel, not the operators of one.
     torch.set_num_threads(1)
-    # Float32 on every device. Convolutions on a GPU are TensorFloat-32 unless
-    # told otherwise, and features would be others than a CPU's.
+    # Float32 on every device: convolutions on a GPU use TensorFloat-32 by
+    # default, and features would differ from those of a CPU.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     return transformers
 
 
 def _architecture(config):
-    """A configuration without where it came from and who wrote it."""
+    """A configuration without its origin and version."""
     return {
         key: value
         for key, value in config.items()

@@ -61,27 +61,23 @@ def test_opensmile():
     assert np.isnan(extractors["func"].extract(x[:100])).all()
 
 
-def test_opensmile_has_no_such_set():
+def test_unknown_opensmile_feature_set():
     with pytest.raises(ValueError, match="eGeMAPSv02.*feature_set='GeMaps'"):
         opensmile_extractor("GeMaps")
 
 
-def test_hints_without_the_packages(monkeypatch, tmp_path):
-    for package in ("onnxruntime", "ai_edge_litert"):
-        monkeypatch.setitem(sys.modules, package, None)
+def test_missing_extras(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[onnx\]"):
         ONNXExtractor("x.onnx")
-    monkeypatch.delitem(
-        sys.modules, "ser_keras.features.extractors.litert_graph"
-    )
-    with pytest.raises(ModuleNotFoundError, match="pip install ai-edge-litert"):
-        importlib.import_module("ser_keras.features.extractors.litert_graph")
     # These are imported in a process of their own.
     monkeypatch.syspath_prepend(tmp_path)
     for package in ("opensmile", "torch"):
         script = f"raise ModuleNotFoundError('no {package}')"
         (tmp_path / f"{package}.py").write_text(script)
-    with pytest.raises(ModuleNotFoundError, match=r"non-commercial.*features"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"ser_keras\[features\].*non-commercial"
+    ):
         OpenSmileExtractor()
     with pytest.raises(ModuleNotFoundError, match=r"ser_keras\[transformers\]"):
         TransformersExtractor("x")
@@ -113,7 +109,7 @@ def test_extractor_in_a_process_of_its_own(halves):
         extractor.extract(noise(1))
     with pytest.raises(ValueError, match="factor=2"):
         ProcessExtractor(halves, factor=2)
-    # It does not outlive its object.
+    # The process ends with its object.
     another = ProcessExtractor(halves, factor=1)
     process = another.settings()["process"]
     os.kill(process, 0)
