@@ -58,6 +58,7 @@ NAMES = {
     "export.ServingModel": "export.SavedModel",
     "export.export_serving": "export.saved_model.export.export_serving",
     "export.load_serving": "export.load_saved_model",
+    "search.DropPathSchedule": "models.DropPathSchedule",
     "write_html": "reports.write_html",
     "write_markdown": "reports.write_markdown",
 }

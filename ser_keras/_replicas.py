@@ -2,19 +2,27 @@
 
 Keras' losses divide by the number of replicas, so the sum over replicas of
 their gradients is the gradient of the global batch's mean loss. Keras'
-optimisers sum them, too, but clip before they do: each replica's gradient on
-its own, which is another function. Here gradients are summed and clipped
-first, then divided by the number of replicas, so that the optimiser's sum
-restores them.
+optimizers compute this sum too, but clip before it: each replica's gradient by
+itself, which is another function. Here gradients are summed and clipped first,
+then divided by the number of replicas, so that the optimizer's sum restores
+them.
 """
 
 import tensorflow as tf
 
 
 def num_replicas() -> int:
-    """Replicas in step with this one."""
+    """Number of replicas in sync; 1 outside replica context."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context else 1
+
+
+def uses_strategy(model) -> bool:
+    """Whether a Keras model was made under a `tf.distribute` strategy."""
+    default = tf.distribute.get_strategy()
+    return (
+        tf.distribute.has_strategy() or model.distribute_strategy is not default
+    )
 
 
 def all_reduce(tensors: list) -> list:
@@ -26,17 +34,17 @@ def all_reduce(tensors: list) -> list:
 
 
 def batch_share(batch):
-    """How much more than others this replica's mean counts: 1 if all are even.
+    """Size of this replica's batch relative to the mean size of all replicas'.
 
     Keras' losses are means over a replica's batch, divided by the number of
-    replicas: of 13 clips on two, the mean of 7 and that of 6 count the same.
-    A loss times this factor counts each clip alike.
+    replicas: of 13 clips on two replicas, the mean of 7 and that of 6 have the
+    same weight. Times this factor, every clip has the same weight.
 
     Args:
         batch: Tensors whose first axis is the replica's batch.
 
     Returns:
-        A float32 scalar.
+        A float32 scalar; 1 where all replicas have equally many.
     """
     if num_replicas() == 1:
         return tf.constant(1.0)
@@ -51,7 +59,7 @@ def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
     Args:
         gradients: This replica's gradients.
         values: The tensors they belong to.
-        decay: Factor of `values` to add: L2 decay, coupled.
+        decay: Factor of `values` to add: coupled L2 decay.
         clip_norm: Largest global norm, or `None`.
 
     Returns:
@@ -75,6 +83,7 @@ def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
 
 
 def _decayed(gradient, value, decay):
-    # Not before the gradient is there: all weights would be in memory twice.
+    # Else the decay of all weights may be computed before there is a gradient,
+    # and be in memory with the weights.
     with tf.control_dependencies([gradient]):
         return gradient + decay * value

@@ -10,4 +10,5 @@ from .operations import check_fusion as check_fusion
 from .operations import check_operation as check_operation
 from .operations import register_operation_name as register_operation_name
 from .two_stream import TwoStreamGenotype as TwoStreamGenotype
+from .two_stream import genotype_from_dict as genotype_from_dict
 from .two_stream import load_genotype as load_genotype

@@ -104,16 +104,21 @@ class TwoStreamGenotype(JSONFile):
         return cls(**parts, fusion=config.get("fusion"))
 
 
-def load_genotype(path) -> Genotype | TwoStreamGenotype:
-    """Reads a genotype of one stream or of two from a JSON file.
+def genotype_from_dict(config: dict) -> Genotype | TwoStreamGenotype:
+    """The genotype, of one stream or of two, whose `to_dict` this is.
 
     Raises:
-        ValueError: The file is broken or holds no usable genotype; the
-            message names the file.
+        ValueError: It is not the dict of a genotype.
     """
+    two = isinstance(config, dict) and "streams" in config
+    return (TwoStreamGenotype if two else Genotype).from_dict(config)
 
-    def from_dict(config):
-        two = isinstance(config, dict) and "streams" in config
-        return (TwoStreamGenotype if two else Genotype).from_dict(config)
 
-    return read_json(path, from_dict)
+def load_genotype(path) -> Genotype | TwoStreamGenotype:
+    """Reads a genotype, of one stream or of two, from a JSON file.
+
+    Raises:
+        ValueError: The file is broken or holds no valid genotype; the message
+            names the file.
+    """
+    return read_json(path, genotype_from_dict)

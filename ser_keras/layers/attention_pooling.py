@@ -84,7 +84,12 @@ class MeanPooling(FrameLayer):
     """
 
     def call(self, inputs, mask=None):
-        if mask is None:
-            return tf.reduce_mean(inputs, 1)
-        weights = tf.cast(mask, inputs.dtype)[..., None]
-        return tf.reduce_sum(inputs * weights, 1) / tf.reduce_sum(weights, 1)
+        return mean_over_frames(inputs, mask)
+
+
+def mean_over_frames(x, mask=None):
+    """Mean over the real frames; see `MeanPooling`."""
+    if mask is None:
+        return tf.reduce_mean(x, 1)
+    weights = tf.cast(mask, x.dtype)[..., None]
+    return tf.reduce_sum(x * weights, 1) / tf.reduce_sum(weights, 1)

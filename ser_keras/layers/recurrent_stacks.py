@@ -178,22 +178,20 @@ class RecurrentStacks(FrameLayer):
             # Of the stacks before this one, those that have ended are absent.
             position = stack - sum(depth < layer for depth in depths)
             if two_way:
+                kernel, first_kernel = variables["two_way"], one
                 units = {
                     f"layer_{layer}/forward/": one + position,
                     f"layer_{layer}/backward/": one + two + position,
                 }
             else:
+                kernel, first_kernel = variables["one_way"], 0
                 units = {f"layer_{layer}/": position}
             for prefix, unit in units.items():
-                kernel = variables["one_way"], unit
-                if two_way:
-                    kernel = variables["two_way"], unit - one
-                found[prefix + "kernel"] = kernel
-                found[prefix + "recurrent_kernel"] = (
-                    variables["recurrent"],
-                    unit,
-                )
-                found[prefix + "bias"] = variables["bias"], unit
+                found |= {
+                    prefix + "kernel": (kernel, unit - first_kernel),
+                    prefix + "recurrent_kernel": (variables["recurrent"], unit),
+                    prefix + "bias": (variables["bias"], unit),
+                }
         return found
 
     def get_config(self):

@@ -1,4 +1,4 @@
-"""Cross-entropy of class numbers: focal, smoothed, weighted by class."""
+"""Focal cross-entropy of class numbers."""
 
 import keras
 from keras import ops
@@ -8,34 +8,35 @@ from ser_keras._registry import serializable
 
 @serializable
 class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
-    """Focal cross-entropy for class numbers instead of one-hot labels.
+    """Focal cross-entropy of class numbers, with smoothing and class weights.
 
     With the smoothed one-hot label `q` and the probabilities `p`, the loss of
     an example of class `y` is
     `-class_weights[y] * sum_c q[c] * (1 - p[c]) ** gamma * log(p[c])`.
-    So `gamma=0` is cross-entropy, and larger values of `gamma` take weight off
-    the examples that are already recognised. It is computed from log
-    probabilities, and stays accurate for confident predictions.
+    `gamma=0` is cross-entropy; a larger `gamma` reduces the weight of examples
+    that are recognised already. The loss is computed from log probabilities,
+    which is accurate for confident predictions too.
 
     As in Keras, and unlike in PyTorch, the mean over a batch divides by the
     number of examples, not by the sum of their weights.
 
     Args:
         gamma: Focusing exponent, 0 or more.
-        from_logits: Whether predictions are logits; otherwise probabilities.
-        label_smoothing: Part of the label, from 0 up to 1, that is spread
-            evenly over all classes.
-        class_weights: List with one weight for each class, or None for ones.
-        reduction: As in every Keras loss.
+        from_logits: Whether predictions are logits; else probabilities.
+        label_smoothing: Share of the target, at least 0 and less than 1, that
+            is distributed evenly over all classes.
+        class_weights: List of one weight for each class, or `None` for ones.
+        reduction: Reduction over the batch, as in every Keras loss.
         name: Name of the loss.
-        dtype: Type of the computation.
+        dtype: Dtype of the computation; default `keras.config.floatx()`,
+            whatever the model's policy.
 
     Input shape:
         `y_true`: class numbers `(batch,)` or `(batch, 1)`.
         `y_pred`: `(batch, classes)`.
 
     Raises:
-        ValueError: An argument is out of its range, labels are one-hot, or
+        ValueError: An argument is out of range, labels are one-hot, or
             `class_weights` has another number of classes than the predictions.
 
     Example:
@@ -110,10 +111,10 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
             labels * (1 - smooth) + smooth / classes if smooth else labels
         )
         if self.gamma:  # The gradient of x ** 0 at 0 would be NaN.
-            others = -ops.expm1(log_probabilities)
+            complement = -ops.expm1(log_probabilities)  # 1 - p
             # For the same reason, with exponents below 1.
-            others = ops.maximum(others, keras.config.epsilon())
-            terms *= others**self.gamma
+            complement = ops.maximum(complement, keras.config.epsilon())
+            terms *= complement**self.gamma
         loss = ops.sum(terms, axis=-1)
         if weights is not None:
             weights = ops.convert_to_tensor(weights, dtype=loss.dtype)

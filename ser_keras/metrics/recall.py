@@ -1,34 +1,36 @@
-"""Unweighted average recall, the usual score of speech emotion recognition."""
+"""Unweighted average recall, the standard metric of the field."""
 
 import keras
 from keras import ops
 
+from ser_keras._keras_private import set_direction
 from ser_keras._registry import serializable
 
 
 @serializable
 class UnweightedAverageRecall(keras.metrics.Metric):
-    """Unweighted average recall (UAR): the mean over classes of their recall.
+    """Unweighted average recall (UAR): the mean of the classes' recalls.
 
-    Also called unweighted accuracy (UA) or balanced accuracy. Chance level is
-    1 / classes, whatever the class balance. The state is a matrix of counts,
-    so the value is that of all examples since the last reset, not a mean over
-    batches, and is the same for one replica as for several. Classes without
-    any example are left out of the mean. The value before the first example
-    is 0.
+    Also called unweighted accuracy (UA) or balanced accuracy. Its chance level
+    is 1 / classes, whatever the class distribution. The state is a confusion
+    matrix, so the value is that of all examples since the last reset, not a
+    mean over batches, and is the same for one replica as for several. Classes
+    without examples are left out of the mean. Before the first example the
+    value is 0.
 
     Args:
         num_classes: Number of classes.
         name: Name of the metric in logs.
-        dtype: Type of the counts.
+        dtype: Dtype of the counts; default `keras.config.floatx()`, whatever
+            the model's policy: bfloat16 cannot count beyond 256.
 
     Input shape:
         `y_true`: class numbers `(batch,)` or `(batch, 1)`, or one-hot labels
         `(batch, classes)`. Class numbers outside `0 ... num_classes - 1`, such
-        as -1 for padding, are not counted.
-        `y_pred`: logits or probabilities `(batch, classes)`. More axes, such
-        as time, may stand before the last one in both.
-        `sample_weight`: `(batch,)`, or whatever broadcasts to the labels.
+        as -1 for padding, are ignored.
+        `y_pred`: logits or probabilities `(batch, classes)`. Both may have
+        further axes, such as time, before the last one.
+        `sample_weight`: `(batch,)`, or a shape that broadcasts to the labels.
 
     Raises:
         ValueError: `num_classes` is less than 2, or `y_pred` has another
@@ -52,7 +54,7 @@ class UnweightedAverageRecall(keras.metrics.Metric):
                 "`num_classes` must be an integer of at least 2. Received: "
                 f"num_classes={num_classes}"
             )
-        self._direction = "up"  # How Keras knows that more is better.
+        set_direction(self, "up")
         self.num_classes = num_classes
         self.confusion = self.add_variable(
             shape=(num_classes, num_classes),
@@ -83,7 +85,7 @@ class UnweightedAverageRecall(keras.metrics.Metric):
                 weight = ops.expand_dims(weight, axis=-1)
             weight = ops.broadcast_to(weight, ops.shape(y_true))
             rows *= ops.reshape(weight, (-1, 1))
-        # A sum, not a matrix product: accelerators round a product's factors.
+        # A sum, not a matrix product, whose factors accelerators round.
         counts = rows[:, :, None] * columns[:, None, :]
         self.confusion.assign_add(ops.sum(counts, axis=0))
 

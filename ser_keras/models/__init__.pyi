@@ -1,10 +1,12 @@
 from .cell_network import CellNetwork as CellNetwork
 from .complexity import count_macs as count_macs
+from .drop_path_schedule import DropPathSchedule as DropPathSchedule
 from .hand_made import HAND_MADE as HAND_MADE
 from .hand_made import hand_made_chain as hand_made_chain
 from .hand_made import hand_made_genotype as hand_made_genotype
 from .hand_made import hand_made_network as hand_made_network
 from .light_sernet import LightSERNet as LightSERNet
+from .preset import presets as presets
 from .transfer import transfer_weights as transfer_weights
 from .two_stream import TwoStreamNet as TwoStreamNet
 from .waveform_model import WaveformModel as WaveformModel

@@ -1,4 +1,4 @@
-"""What a network costs, whatever it is made of."""
+"""Computational cost of a network."""
 
 import math
 
@@ -10,21 +10,23 @@ _LOOPS = ("While", "StatelessWhile")
 
 
 def count_macs(model, input_shape):
-    """Multiply-accumulates of convolutions and matrix products for one clip.
+    """Number of multiply-accumulates of a prediction for one clip.
 
-    They are counted in the graph of a prediction, so that any layer will do.
-    Those at a clip's edges, where a kernel reaches into the padding, count.
+    Those of convolutions and matrix products are counted in the graph of the
+    prediction, so that layers of any class are included. At a clip's edges
+    the part of a kernel that covers padding is counted too.
 
     Args:
-        model: A Keras model from features `(batch, time, features, 1)`.
-        input_shape: Of one clip, without the batch; all sizes known.
+        model: A Keras model of features `(batch, time, features, 1)`.
+        input_shape: Shape of one clip, `(time, features, 1)`, all sizes known.
 
     Returns:
         Integer.
 
     Raises:
-        ValueError: A size is not known, or the network has a loop, such as a
-            recurrent layer's, whose turns cannot be read off the graph.
+        ValueError: A size is unknown, or the network has a loop, such as that
+            of a recurrent layer, whose number of iterations is not in the
+            graph.
 
     Example:
     >>> from ser_keras import LightSERNet
@@ -38,8 +40,9 @@ def count_macs(model, input_shape):
     for operation in graph.get_operations():
         if operation.type in _LOOPS:
             raise ValueError(
-                f"The network {model.name!r} must have no loop. Received one "
-                f"with {operation.name}"
+                f"The network {model.name!r} must not have a loop, whose "
+                "iterations cannot be counted. Received a network with "
+                f"{operation.name}"
             )
         if operation.type in _CONVOLUTIONS:
             *window, inputs, _ = operation.inputs[1].shape
@@ -62,7 +65,7 @@ def count_macs(model, input_shape):
 def _known(sizes, operation):
     if None in list(sizes):
         raise ValueError(
-            "`input_shape` must give all sizes of one clip. Received one with "
-            f"which those of {operation.name} are unknown: {list(sizes)}"
+            "`input_shape` must have all sizes of one clip. Received: a shape "
+            f"with which sizes of {operation.name} are unknown: {list(sizes)}"
         )
     return sizes

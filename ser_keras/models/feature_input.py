@@ -1,28 +1,29 @@
-"""What every network of features asks of its input."""
+"""Check of a network's input."""
 
 import tensorflow as tf
 
 
 def as_features(inputs, feature_shape, name="inputs"):
-    """A network's input as a tensor, once its shape has been checked.
+    """A network's input as a tensor of the right shape.
 
-    What convolutions of another shape do is not always an error: oneDNN's end
-    the process.
+    The convolutions do not always raise an error for another shape: those of
+    oneDNN abort the process.
 
     Args:
         inputs: `(batch, time, features, 1)`.
-        feature_shape: `(time, features, 1)` that the network was made for;
-            any other time will do.
-        name: What the caller calls the input.
+        feature_shape: `(time, features, 1)` of the network; any number of
+            frames is accepted.
+        name: Name of the input in error messages.
 
     Returns:
         Tensor of the same shape.
 
     Raises:
         ValueError: It has another rank, another size of the last two axes, or
-            no frame. In a graph that leaves the time open, having no frame is
-            an `InvalidArgumentError` of the call.
+            no frame. In a graph with an unknown number of frames, the call
+            raises `tf.errors.InvalidArgumentError` if there is none.
 
+    Example:
     >>> as_features(np.zeros((1, 184, 40)), (None, 40, 1))
     Traceback (most recent call last):
     ...

@@ -1,11 +1,11 @@
-"""Networks made by hand, which a searched one has to beat."""
+"""Hand-made networks, the baselines of searched ones."""
 
 from ser_keras.genotype import CellGenotype
 from ser_keras.genotype import Edge
 from ser_keras.genotype import Genotype
 from ser_keras.models.cell_network import CellNetwork
 
-#: Names of the networks.
+#: Names of the hand-made networks.
 HAND_MADE = (
     "cnn",
     "cnn_attention",
@@ -17,19 +17,20 @@ HAND_MADE = (
 
 
 def hand_made_genotype(name: str) -> Genotype:
-    """The cells of a network made by hand.
+    """The genotype of a hand-made network.
 
-    A CNN cell is a separable convolution with a shortcut around it, the
-    shortcut of a reduction cell being max-pooling; a recurrent cell an LSTM
-    with a shortcut. With attention the LSTM is bidirectional and attends to
-    all its frames.
+    A CNN cell is a separable convolution with a shortcut around it, which in
+    a reduction cell is max pooling; a recurrent cell is an LSTM with a
+    shortcut. With attention the LSTM is bidirectional, and `TemporalAttention`
+    follows it.
 
     Args:
-        name: Of `HAND_MADE`.
+        name: One of `HAND_MADE`.
 
     Raises:
         ValueError: There is no such network.
 
+    Example:
     >>> print(hand_made_genotype("lstm").describe())
     recurrent
       2 <- skip_connect(0) + lstm_1(1)
@@ -47,20 +48,21 @@ def hand_made_genotype(name: str) -> Genotype:
 
 
 def hand_made_chain(num_nodes: int = 3, cnn: bool = True) -> Genotype:
-    """Cells made by hand that are as large as searched ones.
+    """A hand-made genotype of the size of a searched one.
 
-    Each node works on the node before it and adds what came before that, as
-    one stacks layers by hand: separable convolutions, and LSTMs of two layers
-    with attention. A derived cell of `SearchSpace.emodarts("lstm_att")` has
-    the same nodes, edges and output, so what differs is who chose the
-    operations. LSTMs of two layers make the whole about as large as the mean
-    of random architectures of that space; with one layer it is a third
-    smaller.
+    Each node applies an operation to the node before it and adds the output
+    of the one before that, as a stack of residual layers: separable
+    convolutions, and LSTMs of two layers with attention. A derived cell of
+    `SearchSpace.emodarts("lstm_att")` has the same nodes, edges and outputs,
+    so that the two differ in how the operations were chosen. With LSTMs of
+    two layers the network is about as large as the mean of random
+    architectures of that space; with one layer it is a third smaller.
 
     Args:
         num_nodes: Nodes of a cell.
         cnn: Whether there are CNN cells; a stream of embeddings has none.
 
+    Example:
     >>> print(hand_made_chain(2, cnn=False).describe())
     recurrent
       2 <- skip_connect(0) + lstm_att_2(1)
@@ -77,23 +79,23 @@ def hand_made_chain(num_nodes: int = 3, cnn: bool = True) -> Genotype:
 def hand_made_network(
     name: str, input_shape, num_classes: int, num_cells: int = 4, **arguments
 ) -> CellNetwork:
-    """A network made by hand: CNN, LSTM or both, with or without attention.
+    """A hand-made network: CNN, LSTM or both, with or without attention.
 
-    emoDARTS' paper compares with such networks; those of its code are an LSTM
-    over one step of 16 384 numbers and a CNN of one filter, with a softmax
-    over the batch. These are small networks as one would build them. They are
-    `CellNetwork`s, so what they are trained and scored with is the same.
+    The paper of emoDARTS compares with such networks. Those of its code are
+    an LSTM over a single step of 16 384 numbers and a CNN of one filter, with
+    a softmax over the batch; these are small networks of the usual kind. They
+    are `CellNetwork`s, so that they are trained and scored as a searched one.
     Without attention the mean over time is classified.
 
     Args:
-        name: Of `HAND_MADE`.
+        name: One of `HAND_MADE`.
         input_shape: `(time, features, 1)`; time may be `None`.
         num_classes: Number of classes.
-        num_cells: CNN cells, where there are any.
+        num_cells: Number of CNN cells, if the network has any.
         **arguments: Other arguments of `CellNetwork`.
 
     Returns:
-        `CellNetwork`.
+        A `CellNetwork`.
 
     Raises:
         ValueError: There is no such network, or an argument is out of range.
@@ -124,9 +126,10 @@ def _check(name):
 
 
 def _chain(operation, num_nodes=1, from_inputs="skip_connect"):
-    """Each node has the operation on its predecessor, and a shortcut.
+    """A cell of `operation` on each node's predecessor, and a shortcut.
 
-    A shortcut from an input of a reduction cell must reduce as well.
+    Shortcuts from the inputs are `from_inputs`: those of a reduction cell must
+    reduce.
     """
     nodes, edges = range(2, num_nodes + 2), []
     for node in nodes:

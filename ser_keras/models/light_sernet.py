@@ -1,4 +1,4 @@
-"""Light-SERNet: a small convolutional network for speech emotion."""
+"""Light-SERNet, a small convolutional network."""
 
 import math
 import numbers
@@ -10,8 +10,9 @@ from ser_keras._registry import serializable
 from ser_keras.layers.attention_pooling import MeanPooling
 from ser_keras.layers.conv_norm_pool import ConvNormPool
 from ser_keras.layers.masking import frame_mask
+from ser_keras.layers.masking import strided_mask
 from ser_keras.models.feature_input import as_features
-from ser_keras.models.traced_once import TracedOnce
+from ser_keras.models.network import Network
 
 # Kernels of the three paths (frames, features): time, frequency, both.
 PATHS = ((11, 1), (1, 9), (3, 3))
@@ -27,44 +28,50 @@ BLOCKS = (
 
 
 @serializable
-class LightSERNet(TracedOnce):
-    """Light-SERNet: three parallel paths, local blocks, global average.
+class LightSERNet(Network):
+    """Light-SERNet: three parallel paths, local blocks, global average pooling.
 
-    The input goes through three convolutions side by side, which see 11
-    frames, 9 features, and 3 x 3 of both; then through five blocks; the mean
-    over time and frequency is classified by one dense layer. With 4 classes
-    it has 462 468 parameters, with 7 classes 463 431.
+    The input goes through three parallel convolutions, with kernels of 11
+    frames, of 9 features, and of 3 x 3 of both; then through five blocks; a
+    dense layer classifies the mean over time and frequency. With 4 classes it
+    has 462 468 parameters, with 7 classes 463 431.
 
-    Any length will do. The published network was given clips of exactly 3 s,
-    short ones between digital silence, whose features are not zero: there the
-    padding is part of the clip. In this library padding is frames that are
-    exactly zero at a clip's end; with `masking` it stays zero in every
-    layer and is in no average, so that a prediction depends neither on the
-    other clips of its batch nor on how far it was padded. Without zero frames
-    both are the same network. (In training, batch normalisation's statistics
-    do count padding, as those of `CellNetwork` do.)
+    Clips may have any length. The published network was given clips of
+    exactly 3 s, shorter ones padded with digital silence on both sides, whose
+    features are not zero: there the padding is part of the clip. In this
+    library padding is frames at a clip's end that are exactly zero; with
+    `masking` it stays zero in every layer and is left out of every average,
+    so that a prediction depends neither on the other clips of its batch nor
+    on the amount of padding. Without zero frames both are the same network.
+    (In training, the statistics of batch normalisation include padding, as
+    those of `CellNetwork` do.)
 
     Args:
         input_shape: `(time, features, 1)`; time may be `None`.
         num_classes: Number of classes.
-        width: Factor of all channels, which are rounded to multiples of 8.
+        width: Factor of all numbers of channels, which are rounded to
+            multiples of 8.
         separable: Whether the 3 x 3 convolutions of the blocks are depthwise,
             each followed by one of 1 x 1.
-        dropout: Dropout before the last layer.
+        dropout: Dropout rate before the last layer.
         l2: Factor of the squared weights of the blocks' convolutions in the
             loss.
-        momentum: Of the batch normalisation's moving statistics.
-        epsilon: Of the batch normalisation.
+        momentum: Momentum of the batch normalisation's moving statistics.
+        epsilon: Added to the variance by the batch normalisation.
         masking: Whether to mask padding.
+        **kwargs: `name`, `dtype` and `trainable`. All layers get the dtype
+            policy; logits and the variables of batch norms are in full
+            precision under each.
 
     Call arguments:
         inputs: `(batch, time, features, 1)`.
-        training: Whether to train.
+        training: Whether to apply dropout, and batch norms use the statistics
+            of the batch.
 
-    Output shape: logits, `(batch, num_classes)`.
+    Output shape: logits, `(batch, num_classes)`, float32.
 
     Raises:
-        ValueError: An argument is out of range; or inputs have another shape
+        ValueError: An argument is out of range, or inputs have another shape
             or no frame.
 
     Example:
@@ -104,20 +111,20 @@ class LightSERNet(TracedOnce):
         self.epsilon = epsilon
         self.masking = masking
         self._check_arguments()
-        self.build((None, *self.feature_shape))
+        self.build(self.input_shape)
 
     @classmethod
     def published(cls, num_classes, input_shape=(184, 40, 1), **kwargs):
-        """The network of the paper's code: for clips of 3 s, all frames real.
+        """The network of the paper's code: for clips of 3 s, without masking.
 
-        Its input is that of `ser_keras.FixedDuration` around
-        `MFCC.light_sernet()`.
+        Its front end is `ser_keras.FixedDuration` of `MFCC.light_sernet()`.
 
         Args:
             num_classes: Number of classes.
             input_shape: `(time, features, 1)`; 434 frames are 7 s.
             **kwargs: Arguments that differ.
 
+        Example:
         >>> LightSERNet.published(4).count_params()
         462468
         """
@@ -134,6 +141,7 @@ class LightSERNet(TracedOnce):
                 kernel,
                 pool_size=(2, 2),
                 use_bias=True,
+                dtype=self.dtype_policy,
                 name=f"path_{kernel[0]}x{kernel[1]}",
                 **norm,
             )
@@ -148,21 +156,25 @@ class LightSERNet(TracedOnce):
                 pool,
                 separable=self.separable and kernel != (1, 1),
                 l2=self.l2,
+                dtype=self.dtype_policy,
                 name=f"block_{number}",
                 **norm,
             )
             block.build((None, None, None, channels))
             self.blocks.append(block)
             channels = block.filters
-        self.pool = MeanPooling(name="pool")
-        self.head_dropout = keras.layers.Dropout(self.dropout)
+        self.pool = MeanPooling(dtype=self.dtype_policy, name="pool")
+        self.head_dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy
+        )
+        # In float32 under every policy, as the softmax of its logits.
         self.classifier = keras.layers.Dense(
             self.num_classes, dtype="float32", name="classifier"
         )
         self.classifier.build((None, channels))
 
     def _filters(self, filters):
-        """Channels at this width: whole vectors of a CPU, whole int8 tiles."""
+        """Channels at this width: multiples of a CPU's vectors, int8 tiles."""
         return max(8, 8 * round(self.width * filters / 8))
 
     def call(self, inputs, training=None):
@@ -171,16 +183,16 @@ class LightSERNet(TracedOnce):
         x = tf.concat(
             [path(x, mask=mask, training=training) for path in self.paths], -1
         )
-        mask = _every(mask, 2)
+        mask = strided_mask(mask, 2)
         for block in self.blocks:
             x = block(x, mask=mask, training=training)
-            mask = _every(mask, block.pool_size[0])
+            mask = strided_mask(mask, block.pool_size[0])
         x = self.pool(tf.reduce_mean(x, 2), mask=mask)
         return self.classifier(self.head_dropout(x, training=training))
 
     def get_config(self):
         return {
-            "name": self.name,
+            **super().get_config(),
             "input_shape": list(self.feature_shape),
             "num_classes": self.num_classes,
             "width": self.width,
@@ -229,7 +241,3 @@ class LightSERNet(TracedOnce):
 
 def _is_size(value):
     return isinstance(value, numbers.Integral) and value >= 1
-
-
-def _every(mask, step):
-    return mask if mask is None else mask[:, ::step]

@@ -1,4 +1,4 @@
-"""Weights from a network of another corpus."""
+"""Transfer of weights from a network trained on another corpus."""
 
 import keras
 
@@ -7,17 +7,18 @@ _HEADS = ("classifier", "auxiliary")
 
 
 def transfer_weights(source: keras.Model, network: keras.Model) -> None:
-    """Copies everything below the last layer into another network.
+    """Copies all weights but those of classifiers into another network.
 
-    For a network that was trained on another corpus: its classes may be
-    others, so the last layer (and that of an auxiliary head) stays as it is.
+    The source may have been trained on a corpus with other classes, so the
+    classifier (and an auxiliary one) keeps its weights.
 
     Args:
         source: A trained `CellNetwork` or `LightSERNet`.
-        network: Of the same class, size and, with cells, genotype.
+        network: A network of the same class and size and, if it has cells,
+            the same genotype.
 
     Raises:
-        ValueError: The two differ in more than their classes.
+        ValueError: The two differ in more than their numbers of classes.
 
     Example:
     >>> from ser_keras import LightSERNet
@@ -35,7 +36,7 @@ def transfer_weights(source: keras.Model, network: keras.Model) -> None:
         or [tuple(w.shape) for w in old] != [tuple(w.shape) for w in new]
     ):
         raise ValueError(
-            "Only networks of one architecture and size can share weights. "
+            "`source` and `network` must be of one architecture and size. "
             f"Received: source={_describe(source)} and "
             f"network={_describe(network)}"
         )

@@ -1,4 +1,4 @@
-"""Two streams of features, each with its own searched structure."""
+"""TwoStreamNet: two streams of features, each with a searched architecture."""
 
 import tensorflow as tf
 
@@ -8,13 +8,15 @@ from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.fusion import Fusion
 from ser_keras.layers.information_supplement import zero_missing
 from ser_keras.layers.stream_dropout import StreamDropout
+from ser_keras.models.architecture import architecture_from_config
+from ser_keras.models.architecture import architecture_to_config
 from ser_keras.models.cell_network import CellNetwork
+from ser_keras.models.drop_path_schedule import DropPathSchedule
 from ser_keras.models.feature_input import as_features
-from ser_keras.models.traced_once import TracedOnce
+from ser_keras.models.network import Network
 from ser_keras.search_space import TwoStreamSearchSpace
-from ser_keras.search_space import search_space_from_config
 
-# What an encoder can be told; the rest is the whole network's to say.
+# Arguments of `CellNetwork` that can differ between the encoders.
 _ENCODER_OPTIONS = (
     "filters",
     "num_cells",
@@ -23,25 +25,28 @@ _ENCODER_OPTIONS = (
     "stem_strides",
     "frequency_pooling",
     "cell_dropout",
+    "stack_dropout",
     "shared_stacks",
     "layer_mixture",
 )
 
 
 @serializable
-class TwoStreamNet(TracedOnce):
-    """Hand-crafted and deep features, an encoder of cells each, and a fusion.
+class TwoStreamNet(Network):
+    """Network of two streams: an encoder of cells for each, and a fusion.
 
-    Each encoder is a `CellNetwork` up to its pooling, with an architecture of
-    its own: by default CNN and recurrent cells for the hand-crafted stream,
-    recurrent cells alone for the deep one, whose channels have no order. The
-    streams may have any frame rates; both must begin and end together.
+    The streams are hand-crafted and deep features. Each encoder is a
+    `CellNetwork` up to its pooling, with an architecture of its own: by
+    default CNN and recurrent cells for the hand-crafted stream, recurrent
+    cells alone for the deep one, whose channels have no order. The streams may
+    have different frame rates; both must begin and end together.
 
-    A stream that is zero throughout a clip is missing from it. It then has no
-    part in the answer, whatever the fusion; a clip without any stream gets the
-    same finite logits as every other such clip. Train with `stream_dropout`
-    for a network that is of use with one stream. As in `CellNetwork`, padding
-    is masked, and a prediction depends on its own clip alone.
+    A stream is missing from a clip if it is zero throughout. It then has no
+    influence on the prediction, whatever the fusion; a clip without any stream
+    gets finite logits, the same for every such clip. Train with
+    `stream_dropout` for a network that is to work with one stream. As in
+    `CellNetwork`, padding is masked, and a prediction depends on its own clip
+    only.
 
     Args:
         architecture: A `TwoStreamGenotype`, or a `TwoStreamSearchSpace` (the
@@ -52,26 +57,32 @@ class TwoStreamNet(TracedOnce):
         handcrafted: Dict of arguments of `CellNetwork` for this stream's
             encoder: `filters`, `num_cells`, `num_recurrent_cells`,
             `recurrent_filters`, `stem_strides`, `frequency_pooling`,
-            `cell_dropout`, `shared_stacks` and `layer_mixture`.
+            `cell_dropout`, `stack_dropout`, `shared_stacks` and
+            `layer_mixture`.
         deep: The same for the deep stream; `num_cells` is 0 by default.
         fusion_units: Width of gates and queries in the fusion.
-        stream_dropout: Probability that a training clip loses a stream.
-        dropout: Dropout before the last layer.
+        stream_dropout: Probability that a stream of a clip is dropped in
+            training.
+        dropout: Dropout rate before the last layer.
         drop_path_rate: Probability of dropping an edge of a derived cell.
         masking: Whether to mask padding.
+        **kwargs: `name`, `dtype` and `trainable`. All layers get the dtype
+            policy; logits, the variables of batch norms and drop path rates
+            are in full precision under each.
 
     Call arguments:
         inputs: Dict of `"handcrafted"`, `(batch, time, features, 1)`, and
             `"deep"`, `(batch, frames, channels, 1)`. One of them is enough:
             the other is then missing from every clip.
-        mixing_weights: `{kind: (edges, candidates)}` in a search.
-        training: Whether to train.
+        mixing_weights: Dict `{kind: (edges, candidates)}`, in a search.
+        training: Whether to apply dropout, and batch norms use the statistics
+            of the batch.
 
-    Output shape: logits, `(batch, num_classes)`.
+    Output shape: logits, `(batch, num_classes)`, float32.
 
     Raises:
-        ValueError: An argument is out of range; inputs have no stream, or one
-            of another shape or without a frame.
+        ValueError: An argument is out of range, or inputs have no stream, or
+            one of another shape or without a frame.
 
     Example:
     >>> from ser_keras.search_space import SearchSpace, TwoStreamSearchSpace
@@ -113,7 +124,7 @@ class TwoStreamNet(TracedOnce):
     ):
         super().__init__(**kwargs)
         if isinstance(architecture, dict):
-            architecture = _architecture_from_config(architecture)
+            architecture = architecture_from_config(architecture)
         if not isinstance(
             architecture, TwoStreamGenotype | TwoStreamSearchSpace
         ):
@@ -143,14 +154,20 @@ class TwoStreamNet(TracedOnce):
         self.dropout = dropout
         self.drop_path_rate = drop_path_rate
         self.masking = masking
-        self.build({s: (None, *self.feature_shapes[s]) for s in STREAMS})
+        self.build(self.input_shape)
+
+    @property
+    def input_shape(self):
+        return {s: (None, *shape) for s, shape in self.feature_shapes.items()}
 
     def build(self, input_shape):
         searching = isinstance(self.architecture, TwoStreamSearchSpace)
         self.handcrafted_encoder = self._encoder("handcrafted")
         self.deep_encoder = self._encoder("deep")
         self.streams_present = StreamDropout(
-            self.stream_dropout, name="streams_present"
+            self.stream_dropout,
+            dtype=self.dtype_policy,
+            name="streams_present",
         )
         self.fusion = Fusion(
             self.architecture.fusions
@@ -159,6 +176,7 @@ class TwoStreamNet(TracedOnce):
             self.num_classes,
             units=self.fusion_units,
             dropout=self.dropout,
+            dtype=self.dtype_policy,
             name="fusion",
         )
         self.fusion.build(
@@ -172,13 +190,14 @@ class TwoStreamNet(TracedOnce):
             num_classes=None,
             drop_path_rate=self.drop_path_rate,
             masking=self.masking,
+            dtype=self.dtype_policy,
             name=stream,
             **getattr(self, stream),
         )
 
     @property
     def encoders(self) -> tuple[CellNetwork, CellNetwork]:
-        """The hand-crafted and the deep stream's encoder."""
+        """Encoders of the hand-crafted and of the deep stream."""
         return self.handcrafted_encoder, self.deep_encoder
 
     @property
@@ -192,17 +211,22 @@ class TwoStreamNet(TracedOnce):
         return [cell for e in self.encoders for cell in e.recurrent_cells]
 
     def encode(self, inputs, mixing_weights=None, training=None):
-        """Both streams' sequences, before anything passes between them.
+        """The sequences of both streams before the fusion.
+
+        Args:
+            inputs: Dict of streams, as in a call.
+            mixing_weights: Dict `{kind: (edges, candidates)}`, in a search.
+            training: Whether to train.
 
         Returns:
-            Three pairs, of sequences `(batch, frames, channels)`, of masks
-            `(batch, frames)` or `None`, and of which clips have the stream,
-            `(batch,)`. A stream that training drops is encoded all the same,
-            so that batch statistics are those of real clips, and then left
-            out like a missing one.
+            Three pairs: the sequences `(batch, frames, channels)`; their masks
+            `(batch, frames)` or `None`; and `(batch,)`, 1 where a clip has the
+            stream, else 0. A stream that is dropped in training is encoded
+            nevertheless, so that batch statistics are those of real clips,
+            and then treated as missing.
         """
         weights = mixing_weights or {}
-        inputs = self._both(inputs)
+        inputs = self._both_streams(inputs)
         present = self.streams_present(inputs, training=training)
         sequences, masks = [], []
         for i, stream in enumerate(STREAMS):
@@ -218,8 +242,8 @@ class TwoStreamNet(TracedOnce):
             masks.append(mask)
         return tuple(sequences), tuple(masks), present
 
-    def _both(self, inputs):
-        """Both streams' tensors; one that is not given is zero, so missing."""
+    def _both_streams(self, inputs):
+        """Tensors of both streams; one that is not given is zero: missing."""
         names = list(inputs) if isinstance(inputs, dict) else []
         found = {
             s: as_features(inputs[s], self.feature_shapes[s], s)
@@ -253,16 +277,13 @@ class TwoStreamNet(TracedOnce):
             training=training,
         )
 
+    def training_callbacks(self, epochs: int) -> list:
+        return [DropPathSchedule(epochs)] if self.drop_path_rate else []
+
     def get_config(self):
-        kind = type(self.architecture).__name__
-        config = (
-            self.architecture.to_dict()
-            if kind == "TwoStreamGenotype"
-            else self.architecture.get_config()
-        )
         return {
-            "name": self.name,
-            "architecture": {"type": kind, "config": config},
+            **super().get_config(),
+            "architecture": architecture_to_config(self.architecture),
             "input_shape": {
                 stream: list(shape)
                 for stream, shape in self.feature_shapes.items()
@@ -278,18 +299,12 @@ class TwoStreamNet(TracedOnce):
         }
 
 
-def _architecture_from_config(config):
-    if config.get("type") == "TwoStreamSearchSpace":
-        return search_space_from_config(config["config"])
-    return TwoStreamGenotype.from_dict(config.get("config", config))
-
-
 def _encoder_options(stream, options):
     options = dict(options or {})
     unknown = sorted(set(options) - set(_ENCODER_OPTIONS))
     if unknown:
         raise ValueError(
-            f"`{stream}` must be a dict of {_ENCODER_OPTIONS}. Received "
-            f"besides: {unknown}"
+            f"`{stream}` must be a dict of {_ENCODER_OPTIONS}. Received: "
+            f"{stream} with {unknown}"
         )
     return options

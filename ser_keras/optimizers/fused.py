@@ -1,45 +1,46 @@
-"""Keras' optimisers, with TensorFlow's own kernels for their updates.
+"""Keras' optimizers with TensorFlow's fused kernels for their updates.
 
-Keras writes an update as a few dozen operations for each variable. A network
-of cells has hundreds of small variables, so that in its graph these are more
-operations than everything else together: most of the minute before the first
-step is spent on them. TensorFlow's kernels do the same arithmetic in one
-operation, in place.
+Keras implements an update as a few dozen operations for each variable. In the
+graph of a network of cells, which has hundreds of small variables, these are
+more operations than all others together, and take most of the minute before
+the first step. TensorFlow's kernels do the same arithmetic in one operation,
+in place.
 """
 
 import keras
 import tensorflow as tf
 
 from ser_keras import _replicas
+from ser_keras._keras_private import adam_slots
+from ser_keras._keras_private import variable_index
 from ser_keras._registry import serializable
 
 
 class _ClipsGlobally:
-    """`global_clipnorm` clips the gradient of the global batch.
+    """Mixin of optimizers: `global_clipnorm` clips the global batch's gradient.
 
-    Keras clips that of each replica on its own, before it adds them: several
-    replicas then train by another function than one device does.
+    Keras clips each replica's gradient by itself before it adds them, so that
+    several replicas would train by another function than one device.
     """
 
     def apply(self, grads, trainable_variables=None):
         if self.global_clipnorm and _replicas.num_replicas() > 1:
             given = [gradient for gradient in grads if gradient is not None]
-            # Keras takes the scale of the loss off afterwards.
+            # Keras divides by the scale of the loss afterwards.
             norm = self.global_clipnorm * (self.loss_scale_factor or 1.0)
             clipped = iter(
                 _replicas.global_gradients(given, given, clip_norm=norm)
             )
-            # Shares, too small for Keras to clip them again.
+            # Each replica's share is too small for Keras to clip it again.
             grads = [g if g is None else next(clipped) for g in grads]
         return super().apply(grads, trainable_variables)
 
 
 @serializable
 class FusedSGD(_ClipsGlobally, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` with momentum, one operation for a variable.
+    """`keras.optimizers.SGD` with one operation per variable and update.
 
-    Its arguments are those of `keras.optimizers.SGD`; without momentum it is
-    the same.
+    It has the same arguments and, without momentum, the same operations.
 
     Example:
     >>> weight = keras.Variable([1.0, 2.0])
@@ -51,10 +52,10 @@ class FusedSGD(_ClipsGlobally, keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         if not self.momentum:
             return super().update_step(gradient, variable, learning_rate)
-        momentum = self.momentums[self._get_variable_index(variable)]
+        momentum = self.momentums[variable_index(self, variable)]
         return tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
-            accum=_tensorflow(momentum).handle,
+            accum=_resource(momentum).handle,
             lr=tf.cast(learning_rate, variable.dtype),
             grad=tf.convert_to_tensor(gradient, variable.dtype),
             momentum=tf.cast(self.momentum, variable.dtype),
@@ -64,10 +65,10 @@ class FusedSGD(_ClipsGlobally, keras.optimizers.SGD):
 
 @serializable
 class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
-    """`keras.optimizers.AdamW`, two operations for a variable.
+    """`keras.optimizers.AdamW` with two operations per variable and update.
 
     Args:
-        learning_rate: A float or a schedule.
+        learning_rate: A number or a schedule.
         decay: Decoupled weight decay: before each update a variable is
             multiplied by `1 - decay * learning_rate`. 0 is plain Adam.
         **kwargs: Other arguments of `keras.optimizers.Adam`.
@@ -96,24 +97,24 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
         self.decay = decay
 
     def apply(self, grads, trainable_variables=None):
-        # Once for all variables.
+        # Computed once for all variables.
         step = tf.cast(self.iterations + 1, tf.float32)
         self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         try:
             return super().apply(grads, trainable_variables)
         finally:
-            self._powers = None  # Else a graph would live as long as this.
+            self._powers = None  # Else the graph would live as long as this.
 
     def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
+        momentum, velocity = adam_slots(self, variable)
         rate = tf.cast(learning_rate, variable.dtype)
         if self.decay:
             variable.assign(variable * (1 - self.decay * rate))
         beta_1_power, beta_2_power = self._powers
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=_tensorflow(self._momentums[index]).handle,
-            v=_tensorflow(self._velocities[index]).handle,
+            m=_resource(momentum).handle,
+            v=_resource(velocity).handle,
             beta1_power=tf.cast(beta_1_power, variable.dtype),
             beta2_power=tf.cast(beta_2_power, variable.dtype),
             lr=rate,
@@ -127,6 +128,6 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
         return {**super().get_config(), "decay": self.decay}
 
 
-def _tensorflow(variable):
-    """The TensorFlow variable on this device, of one of Keras."""
+def _resource(variable):
+    """The TensorFlow variable on this device of a Keras variable."""
     return getattr(variable, "value", variable)

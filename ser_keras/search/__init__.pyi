@@ -1,5 +1,4 @@
 from .callbacks import ArchitectureLogger as ArchitectureLogger
-from .callbacks import DropPathSchedule as DropPathSchedule
 from .callbacks import SkipConnectionStop as SkipConnectionStop
 from .inherit import derive_network as derive_network
 from .inherit import inherit_weights as inherit_weights

@@ -1,4 +1,4 @@
-"""What to watch, stop and schedule during a search and afterwards."""
+"""Callbacks of searches."""
 
 import math
 
@@ -10,16 +10,21 @@ from ser_keras.search_space import softmax
 
 
 class ArchitectureLogger(keras.callbacks.Callback):
-    """Writes the architecture of every epoch to a file of JSON lines.
+    """Callback that logs the architecture of every epoch as JSON lines.
 
     A row holds the epoch (1 for the first), the alphas of each kind of cell,
-    the genotype they stand for, the mean entropy of the mixing weights (in
-    units of its maximum: 1 is undecided, 0 is decided) and the number of skip
-    connections in the normal cell, whose rise is DARTS' known failure. Rows of
-    epochs that run again after a kill are dropped first.
+    the genotype they stand for, the mean entropy of the mixing weights
+    (relative to its maximum: 1 for equal weights, 0 for one-hot ones) and the
+    number of skip connections in the normal cell, whose growth is the known
+    failure of DARTS. When a search is resumed, the rows of epochs that run
+    again are removed first.
 
     Args:
         path: The file.
+
+    References:
+        - Zela et al., "Understanding and Robustifying Differentiable
+          Architecture Search", arXiv 1909.09656 (the failure).
     """
 
     def __init__(self, path):
@@ -52,7 +57,7 @@ class ArchitectureLogger(keras.callbacks.Callback):
 
 
 class SkipConnectionStop(keras.callbacks.Callback):
-    """Stops a search when the normal cell collapses to skip connections.
+    """Callback that stops a search whose normal cell collapses.
 
     Args:
         limit: Number of skip connections in the normal cell at which to stop.
@@ -69,36 +74,22 @@ class SkipConnectionStop(keras.callbacks.Callback):
         skips = self.model.derive().count("skip_connect", "normal")
         if skips >= self.limit:
             print(
-                f"search stopped in epoch {epoch + 1}: the normal cell has "
+                f"Search stopped after epoch {epoch + 1}: the normal cell has "
                 f"{skips} skip connections."
             )
             self.model.stop_training = True
 
 
-class DropPathSchedule(keras.callbacks.Callback):
-    """Raises the drop path rate linearly, from zero to its full value.
+def entropy(rows) -> float:
+    """Mean entropy of the edges' mixing weights, relative to its maximum.
 
     Args:
-        epochs: Number of epochs.
+        rows: Alphas of each edge: lists of numbers.
 
-    References:
-        - DARTS' evaluation phase; Larsson et al., arXiv 1605.07648.
-    """
+    Returns:
+        A number from 0 (one-hot weights) to 1 (equal weights).
 
-    def __init__(self, epochs):
-        super().__init__()
-        self.epochs = epochs
-
-    def on_epoch_begin(self, epoch, logs=None):
-        for cell in [*self.model.cells, *self.model.recurrent_cells]:
-            if cell.drop_path is not None:
-                rate = cell.drop_path_rate * epoch / max(self.epochs - 1, 1)
-                cell.drop_path.current_rate.assign(rate)
-
-
-def entropy(rows) -> float:
-    """Mean entropy of the edges' mixing weights, in units of its maximum.
-
+    Example:
     >>> entropy([[0.0, 0.0], [1.0, 1.0]])
     1.0
     """

@@ -1,34 +1,34 @@
-"""Gradients of the architecture: first order, and unrolled by one step.
+"""Gradients of the architecture: first order, and through one unrolled step.
 
-Pure functions of tensors. `loss(weights, alphas, batch)` is any scalar
-function of a list of weight tensors, a dictionary of alphas and a batch. No
-variable is written: in replica context that would silently set the replicas
-apart.
+The functions are pure functions of tensors. `loss(weights, alphas, batch)` is
+any scalar function of a list of weight tensors, a dict of alphas and a batch.
+No variable is assigned to: in replica context that would silently make the
+replicas differ.
 
 A copy of all weights is most of the memory of a large search, and TensorFlow
-computes whatever it can as early as it can. Control dependencies and a loop
-keep it from making such copies before they are needed.
+computes operations as soon as it can. Control dependencies and a loop keep it
+from making such copies before they are needed.
 """
 
 import tensorflow as tf
 
 
 def first_order(loss, weights, alphas, architecture_batch):
-    """The gradient of the held-out loss at the present weights.
+    """Gradient of the architecture half's loss at the present weights.
 
     Args:
         loss: `loss(weights, alphas, batch)`, a scalar.
         weights: List of tensors.
-        alphas: Dictionary of tensors.
+        alphas: Dict of tensors.
         architecture_batch: Batch of the half that trains the architecture.
 
     Returns:
-        The gradients, a dictionary like `alphas`, and the loss.
+        The gradients, a dict like `alphas`, and the loss.
 
     References:
         - DARTS, arXiv 1806.09055, section 2.3, "first-order approximation".
     """
-    # Nothing else is recorded: the weights' gradients are not needed.
+    # Only the alphas are watched: the weights' gradients are not needed.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(alphas)
         value = loss(weights, alphas, architecture_batch)
@@ -50,7 +50,7 @@ def unrolled(
     all_reduce=lambda tensors: tensors,
     in_loop=True,
 ):
-    """The gradient of the held-out loss after one virtual weight step.
+    """Gradient of the architecture half's loss after one virtual weight step.
 
     With `g` the gradient of the training loss, the virtual step is
     `w' = w + m v - r (g + d w)`, and the gradient of `L_val(w'(alpha),
@@ -59,44 +59,45 @@ def unrolled(
     `0.01 / |dL_val/dw'|`, which needs no second derivative of any operation
     (cuDNN's recurrent layers have none).
 
-    Where the loss is smooth, that is the derivative through the step, and
-    equals nested tapes. Behind ReLU and max-pooling it is DARTS' estimate: the
-    two shifted losses lie on other sides of many kinks, and the estimate may
-    be further from the derivative than the first order is.
+    Where the loss is smooth, this is the derivative through the step, equal
+    to that of nested tapes. With ReLU and max pooling it is DARTS' estimate:
+    between the two shifted losses are many kinks, and the estimate may be
+    further from the derivative than the first order is.
 
     Args:
         loss: `loss(weights, alphas, batch)`, a scalar.
         weights: List of tensors.
-        alphas: Dictionary of tensors.
+        alphas: Dict of tensors.
         weight_batch: Batch of the half that trains the weights.
         architecture_batch: Batch of the half that trains the architecture.
         learning_rate: `r`.
         momentum: `m`.
-        velocities: `v`, like `weights`; as Keras keeps them, `-r` included.
+        velocities: `v`, like `weights`; with the factor `-r`, as in Keras.
         nesterov: Whether the step is Nesterov's: `w' = w + m v' - r (g + d w)`
             with `v' = m v - r (g + d w)`.
-        weight_decay: `d`, coupled as in the papers' code.
-        all_reduce: Sums lists of tensors over replicas.
+        weight_decay: `d`, coupled L2 decay as in the papers' code.
+        all_reduce: Function that sums a list of tensors over the replicas.
         in_loop: Whether both shifted gradients share one graph, in a loop. The
             loss must then not communicate with other replicas, as synchronised
-            batch norm does: TensorFlow refuses that in a loop.
+            batch norm does: TensorFlow does not allow that in a loop.
 
     Returns:
-        The gradients, a dictionary like `alphas`, and the held-out loss.
+        The gradients, a dict like `alphas`, and the architecture half's loss.
 
     References:
         - DARTS, arXiv 1806.09055, equations 6 to 8.
     """
-    if nesterov:  # Written out, the step is one of these factors.
+    if nesterov:  # Its step is the same with these factors.
         learning_rate, momentum = learning_rate * (1 + momentum), momentum**2
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
         value = loss(weights, alphas, weight_batch)
-    gradients = all_reduce(
+    weight_gradients = all_reduce(
         tape.gradient(value, weights, unconnected_gradients="zero")
     )
     virtual = []
-    for number, (w, g) in enumerate(zip(weights, gradients, strict=True)):
+    pairs = zip(weights, weight_gradients, strict=True)
+    for number, (w, g) in enumerate(pairs):
         with tf.control_dependencies([g]):
             step = learning_rate * (g + weight_decay * w)
             if velocities is not None:
@@ -117,10 +118,10 @@ def unrolled(
             w + tf.cast(sign * epsilon, w.dtype) * d
             for w, d in zip(weights, direction, strict=True)
         ]
-        slopes, _ = first_order(loss, moved, alphas, weight_batch)
+        gradients, _ = first_order(loss, moved, alphas, weight_batch)
         return -sign, {
-            kind: difference[kind] + tf.cast(sign, slope.dtype) * slope
-            for kind, slope in slopes.items()
+            kind: difference[kind] + tf.cast(sign, gradient.dtype) * gradient
+            for kind, gradient in gradients.items()
         }
 
     state = (

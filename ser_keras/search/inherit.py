@@ -1,4 +1,4 @@
-"""Weights of a supernet in the network that is derived from it."""
+"""Derived networks, and the weights they inherit from the supernet."""
 
 import keras
 
@@ -15,16 +15,17 @@ def derive_network(
     inherit: bool = True,
     **arguments,
 ) -> keras.Model:
-    """The derived network of a search, as large as the supernet.
+    """The derived network of a search, of the size of the supernet.
 
     Args:
         supernet: A `SuperNet`.
         genotype: The architecture; default `supernet.derive()`.
-        inherit: Whether to start from the supernet's weights for what
-            survived, instead of afresh.
-        **arguments: Arguments of the network which differ from the
-            supernet's: dropout, drop path, the auxiliary head. With
-            `inherit`, none that changes the shape of a weight.
+        inherit: Whether to copy the supernet's weights of the operations that
+            were kept; else the weights are new.
+        **arguments: Arguments of the network that differ from the
+            supernet's, such as dropout, drop path, the auxiliary classifier
+            or the dtype. With `inherit`, none that changes the shape of a
+            weight.
 
     Returns:
         A network of the supernet's class: `CellNetwork` or `TwoStreamNet`.
@@ -32,12 +33,20 @@ def derive_network(
     Raises:
         ValueError: The genotype is not of the search space, or the shapes
             differ.
+
+    Example:
+    >>> from ser_keras import SearchSpace, SuperNet
+    >>> space = SearchSpace(cnn=(), num_nodes=1)
+    >>> supernet = SuperNet(space, (20, 8, 1), num_classes=3, num_cells=0,
+    ...                     recurrent_filters=4)
+    >>> derive_network(supernet, dropout=0.5).architecture.count("none")
+    0
     """
     if genotype is None:
         genotype = supernet.derive()
     if not supernet.search_space.contains(genotype):
         raise ValueError(
-            "The genotype is not one of the supernet's search space. "
+            "`genotype` must be one of the supernet's search space. "
             f"Received: genotype=\n{genotype.describe()}"
         )
     config = supernet.network.get_config()
@@ -53,11 +62,11 @@ def derive_network(
 def inherit_weights(
     supernet: SuperNet, network: CellNetwork | TwoStreamNet
 ) -> None:
-    """Copies the surviving weights of a supernet into a derived network.
+    """Copies a supernet's weights of the kept operations to a derived network.
 
-    Scales and offsets which only the derived network learns start at one and
-    zero: its first output is that of the supernet with all mixing weight on
-    the surviving candidates.
+    Scales and offsets that only the derived network has keep their initial
+    values, one and zero: its output is that of the supernet with all mixing
+    weight on the candidates that were kept.
 
     Args:
         supernet: A `SuperNet`.
@@ -107,7 +116,10 @@ def _copy_layer(old, new):
         name = _relative(new, weight)
         if name not in values:
             if name.rsplit("/", 1)[-1] not in ("gamma", "beta"):
-                raise ValueError(f"The supernet has no weight {name!r}.")
+                raise ValueError(
+                    f"The supernet has no weight {name!r}: only networks of "
+                    "one class and size can share weights."
+                )
         else:
             if values[name].shape != tuple(weight.shape):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Learning rate schedules of a search."""
+"""Learning rate schedules of searches."""
 
 import keras
 import tensorflow as tf
@@ -8,14 +8,14 @@ from ser_keras._registry import serializable
 
 @serializable
 class DelayedStart(keras.optimizers.schedules.LearningRateSchedule):
-    """Zero for some steps, then another schedule or a constant.
+    """Learning rate of zero for some steps, then another one.
 
-    Holds the architecture still while the weights warm up: as long as they
-    are poor, operations without weights win. A schedule, because an optimiser
-    must not be called under `tf.cond` in replica context.
+    It keeps the architecture constant while the weights are warmed up: with
+    untrained weights, operations without any win. This is a schedule because
+    an optimizer must not be called under `tf.cond` in replica context.
 
     Args:
-        learning_rate: A number or a schedule, in force after the delay.
+        learning_rate: A number or a schedule, applied after the delay.
         steps: Length of the delay, in steps.
 
     Example:

@@ -1,4 +1,4 @@
-"""The search: weights and architecture trained in turns."""
+"""SuperNet: bilevel search of an architecture and its weights."""
 
 import functools
 
@@ -11,38 +11,48 @@ from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.layers.architecture_weights import ArchitectureWeights
 from ser_keras.models.cell_network import CellNetwork
-from ser_keras.models.traced_once import TracedOnce
+from ser_keras.models.network import Network
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.optimizers.fused import FusedSGD
-from ser_keras.search import gradients
+from ser_keras.search.gradients import first_order
+from ser_keras.search.gradients import unrolled
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.search_space import search_space_from_config
 
 
 @serializable
-class SuperNet(TracedOnce):
-    """All architectures of a search space in one network, to be searched.
+class SuperNet(Network):
+    """Supernet: all architectures of a search space in one network.
 
-    Every edge runs all its candidates, mixed by a softmax over the edge's
+    Every edge computes all its candidates, mixed by a softmax over the edge's
     architecture parameters (alphas). `fit` takes batches of two
     speaker-disjoint halves of the training set, made by `bilevel`: each step
-    moves the alphas on one half, then the weights on the other.
+    updates the alphas on one half, then the weights on the other.
 
     Args:
-        search_space: The `SearchSpace`, or a `TwoStreamSearchSpace`.
+        search_space: A `SearchSpace`, or a `TwoStreamSearchSpace`.
         input_shape: `(time, features, 1)`; of two streams, a dict of them.
         num_classes: Number of classes.
-        seed: Seed of the alphas.
-        network_class: What to search, called as `network_class(search_space,
-            input_shape, num_classes, **network)`; a registered Keras class or
-            its registered name. By default `CellNetwork`, or `TwoStreamNet`
-            for two streams.
-        **network: Other arguments of that class.
+        seed: Seed of the initial alphas.
+        network_class: Class of the searched network, called as
+            `network_class(search_space, input_shape, num_classes, **network)`
+            with a `dtype` among the latter: a registered Keras class or its
+            registered name. By default `CellNetwork`, or `TwoStreamNet` for
+            two streams.
+        **network: Other arguments of that class, and `name`, `dtype` and
+            `trainable` of the supernet. The network gets the dtype policy; the
+            alphas and their softmax are in full precision under each.
 
     Call arguments:
         inputs: `(batch, time, features, 1)`; of two streams, a dict of them.
+        training: Whether to apply dropout, and batch norms use the statistics
+            of the batch.
 
-    Output shape: logits, `(batch, num_classes)`.
+    Output shape: logits, `(batch, num_classes)`, float32.
+
+    Raises:
+        ValueError: `network_class` is no registered class, or an argument of
+            the network is out of range.
 
     Example:
     >>> import ser_keras as ser
@@ -70,17 +80,22 @@ class SuperNet(TracedOnce):
         network_class=None,
         **network,
     ):
-        name = network.pop("name", None)
-        super().__init__(name=name)
-        self._evaluating = False
+        own = ("name", "dtype", "trainable")
+        super().__init__(**{k: network.pop(k) for k in own if k in network})
+        self._in_evaluate = False
         if isinstance(search_space, dict):
             search_space = search_space_from_config(search_space)
         self.search_space = search_space
+        self.feature_shape = keras.tree.map_shape_structure(tuple, input_shape)
         self.seed = seed
         self.num_classes = num_classes
         self.network_class = _network_class(network_class, search_space)
         self.network = self.network_class(
-            search_space, input_shape, num_classes, **network
+            search_space,
+            input_shape,
+            num_classes,
+            dtype=self.dtype_policy,
+            **network,
         )
         self.architecture = ArchitectureWeights(
             {
@@ -91,14 +106,13 @@ class SuperNet(TracedOnce):
                 for kind in search_space.kinds
             },
             seed=seed,
+            dtype=self.dtype_policy,
         )
         self.architecture_loss = keras.metrics.Mean(name="architecture_loss")
-        self.build(
-            keras.tree.map_shape_structure(lambda s: (None, *s), input_shape)
-        )
+        self.build(self.input_shape)
 
     def build(self, input_shape):
-        """Nothing is left to make; Keras' `export` wants the shapes."""
+        """Records the shapes, which Keras' `export` needs; nothing is built."""
 
     def call(self, inputs, training=None):
         return self.network(
@@ -122,31 +136,34 @@ class SuperNet(TracedOnce):
         """Configures the search.
 
         Args:
-            optimizer: Optimiser of the weights; default SGD, 0.025, momentum
-                0.9. Do not let it clip: use `clip_norm`.
-            architecture_optimizer: Optimiser of the alphas; default Adam,
-                3e-4, betas (0.5, 0.999).
+            optimizer: Optimizer of the weights; default SGD with learning
+                rate 0.025 and momentum 0.9. Gradients are clipped by
+                `clip_norm`, not by the optimizer.
+            architecture_optimizer: Optimizer of the alphas; default Adam with
+                learning rate 3e-4 and betas (0.5, 0.999).
             loss: Default cross-entropy of logits and integer labels.
-            order: 1, or 2 for the gradient through one virtual weight step.
-                The virtual step is one of SGD, with the momentum of
-                `optimizer`, Nesterov's or not, if that is an SGD.
+            order: Order of the architecture's gradient: 1, or 2 for the
+                gradient through one virtual weight step. This is a step of
+                SGD; if `optimizer` is an SGD, with its momentum, of Nesterov
+                or not.
             clip_norm: Largest norm of the weights' gradient, or `None`.
             weight_decay: L2 decay of the weights, added to their gradient as
-                in the papers' code (Keras' own `weight_decay` is decoupled).
+                in the papers' code (that of Keras' optimizers is decoupled).
             architecture_decay: The same for the alphas.
             **kwargs: Other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: `order` is not 1 or 2, or the policy is float16.
+            ValueError: `order` is not 1 or 2, or the compute dtype is float16.
         """
         if order not in (1, 2):
             raise ValueError(
                 f"`order` must be 1 or 2. Received: order={order!r}"
             )
-        if keras.config.dtype_policy().compute_dtype == "float16":
+        if self.compute_dtype == "float16":
             raise ValueError(
-                "A search in float16 needs two loss scales, which SuperNet "
-                "does not have. Use 'mixed_bfloat16' or 'float32'."
+                "`dtype` must be 'mixed_bfloat16' or 'float32': a search in "
+                "float16 needs two loss scales, which SuperNet does not have. "
+                f"Received: dtype={self.dtype_policy.name!r}"
             )
         if optimizer is None:
             optimizer = FusedSGD(0.025, momentum=0.9)
@@ -168,6 +185,8 @@ class SuperNet(TracedOnce):
         self.architecture_optimizer.build(self._alphas())
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         optimizer = keras.optimizers.serialize(self.architecture_optimizer)
         return {
             **super().get_compile_config(),
@@ -182,7 +201,7 @@ class SuperNet(TracedOnce):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, x=None, *args, **kwargs):
-        """As `keras.Model.fit`; `x` comes from `bilevel`.
+        """As `keras.Model.fit`, with a data set of `bilevel`.
 
         Raises:
             ValueError: The data set does not yield two batches a step, or
@@ -190,18 +209,19 @@ class SuperNet(TracedOnce):
         """
         if kwargs.get("class_weight") is not None:
             raise ValueError(
-                "`class_weight` is not for the two halves of a search. Compile "
-                "with SparseCategoricalFocalCrossentropy(class_weights=[...]), "
-                "or yield (x, y, sample_weight) in each half."
+                "`class_weight` does not apply to the two halves of a search. "
+                "Compile with SparseCategoricalFocalCrossentropy("
+                "class_weights=[...]), or yield (x, y, sample_weight) in each "
+                f"half. Received: class_weight={kwargs['class_weight']}"
             )
         spec = getattr(x, "element_spec", None)
         if not (isinstance(spec, tuple) and len(spec) == 2) or any(
             not isinstance(half, tuple) for half in spec
         ):
             raise ValueError(
-                "`SuperNet.fit` needs a tf.data.Dataset of two batches a "
-                "step, ((x, y), (x, y)), as `bilevel` makes it. Received "
-                f"elements: {spec}"
+                "`x` must be a tf.data.Dataset of two batches per step, "
+                "((x, y), (x, y)), as `bilevel` makes it. Received: a data set "
+                f"with elements {spec}"
             )
         return super().fit(x, *args, **kwargs)
 
@@ -209,11 +229,12 @@ class SuperNet(TracedOnce):
         return x.element_spec[0][1]
 
     def make_train_function(self, force=False):
-        """As Keras', but a step is one graph.
+        """As Keras', but a step is a single graph.
 
-        Keras has a function of a batch within one of the iterator. TensorFlow
-        copies the inner graph into the outer one and keeps both: for the full
-        space that is 0.5 GB, and a seventh of the time of a first step.
+        Keras makes a function of a batch within one of the iterator.
+        TensorFlow copies the inner graph into the outer one and keeps both:
+        for the full space this takes 0.5 GB, and a seventh of the time of a
+        first step.
         """
         if (
             self.run_eagerly
@@ -233,19 +254,22 @@ class SuperNet(TracedOnce):
         self.train_function = step
         return step
 
-    def _batch_to_build_from(self, element):
+    def batch_of_one_replica(self, element):
+        # `fit` is given two batches, `evaluate` one.
         training = isinstance(element[0], tuple)
         return element[0] if training else element
 
     def train_step(self, data):
         weight_batch, architecture_batch = data
-        loss, slopes = self._architecture_step(weight_batch, architecture_batch)
+        loss, gradients = self._architecture_step(
+            weight_batch, architecture_batch
+        )
         x = architecture_batch[0]
         share = replicas.batch_share(x)
-        self._log_loss(self.architecture_loss, loss, share, x)
-        # Not at the same time, though they could be: the copies that either
-        # makes of the weights would be in memory together.
-        with tf.control_dependencies(slopes):
+        self.track_loss("architecture_loss", loss, share, x)
+        # One after the other: else the copies of the weights that both make
+        # could be in memory together.
+        with tf.control_dependencies(gradients):
             return self._weight_step(weight_batch)
 
     def _architecture_step(self, weight_batch, architecture_batch):
@@ -260,11 +284,11 @@ class SuperNet(TracedOnce):
         ]
         loss = functools.partial(self._loss_of, state)
         if self.order == 1:
-            slopes, value = gradients.first_order(
+            gradients, value = first_order(
                 loss, weights, alphas, architecture_batch
             )
         else:
-            slopes, value = gradients.unrolled(
+            gradients, value = unrolled(
                 loss,
                 weights,
                 alphas,
@@ -278,13 +302,13 @@ class SuperNet(TracedOnce):
                 in_loop=replicas.num_replicas() == 1,
                 **self._momentum(),
             )
-        slopes = replicas.global_gradients(
-            [slopes[kind] for kind in alphas],
+        gradients = replicas.global_gradients(
+            [gradients[kind] for kind in alphas],
             alphas.values(),
             self.architecture_decay,
         )
-        self.architecture_optimizer.apply(slopes, self._alphas())
-        return value, slopes
+        self.architecture_optimizer.apply(gradients, self._alphas())
+        return value, gradients
 
     def _momentum(self):
         momentum = getattr(self.optimizer, "momentum", 0.0)
@@ -298,7 +322,7 @@ class SuperNet(TracedOnce):
         }
 
     def _loss_of(self, state, weights, alphas, batch):
-        """The training loss as a pure function; updates are discarded."""
+        """The training loss as a pure function: updates are discarded."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         logits, _ = self.network.stateless_call(
             weights,
@@ -311,7 +335,7 @@ class SuperNet(TracedOnce):
         return loss * tf.cast(replicas.batch_share(x), loss.dtype)
 
     def _weight_step(self, batch):
-        # Here, the batch waits for the architecture's step.
+        # The copy depends on the architecture's step, and so all that follows.
         batch = tf.nest.map_structure(tf.identity, batch)
         weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -320,43 +344,44 @@ class SuperNet(TracedOnce):
             logits = self(x, training=True)
             loss = self.compute_loss(x, y, logits, sample_weight)
             loss *= tf.cast(share, loss.dtype)
-        slopes = tape.gradient(
+        gradients = tape.gradient(
             loss,
             [v.value for v in self.trainable_variables],
             unconnected_gradients="zero",
         )
-        slopes = replicas.global_gradients(
-            slopes, weights, self.weight_decay, self.clip_norm
+        gradients = replicas.global_gradients(
+            gradients, weights, self.weight_decay, self.clip_norm
         )
-        self.optimizer.apply(slopes, self.trainable_variables)
-        self._log_loss(self._loss_tracker, loss, share, x)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.track_loss("loss", loss, share, x)
         return self.compute_metrics(x, y, logits, sample_weight)
 
     @property
     def metrics(self):
-        # Keras takes what a step returns for metrics, and not for losses to be
-        # averaged over replicas, where it has the names of all of these.
-        hidden = [self.architecture_loss] if self._evaluating else []
+        # Keras takes the results of a test step for those of metrics only if
+        # they have the names of all of these; else it averages them over the
+        # replicas.
+        hidden = [self.architecture_loss] if self._in_evaluate else []
         return [m for m in super().metrics if m not in hidden]
 
     def evaluate(self, *args, **kwargs):
         """As `keras.Model.evaluate`, on batches `(x, y)`."""
-        self._evaluating = True
+        self._in_evaluate = True
         try:
             return super().evaluate(*args, **kwargs)
         finally:
-            self._evaluating = False
+            self._in_evaluate = False
 
     def test_step(self, data):
         logs = super().test_step(data)
-        # Tracked by the model, but known in training only.
+        # A metric of the model that only training updates.
         return {k: v for k, v in logs.items() if k != "architecture_loss"}
 
     def _alphas(self):
         return list(self.architecture.alphas.values())
 
     def derive(self) -> Genotype | TwoStreamGenotype:
-        """The architecture that the alphas stand for at present.
+        """The discrete architecture of the present alphas.
 
         Raises:
             ValueError: The alphas are not finite.
@@ -364,7 +389,7 @@ class SuperNet(TracedOnce):
         return self.search_space.derive(self.alphas())
 
     def alphas(self) -> dict:
-        """The architecture parameters: lists `{kind: edges x candidates}`."""
+        """The architecture parameters: dict `{kind: edges x candidates}`."""
         return {
             kind: alpha.numpy().tolist()
             for kind, alpha in self.architecture.alphas.items()
@@ -372,9 +397,10 @@ class SuperNet(TracedOnce):
 
     def get_config(self):
         network = self.network.get_config()
-        del network["architecture"], network["name"]
+        for name in ("architecture", "name", "dtype", "trainable"):
+            network.pop(name, None)
         return {
-            "name": self.name,
+            **super().get_config(),
             "search_space": self.search_space.get_config(),
             "seed": self.seed,
             "network_class": keras.saving.get_registered_name(
@@ -393,8 +419,8 @@ def _network_class(given, search_space):
         found = keras.saving.get_registered_object(given)
     if found is None:
         raise ValueError(
-            "`network_class` must be a Keras class, or the name under which it "
-            "is registered; its module must have been imported. Received: "
+            "`network_class` must be a registered Keras class or its "
+            "registered name; its module must have been imported. Received: "
             f"network_class={given!r}"
         )
     return found

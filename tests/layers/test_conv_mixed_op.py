@@ -251,7 +251,7 @@ def test_candidates_can_be_copied(strides, affine):
     assert source.get_candidate(1, "none") == {}
     with pytest.raises(ValueError, match="op='dil_conv_3x3'"):
         source.get_candidate(0, "dil_conv_3x3")
-    with pytest.raises(ValueError, match="Edge 3"):
+    with pytest.raises(ValueError, match="edge 3"):
         source.set_candidate(3, "skip_connect", {})
 
 

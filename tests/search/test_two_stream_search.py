@@ -12,7 +12,7 @@ from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.search import gradients
 from ser_keras.search.callbacks import ArchitectureLogger
-from ser_keras.search.callbacks import DropPathSchedule
+from ser_keras.models import DropPathSchedule
 from ser_keras.search.inherit import derive_network
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ser_keras as ser
-from ser_keras.models.traced_once import labels_like
+from ser_keras.models.network import labels_like
 
 SPACE = ser.SearchSpace(
     ("skip_connect", "max_pool_3x3"),

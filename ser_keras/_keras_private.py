@@ -1,0 +1,79 @@
+"""The private names of Keras that this package uses, each with its reason.
+
+Keras has no public name for any of these, and a new version may rename one.
+Nothing else in the package uses a private name of Keras, which a test checks.
+"""
+
+import keras
+import tensorflow as tf
+
+from ser_keras._replicas import uses_strategy
+
+
+class HookedModel(keras.Model):
+    """`keras.Model` whose private hooks are methods of public names.
+
+    Subclasses override `has_default_export` and `batch_of_one_replica`.
+    """
+
+    @property
+    def has_default_export(self) -> bool:
+        """Whether Keras' `export` may trace the model by itself."""
+        return True
+
+    @property
+    def _default_save_signature(self):
+        # `export` also traces every model within the exported one by itself.
+        # Without this hook a model that needs more arguments than its input,
+        # such as the body of a search, makes the export of the whole fail.
+        if not self.has_default_export:
+            return None
+        return super()._default_save_signature
+
+    def batch_of_one_replica(self, element):
+        """The batch `(x, y)` in an element of a data set of `fit`.
+
+        Args:
+            element: An element as a replica gets it.
+        """
+        return element
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Under a strategy Keras builds metrics and loss from the mean over the
+        # replicas of their batches, which fails where these differ in size.
+        # The batch of one replica has the same shapes and types.
+        if iterator is not None and uses_strategy(self):
+            strategy = self.distribute_strategy
+            element = next(next(iter(iterator))[2])
+            element = tf.nest.map_structure(
+                lambda x: strategy.experimental_local_results(x)[0], element
+            )
+            iterator, data_batch = None, self.batch_of_one_replica(element)
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+
+def variable_index(optimizer, variable) -> int:
+    """Position of a variable in the lists of an optimizer's slots.
+
+    `update_step`, which optimizers override, is not told the position, and the
+    map that Keras makes when it builds the optimizer has no public name.
+    """
+    return optimizer._get_variable_index(variable)
+
+
+def adam_slots(optimizer, variable) -> tuple:
+    """First and second moment of a variable in `keras.optimizers.Adam`.
+
+    Unlike `momentums` of SGD, these lists have no public name.
+    """
+    index = variable_index(optimizer, variable)
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def set_direction(metric, direction) -> None:
+    """Says whether more of a metric is better: `"up"` or `"down"`.
+
+    Callbacks with `mode="auto"` read it. For metrics of other packages there
+    is no public way to say so.
+    """
+    metric._direction = direction
