@@ -74,6 +74,11 @@ def read_corpus(config) -> Manifest:
     name, root = config.corpus, config.data_dir
     if not name:
         name, root = "emodb", built_in_corpus(smoke=config.smoke)
+        print(
+            "NO --data-dir: the built-in corpus is used, four classes of "
+            "EMO-DB. That is German speech, acted by ten people, and not "
+            "IEMOCAP."
+        )
     options = {}
     if name == "iemocap":
         options = {
@@ -101,11 +106,6 @@ def on_corpus(config, name):
         raise ValueError(
             f"This recipe is for --corpus {name}; `ser_keras train` takes any. "
             f"Received: corpus={config.corpus!r}"
-        )
-    if not config.data_dir:
-        print(
-            f"NO --data-dir: this is not {name}, but the built-in corpus, four "
-            "classes of EMO-DB (German speech, acted by ten people)."
         )
     return dataclasses.replace(config, corpus=name if config.data_dir else "")
 
