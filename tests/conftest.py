@@ -16,6 +16,9 @@ import tensorflow as tf
 import ser_keras.cli
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.features.feature_set import FeatureSet
 from ser_keras.layers.masking import frame_mask
 from ser_keras.layers.masking import zero_padding
 from ser_keras.models.waveform_model import with_frontend
@@ -155,6 +158,39 @@ class MaskedNetwork(keras.Model):
 
     def get_config(self):
         return {"name": self.name, "num_classes": self.num_classes}
+
+
+def toy_features(speakers="abcd", each=6, seed=0):
+    """Noise as features, `(20, 8)` each, whose mean tells two classes apart.
+
+    Utterances are `a0`, `a1`, ... of speaker `a`; they have no audio.
+    """
+    rng = np.random.default_rng(seed)
+    labels = ("anger", "neutral")
+    rows = [
+        Utterance(f"{s}{i}", "x.wav", labels[i % 2], s)
+        for s in speakers
+        for i in range(each)
+    ]
+    arrays = [
+        rng.normal(i % 2, 1, (20, 8)).astype("float32")
+        for _ in speakers
+        for i in range(each)
+    ]
+    return FeatureSet(Manifest(rows, labels), arrays)
+
+
+def toy_network(*_):
+    """A network of `toy_features` that traces in no time."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 8, 1)),
+            keras.layers.Conv2D(2, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
 
 
 @pytest.fixture

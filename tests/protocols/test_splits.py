@@ -1,3 +1,4 @@
+import dataclasses
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from ser_keras.protocols.splits import halves
 from ser_keras.protocols.splits import hold_out_speakers
 from ser_keras.protocols.splits import leave_one_session_out
 from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.protocols.splits import speaker_groups
 
 # EMO-DB's.
@@ -175,3 +177,27 @@ def test_speakers_of_two_corpora_are_different_people():
     for other in ("emodb", None):  # The same corpus, or an unknown one.
         with pytest.raises(SpeakerOverlapError, match="03"):
             check_disjoint(part("emodb"), part(other))
+
+
+def test_random_folds():
+    manifest = corpus()
+    folds = random_folds_shared_speakers(manifest, folds=5, seed=1)
+    tested = sorted(u.id for fold in folds for u in fold.test)
+    assert tested == ids(manifest)
+    for fold in folds:
+        assert fold.overstates and fold.leaks_speakers
+        assert len(fold.train) + len(fold.test) == len(manifest)
+    other = random_folds_shared_speakers(manifest, folds=5, seed=2)
+    assert ids(other[0].test) != ids(folds[0].test)
+    # The order of the corpus does not matter.
+    again = random_folds_shared_speakers(corpus(shuffled=0), folds=5, seed=1)
+    assert ids(again[0].test) == ids(folds[0].test)
+    for number in (1, 99):
+        with pytest.raises(ValueError, match=f"folds={number}"):
+            random_folds_shared_speakers(manifest, folds=number)
+
+
+def test_no_fold_tests_what_it_trains_on():
+    fold = random_folds_shared_speakers(corpus())[0]
+    with pytest.raises(ValueError, match="shared utterances"):
+        dataclasses.replace(fold, train=corpus())
