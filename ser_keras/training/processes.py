@@ -1,4 +1,4 @@
-"""Long calls, several at a time, each in a process of its own."""
+"""Running calls in parallel processes."""
 
 import concurrent.futures
 import contextlib
@@ -13,20 +13,21 @@ import traceback
 def run_in_processes(function, calls, jobs, logs):
     """Runs `function(*arguments)` for each name, `jobs` at a time.
 
-    Says when each is finished and how long the rest may take. The processes
-    share the cores evenly. They end with the one that started them, however
-    that ends, so that nothing writes to a run that is started again.
+    It prints when each call is finished and the remaining time. The processes
+    share the cores evenly. They end with the process that started them, also
+    after a kill, so that they never write to a run that is started again.
 
     Args:
-        function: Picklable, like its arguments. What it returns is lost.
+        function: Picklable function, with picklable arguments. What it returns
+            is discarded.
         calls: Dict from a name to the arguments of its call.
-        jobs: Processes at the same time, at least 1.
-        logs: Dict from a name to the file that gets what the call prints.
+        jobs: Number of parallel processes, at least 1.
+        logs: Dict from a name to the file to which the call prints.
 
     Raises:
         ValueError: `jobs` is not a positive integer.
-        RuntimeError: A call failed; its log has the traceback. Calls that run
-            by then are waited for, the others are not begun.
+        RuntimeError: A call failed; its log has the traceback. Calls that are
+            running are finished, the others are not started.
 
     Example: see `cross_validate`.
     """
@@ -36,7 +37,7 @@ def run_in_processes(function, calls, jobs, logs):
         )
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     seconds = []
-    # Not forked: TensorFlow's threads would be missing in the copy.
+    # Not forked: a fork has no TensorFlow threads.
     with concurrent.futures.ProcessPoolExecutor(
         min(jobs, len(calls) or 1),
         mp_context=multiprocessing.get_context("spawn"),
@@ -68,7 +69,7 @@ def run_in_processes(function, calls, jobs, logs):
 
 
 def _start(threads):
-    # TensorFlow reads it when it begins to compute; no need to import it here.
+    # TensorFlow, which need not be imported here, reads it at its first use.
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     parent = multiprocessing.parent_process()
 
@@ -80,7 +81,7 @@ def _start(threads):
 
 
 def _call(log, function, arguments):
-    """The seconds that it took."""
+    """Runs the call and returns its duration in seconds."""
     start = time.perf_counter()
     with log.open("a", encoding="utf-8") as file:
         with contextlib.redirect_stdout(file):

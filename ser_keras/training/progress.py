@@ -1,4 +1,4 @@
-"""Keras callbacks that say, and write down, how training goes."""
+"""Keras callbacks that print and log the progress of a training."""
 
 import math
 import statistics
@@ -14,17 +14,20 @@ _SHOWN = ("loss", "uar", "architecture_loss", "val_loss", "val_uar")
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Prints one line for each epoch: losses, UAR, pace and time left.
+    """Prints one line for each epoch: losses, UAR, pace and remaining time.
 
-    On a terminal a bar moves within the epoch as well. Use it with
+    On a terminal it also shows a progress bar within the epoch. Use it with
     `model.fit(..., verbose=0)`.
 
     Args:
-        total_epochs: Number of epochs at the end of training, with those
+        total_epochs: Number of epochs at the end of training, including those
             before a resumption.
         stage: First word of each line.
-        shown: Names of the logged values to print, in order. A value that is
-            not logged is left out.
+        shown: Names of the logged values to print, in order. Values that are
+            not logged are left out.
+
+    Raises:
+        ValueError: `total_epochs` is not positive.
 
     Example:
     >>> progress = EpochProgress(total_epochs=20, stage="train")
@@ -47,7 +50,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._seconds = []
-        self.on_train_end()  # Of a training that was interrupted.
+        self.on_train_end()  # Of a former training that was interrupted.
         if sys.stdout.isatty():
             self._bar = rich.progress.Progress(
                 "{task.description}",
@@ -59,7 +62,7 @@ class EpochProgress(keras.callbacks.Callback):
             )
             self._task = self._bar.add_task(self.stage, total=None)
             self._bar.start()
-            # `on_train_end` does not come after Ctrl-C or an error, and a bar
+            # After Ctrl-C or an error `on_train_end` is not called, and a bar
             # that is not stopped leaves the terminal without a cursor.
             self._stop = weakref.finalize(self, self._bar.stop)
 
@@ -90,12 +93,12 @@ class EpochProgress(keras.callbacks.Callback):
             self._bar = None
 
     def line(self, epoch, logs, seconds):
-        """The line of an epoch.
+        """Text of the line of an epoch.
 
         Args:
             epoch: Number of finished epochs.
             logs: Dict of logged values.
-            seconds: How long each epoch of this process took.
+            seconds: Duration of each epoch of this process.
 
         Returns:
             Text.
@@ -107,7 +110,7 @@ class EpochProgress(keras.callbacks.Callback):
             for name in self.shown
             if name in logs
         ]
-        # The first epoch also traces the graph; it says little of the others.
+        # Without the first epoch, which also traces the graph.
         pace = statistics.median(seconds[1:] or seconds)
         parts.append(f"{pace:.{1 if pace < 100 else 0}f} s/epoch")
         left = pace * (self.total_epochs - epoch)
@@ -117,13 +120,12 @@ class EpochProgress(keras.callbacks.Callback):
 
 
 class MetricsLogger(keras.callbacks.Callback):
-    """Writes the values of each epoch to `<stage>_metrics.jsonl`.
+    """Logs the values of each epoch to `<stage>_metrics.jsonl`.
 
-    A row has `epoch` (1 for the first), all logged values, and `seconds`.
-    When a training is resumed, rows of epochs that run again are dropped
-    first. It must stand before the callback that writes checkpoints: a kill
-    between the two then costs a row that is written again, and not one that
-    is missing.
+    A row has `epoch` (1 for the first), all logged values, and `seconds`. When
+    a training is resumed, rows of epochs that run again are dropped first. The
+    callback must precede the one that writes checkpoints: after a kill between
+    the two, the row is written again; in the other order it would be missing.
 
     Args:
         run_folder: `RunFolder`.

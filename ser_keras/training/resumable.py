@@ -1,4 +1,4 @@
-"""`model.fit` that a kill does not set back by more than an epoch."""
+"""Resumable training: `model.fit` with a checkpoint after each epoch."""
 
 import keras
 import tensorflow as tf
@@ -21,35 +21,38 @@ def fit_resumable(
     validation_data=None,
     callbacks=(),
 ):
-    """Trains to `epochs`, from wherever this run of it had got to.
+    """Trains a model to `epochs`, from the last checkpoint of this run.
 
-    At the end of each epoch all state is saved: weights, the state of every
-    optimiser, and that of random layers. With data that are a function of the
-    epoch (as `make_dataset` makes them) a training which is killed and started
-    again ends as if nothing had happened. Progress is printed, logged to
-    `<stage>_metrics.jsonl` and to TensorBoard.
+    At the end of each epoch all state is saved: weights, state of every
+    optimiser, and seeds of random layers. With data that are a function of the
+    epoch (see `make_dataset`), a training that was killed and resumed ends with
+    the same weights as an uninterrupted one. Progress is printed, and logged to
+    `<stage>_metrics.jsonl` and TensorBoard.
 
     Args:
         model: A compiled model.
-        dataset_from: `dataset_from(first_epoch)`, an endless dataset with the
-            attribute `steps_per_epoch`.
-        epochs: Number of epochs in all.
-        run: The run's folder.
+        dataset_from: `dataset_from(first_epoch)` returns an endless dataset
+            with the attribute `steps_per_epoch`.
+        epochs: Total number of epochs.
+        run: `RunFolder`.
         stage: Name of this training within the run.
         validation_data: Dataset for `val_` metrics, or `None`.
-        callbacks: Further Keras callbacks. Nothing that they remember is saved.
+        callbacks: Further Keras callbacks. Their own state is not saved.
 
     Returns:
-        Number of epochs trained, here and before: fewer than `epochs` if a
-        callback stopped it.
+        Number of epochs trained, including those before: fewer than `epochs` if
+        a callback stopped the training.
+
+    Raises:
+        ValueError: The checkpoint is of another model.
     """
     done = run.read_json(f"{stage}.json")
     checkpoint = EpochCheckpoint(model, run, stage)
     first_epoch = checkpoint.restore()
     if done is not None and first_epoch >= done["epochs"]:
         return done["epochs"]
-    # Written for an epoch whose checkpoint a kill prevented: it runs again, and
-    # may not be the last one this time.
+    # A kill may have prevented the checkpoint of the epoch in this file. That
+    # epoch runs again, and need not be the last one.
     (run.path / f"{stage}.json").unlink(missing_ok=True)
     if first_epoch:
         print(f"{stage}: resuming after epoch {first_epoch}", flush=True)
@@ -71,7 +74,7 @@ def fit_resumable(
                     keras.callbacks.TensorBoard(
                         str(run.path / "tensorboard" / stage), write_graph=False
                     ),
-                    # Last: what the others write for an epoch is there by then.
+                    # Last, so that the other callbacks have written the epoch.
                     checkpoint,
                 ],
             )
@@ -79,15 +82,15 @@ def fit_resumable(
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Saves all state of a model and its optimisers after each epoch.
+    """Saves a checkpoint of a model and its optimisers after each epoch.
 
-    Unlike `keras.callbacks.BackupAndRestore`, this includes the seeds of
-    random layers and a second optimiser. The last two checkpoints are kept. Of
-    a training that ends, `<stage>.json` says so, before the last of them.
+    Unlike `keras.callbacks.BackupAndRestore`, it includes the seeds of random
+    layers and a second optimiser. The last two checkpoints are kept. At the end
+    of training, `<stage>.json` is written before the last checkpoint.
 
     Args:
-        model: A compiled model, with all its variables made.
-        run: The run's folder.
+        model: A compiled and built model.
+        run: `RunFolder`.
         stage: Name of the training within the run.
     """
 
@@ -111,7 +114,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.epoch = 0
 
     def restore(self) -> int:
-        """Loads the last checkpoint; the number of epochs behind it, or 0.
+        """Loads the last checkpoint.
+
+        Returns:
+            Number of epochs that it has been trained for; 0 without one.
 
         Raises:
             ValueError: The checkpoint is of another model.
@@ -124,35 +130,35 @@ class EpochCheckpoint(keras.callbacks.Callback):
             status.assert_consumed()
         except (AssertionError, ValueError) as error:
             raise ValueError(
-                f"{path} holds the state of another model than the one to be "
-                "trained. Choose another output folder."
+                f"{path} is the checkpoint of another model than the one to be "
+                "trained. Choose another --output-dir, or delete the folder."
             ) from error
         self.epoch = int(path.rsplit("-", 1)[1])
         return self.epoch
 
     def on_epoch_end(self, epoch, logs=None):
         self.epoch = epoch + 1
-        # Before the checkpoint, which does not know that a callback has ended
-        # the training: a run that is killed after it would train on.
+        # Before the checkpoint, which does not store that a callback has
+        # stopped the training: a run killed in between would train on.
         if self.model.stop_training or self.epoch == self.params["epochs"]:
             self._run.write_json(f"{self._stage}.json", {"epochs": self.epoch})
         written(self._manager.save(checkpoint_number=self.epoch))
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the best held-out UAR.
+    """Saves the weights of the epoch with the best validation UAR.
 
-    In a file for each epoch that was the best so far. All but the best one's
-    are deleted when the next epoch begins, and not before: until an epoch has
-    its checkpoint it may have to run again, and be another one.
+    Each epoch that is the best so far has a file of its own. Older files are
+    deleted when the next epoch starts, not before: until the checkpoint of an
+    epoch is written, the epoch may run again.
 
     Args:
-        run: The run's folder.
+        run: `RunFolder`.
         stage: Name of the training within the run.
-        monitor: Name of the metric, of which more is better.
+        monitor: Name of the metric to be maximised.
         latest: Whether the last of several best epochs is kept, not the first.
-        averaged: `keras.callbacks.SwapEMAWeights` of this training, if the
-            moving averages of the weights are what is to be kept.
+        averaged: `keras.callbacks.SwapEMAWeights` of this training, to save the
+            moving averages of the weights.
     """
 
     def __init__(
@@ -181,27 +187,30 @@ class BestWeights(keras.callbacks.Callback):
             self._averaged.on_test_end()
 
     def restore(self, model) -> int:
-        """Loads those weights; the number of their epoch (1 for the first).
+        """Loads the best weights.
 
         Args:
-            model: Whose weights they are. Callbacks have none, if all epochs
-                were trained by a process that was killed after them.
+            model: The model. `self.model` is not set if all epochs were
+                trained by a former process.
+
+        Returns:
+            Number of their epoch, 1 for the first.
         """
         best = self._best(self._run.rows(self._stage))
         file = self._file(best)
-        if not file.exists():  # An older version had one file for all epochs.
+        if not file.exists():  # Old versions had one file for all epochs.
             file = self._run.path / f"{self._stage}_best.weights.h5"
         model.load_weights(file)
         return best
 
     def _rows(self, epoch):
-        # From the log, so that a resumed run knows of earlier epochs; without
-        # those that run again.
+        # From the log, which has epochs before a resumption too, without those
+        # that run again.
         rows = self._run.rows(self._stage)
         return [row for row in rows if row["epoch"] <= epoch]
 
     def _best(self, rows):
-        """The best of some epochs, None of none."""
+        """Number of the best epoch, or None."""
         sign = 1 if self._latest else -1
         best = max(
             (row for row in rows if row[self._monitor] is not None),

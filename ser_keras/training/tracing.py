@@ -1,4 +1,4 @@
-"""Graphs that are traced anew on purpose."""
+"""Suppressing TensorFlow's warnings of retracing."""
 
 import contextlib
 
@@ -7,21 +7,21 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def new_graphs():
-    """Keeps TensorFlow from warning of functions that are often traced.
+    """Context without TensorFlow's warnings of retracing.
 
-    It counts the traces of all networks of a process together, and from the
-    fifth fold on takes each new network for a mistake.
+    TensorFlow counts the traces of all networks of a process together, and
+    from the fifth fold on warns of each new network.
 
     >>> with new_graphs():
     ...     tf.get_logger().warning("1 call triggered tf.function retracing.")
     """
     logger = tf.get_logger()
-    logger.addFilter(_is_other)
+    logger.addFilter(_is_unrelated)
     try:
         yield
     finally:
-        logger.removeFilter(_is_other)
+        logger.removeFilter(_is_unrelated)
 
 
-def _is_other(record):
+def _is_unrelated(record):
     return "triggered tf.function retracing" not in record.getMessage()
