@@ -13,6 +13,7 @@ of several streams. All have `compute`, `get_config`, `hash` and `save`.
 import dataclasses
 import hashlib
 import importlib
+import inspect
 import json
 import math
 import pathlib
@@ -37,8 +38,8 @@ from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
 from ser_keras.features.store import FeatureStore
+from ser_keras.features.store import layer_settings
 from ser_keras.features.store import settings_key
-from ser_keras.features.store import without_names
 from ser_keras.features.streams import FeatureStreams
 
 #: Name of the file in a run's folder and in a preset.
@@ -55,7 +56,7 @@ class Saved:
         return self._hash(self.get_config())
 
     def _hash(self, config):
-        config = without_names({"class": type(self).__name__, **config})
+        config = layer_settings({"class": type(self).__name__, **config})
         text = json.dumps(config, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -101,7 +102,8 @@ class Preprocessor(Saved, keras.layers.Layer):
         `(batch, time, features)`; frames after a clip's end are zero.
 
     Raises:
-        ValueError: `frontend` is none, or has another `duration`.
+        ValueError: `frontend` is no front end or has another `duration`, or
+            `normalization` takes no `lengths`.
 
     Example:
     >>> from ser_keras.audio import MFCC, UtteranceNormalization
@@ -122,6 +124,14 @@ class Preprocessor(Saved, keras.layers.Layer):
                 "`frontend` must be a ser_keras.audio.FrontEnd, such as MFCC; "
                 "a front end of your own derives from it. Received: "
                 f"frontend={frontend!r}"
+            )
+        if normalization is not None and "lengths" not in (
+            inspect.signature(normalization.call).parameters
+        ):
+            raise ValueError(
+                "`normalization` must be a layer whose call takes `lengths`, "
+                "frames of each clip of a padded batch. Received: "
+                f"normalization={normalization!r}"
             )
         own = frontend.duration
         if duration is None:
@@ -366,6 +376,13 @@ class StreamPreprocessors(Saved):
 
     def __init__(self, streams):
         self.streams = dict(streams)
+        wrong = [k for k, x in self.streams.items() if not isinstance(x, Saved)]
+        if not self.streams or wrong:
+            raise ValueError(
+                "`streams` must be a dict of at least one stream, from its "
+                "name to a Preprocessor or DeepFeatures. Received: "
+                f"streams={self.streams}"
+            )
 
     @property
     def num_features(self) -> dict:
@@ -438,29 +455,63 @@ class StreamPreprocessors(Saved):
         )
 
 
-def load_preprocessor(path):
+def load_preprocessor(path, trust=False):
     """Reads what a preprocessor's `save` wrote.
 
     Args:
         path: `preprocessor.json`, or the folder that has it.
+        trust: Whether classes other than those of Keras and of this library
+            are made, for files of people you trust; see
+            `ser_keras.load_model`. Their modules must have been imported.
 
     Returns:
         `Preprocessor`, `DeepFeatures` or `StreamPreprocessors`.
 
     Raises:
         FileNotFoundError: There is no such file: the folder was written by a
-            version before 0.2.0, or is no run.
-        ValueError: The file is broken, or names a class of neither Keras nor
-            this library.
+            version before 0.2.0, or is no run; or an extractor is not there.
+        ValueError: The file is broken, was changed by hand, or names a class
+            that is refused; or an extractor has changed.
     """
-    return _load(read_record(path), path)
-
-
-def read_record(path) -> dict:
-    """The entries of a `preprocessor.json`; see `load_preprocessor`."""
     path = pathlib.Path(path)
     if path.is_dir():
         path = path / PREPROCESSOR_FILE
+    record = _read(path)
+    register_all()
+    # It derives from a class of this module, and is needed by its name only.
+    importlib.import_module("ser_keras.features.deep_features")
+    if not trust:
+        check_config(path, record["preprocessor"])
+    try:
+        preprocessor = keras.saving.deserialize_keras_object(
+            record["preprocessor"]
+        )
+    except (KeyError, TypeError) as error:
+        # Keras' messages begin with pages of the configuration.
+        reason = str(error).rpartition("Exception encountered: ")[-1]
+        raise ValueError(
+            f"{path} describes no preprocessor of ser_keras "
+            f"{ser_keras.__version__}; it was written by "
+            f"{record.get('version')}. Received: {reason}"
+        ) from error
+    if not isinstance(preprocessor, Saved):
+        raise ValueError(
+            f"{path} must hold a preprocessor. Received: "
+            f"{type(preprocessor).__name__}"
+        )
+    if record.get("hash") not in (None, preprocessor.hash):
+        raise ValueError(
+            f"{path} does not hold the preprocessor whose hash it names, "
+            f"{record['hash']}; it was changed by hand, or its classes behave "
+            f"otherwise in ser_keras {ser_keras.__version__} than in "
+            f"{record.get('version')}, which wrote it. Received: "
+            f"{preprocessor.hash}"
+        )
+    return preprocessor
+
+
+def _read(path):
+    """The entries of a `preprocessor.json`."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -475,23 +526,6 @@ def read_record(path) -> dict:
     if not isinstance(record, dict) or "preprocessor" not in record:
         raise ValueError(f"{path} was not written by ser_keras.")
     return record
-
-
-def _load(record, path):
-    register_all()
-    # It derives from a class of this module, and is needed by its name only.
-    importlib.import_module("ser_keras.features.deep_features")
-    check_config(path, record["preprocessor"])
-    preprocessor = keras.saving.deserialize_keras_object(record["preprocessor"])
-    if record.get("hash") not in (None, preprocessor.hash):
-        raise ValueError(
-            f"{path} does not hold the preprocessor whose hash it names, "
-            f"{record['hash']}; it was changed by hand, or its classes behave "
-            f"otherwise in ser_keras {ser_keras.__version__} than in "
-            f"{record.get('version')}, which wrote it. Received: "
-            f"{preprocessor.hash}"
-        )
-    return preprocessor
 
 
 def features_for(

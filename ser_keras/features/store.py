@@ -119,7 +119,7 @@ def settings_key(layers, answer, **settings):
     described = {
         "version": ser_keras.__version__,
         "layers": [
-            without_names(keras.saving.serialize_keras_object(layer))
+            layer_settings(keras.saving.serialize_keras_object(layer))
             for layer in layers
         ],
         # Adding 0 turns negative zeros into positive ones.
@@ -150,14 +150,19 @@ def audio_key(path, start=None, end=None, known=None):
     return f"{known[path]}:{start}:{end}"
 
 
-def without_names(config):
-    """A configuration without the names of layers, which Keras numbers."""
+def layer_settings(config):
+    """A configuration of layers without what is no setting of theirs.
+
+    That is their names, which Keras numbers, and the shapes of their first
+    inputs, which it adds once a layer has been called.
+    """
     if isinstance(config, dict):
         return {
-            key: without_names(value)
+            key: layer_settings(value)
             for key, value in config.items()
-            if not (key == "name" and "trainable" in config)
+            if key != "build_config"
+            and not (key == "name" and "trainable" in config)
         }
     if isinstance(config, list | tuple):
-        return [without_names(value) for value in config]
+        return [layer_settings(value) for value in config]
     return config

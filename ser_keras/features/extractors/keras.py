@@ -12,7 +12,7 @@ from ser_keras._registry import load_model
 from ser_keras.features.extractors.base import WaveformNetwork
 from ser_keras.features.extractors.base import check_file
 from ser_keras.features.extractors.base import check_sample_rate
-from ser_keras.features.store import without_names
+from ser_keras.features.store import layer_settings
 
 
 class KerasExtractor(WaveformNetwork):
@@ -87,7 +87,7 @@ class KerasExtractor(WaveformNetwork):
     def settings(self):
         config = keras.saving.serialize_keras_object(self.model)
         digest = hashlib.blake2b(digest_size=16)
-        text = json.dumps(without_names(config), sort_keys=True, default=str)
+        text = json.dumps(layer_settings(config), sort_keys=True, default=str)
         digest.update(text.encode())
         for weight in self.model.weights:
             digest.update(np.ascontiguousarray(weight).tobytes())
