@@ -114,7 +114,7 @@ def _refuse(path, found):
     raise ValueError(
         f"{path} holds {found}. Without trust only plain layers of Keras and "
         "classes of ser_keras are read, with weights in the file itself: "
-        "anything else could run code of whoever made the file, or read and "
+        "anything else could run code that came with the file, or read and "
         f"write other files. {_WAY_OUT}"
     )
 

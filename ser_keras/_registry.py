@@ -40,7 +40,7 @@ def load_model(
     function imports them, then calls `keras.saving.load_model`.
 
     A `.keras` file can name any object of Keras or of the program, some of
-    which run code of whoever made the file, even in Keras' safe mode. So only
+    which run code that came with the file, even in Keras' safe mode. So only
     files of Keras' plain layers and of this library's classes are read;
     nothing of another file is made before it is refused.
 

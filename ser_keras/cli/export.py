@@ -47,7 +47,7 @@ class ExportConfig:
     """Class names in the order of the outputs; of a .keras file only."""
     trust: bool = False
     """Read a .keras file of other classes than Keras' plain layers and ours.
-    It can run code of whoever made it: only for files that you or people you
+    It can run code that came with it: only for files that you or people you
     trust made."""
 
     def __post_init__(self):

@@ -193,7 +193,7 @@ def _run(command, config, as_json, traceback):
         else:
             command.show(result)
         sys.stdout.flush()
-    except BrokenPipeError:  # Whoever read our output has gone: `| head`.
+    except BrokenPipeError:  # The reader of our output has ended: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:

@@ -30,8 +30,8 @@ class PredictConfig:
 
     WAV, FLAC, OGG, MP3 and others at any rate; channels are averaged. A file
     that cannot be used does not stop the others; the exit status is 1 then. A
-    LiteRT file hears the middle of a longer recording, and says so; with
-    `--over-time` all of it is heard, and the answer is the mean of its windows.
+    LiteRT file uses the middle of a longer recording, and says so; with
+    `--over-time` all of it is used, and the result is the mean over windows.
     """
 
     files: tuple[str, ...] = dataclasses.field(
@@ -53,7 +53,7 @@ class PredictConfig:
     probabilities after each window, smoothed (`--smoothing`), and `<name>.png`
     above the waveform. Memory does not grow with the recording."""
     window: float | None = None
-    """Seconds heard at once, with `--over-time`. Default: the length of a
+    """Seconds of a window, with `--over-time`. Default: the length of a
     LiteRT file's clip, otherwise 3."""
     hop: float = 1.0
     """Seconds from one window to the next, with `--over-time`."""
@@ -311,7 +311,7 @@ def show(result):
     for row in good:
         if "heard" in row:
             print(
-                "{}: heard from {:g} to {:g} s only; --over-time hears all "
+                "{}: only {:g} to {:g} s were used; --over-time uses all "
                 "of it".format(row["file"], *row["heard"])
             )
         if "over_time" in row:

@@ -1,4 +1,4 @@
-"""Every fold trained and scored; all test speakers pooled."""
+"""Cross-validation: every fold trained and scored, all test speakers pooled."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ from ser_keras.training.run_folder import RunFolder
 
 _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
-#: Nothing was heard before the training.
+#: No audio was used before the training.
 NOTHING_EXPOSED = ExposedAudio()
 
 
@@ -100,7 +100,7 @@ def cross_validate(
             such as a genotype, before its network is built.
         augmented: Further `FeatureSet`s of the same utterances, altered, such
             as by speed perturbation. Training takes any of them for an
-            utterance; nobody is scored or chosen on them.
+            utterance; they are never used for scores or for validation.
         seed: Seed of every fold.
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch. What the network says
@@ -122,7 +122,7 @@ def cross_validate(
         `CrossValidation`.
 
     Raises:
-        LeakError: The audio of a test utterance was or would be heard by a
+        LeakError: The audio of a test utterance was or would be used in a
             search or a training, under whatever name.
         ValueError: A fold lacks a class in training or has nothing to test,
             too few speakers or utterances are left to train on, an utterance

@@ -246,8 +246,8 @@ class _Run:
     def _train_on_all(self, genotype, start, exposed):
         """The network to deploy: the same recipe, on all speakers.
 
-        Nobody is held out, so the epoch is the median of those that the folds
-        chose on their held-out speakers.
+        No speaker is held out, so the epoch is the median of those that the
+        folds chose on their held-out speakers.
         """
         run = RunFolder(self.run.path / FINAL, self.run.config)
         file = run.path / "network.keras"
@@ -268,7 +268,7 @@ class _Run:
             self.experiment.build(self.features, genotype), start
         )
         training = self._training()
-        training.pop("select_by", None)  # Nobody is held out.
+        training.pop("select_by", None)  # No speaker is held out.
         chosen = [
             RunFolder(
                 self.run.path / "folds" / fold.name, self.run.config
@@ -368,9 +368,9 @@ def _build_for_fold(
 
 
 def pooled_temperature(outcome: CrossValidation) -> float | None:
-    """Geometric mean of the folds' temperatures; None if nobody was held out.
+    """Geometric mean of the folds' temperatures.
 
-    A temperature divides logits, so the mean is that of their logarithms.
+    None without held-out speakers. A temperature divides logits, so the mean is that of their logarithms.
     """
     if not outcome.temperatures:
         return None

@@ -166,8 +166,8 @@ class LightSERNetConfig(
     """Momentum, per step, of the moving average of the weights, which then is
     what is scored and kept; 0 for none. (0; published: 0)"""
     speed_range: float | None = None
-    """Training hears each clip also faster and slower by this part, pitch
-    and formants with it; 0 for none. (0; published: 0)"""
+    """Speed perturbation: training uses each clip also faster and slower by
+    this part, pitch and formants with it; 0 for none. (0; published: 0)"""
     time_stretch: float | None = None
     """Highest factor of a clip's length; its inverse is the lowest. 1 for
     none. (1; published: 1)"""
@@ -327,7 +327,7 @@ class LightSERNetExperiment(Experiment):
 
     def pretraining(self):
         training = self.training()
-        del training["select_by"]  # Nobody is held out.
+        del training["select_by"]  # No speaker is held out.
         epochs = self.config.pretrain_epochs or self.config.epochs
         return {**training, "epochs": epochs}
 
@@ -400,7 +400,7 @@ def _check_protocol(config, folds):
         speakers = len(fold.train.speakers)
         if not fold.selects_on_test and config.held_out_speakers >= speakers:
             raise ValueError(
-                "`held_out_speakers` must leave somebody to train on. "
+                "`held_out_speakers` must leave a speaker to train on. "
                 f"Received: held_out_speakers={config.held_out_speakers} of "
                 f"the {speakers} training speakers of fold {fold.name!r}"
             )

@@ -96,7 +96,7 @@ def write_final_litert_files(
 ) -> None:
     """Writes the files of the network that was trained on all speakers.
 
-    Nobody is left to score them on.
+    No speaker is left to score them on.
 
     Args:
         folder: Where they go, with names as in `write_litert_files`.

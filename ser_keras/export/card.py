@@ -29,8 +29,8 @@ _LIMITS = (
 class ModelCard:
     """Facts about an exported model, for `export_saved_model`.
 
-    What is left out is said to be not stated, so that nobody takes a model
-    without scores for a good one.
+    A field that is left out appears as "not stated": a model without scores
+    must not look like a good one.
 
     Args:
         description: What the model is, in a sentence.

@@ -25,8 +25,8 @@ class TrainedNetwork:
         network: From features to logits.
         preprocessor: That of its training.
         labels: Class names in the order of the logits.
-        temperature: By which logits are to be divided; 1 if nobody was held
-            out, or the run's calibration is not wanted.
+        temperature: By which logits are to be divided; 1 without held-out
+            speakers, or if calibration is not wanted.
         card: `ModelCard` of the run.
     """
 

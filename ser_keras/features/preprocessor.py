@@ -2,8 +2,8 @@
 
 A network gives the right answers only for the features that it was trained on.
 So the object that computes them in training is saved with the network, as
-`preprocessor.json`, and whoever runs the network later loads that object and
-does not rebuild it from options.
+`preprocessor.json`, and exports and servers load that object; they do not
+rebuild it from options.
 
 There is one class for each kind of input: `Preprocessor` of a front end in the
 graph, `DeepFeatures` of an extractor outside of it, and `StreamPreprocessors`

@@ -59,9 +59,9 @@ def export_saved_model(
     | `error`           | `(batch,)`, empty, or what is wrong with a clip:    |
     |                   | its probabilities are NaN then, its label empty     |
 
-    An error is a clip's own, so that on a server which gathers requests one
-    bad file fails nobody else's. A call of `serving_bytes` none of whose files
-    can be used is an error itself. Use `serving_lengths` for waveforms of
+    Each clip has its own error, so that on a server which batches requests a
+    bad file does not fail the others'. A call of `serving_bytes` none of whose
+    files can be used is an error itself. Use `serving_lengths` for waveforms of
     several lengths in one batch: a clip's answer does not depend on its
     padding then.
 

@@ -43,8 +43,8 @@ class SavedModel:
     Attributes:
         labels: Class names in the order of the probabilities.
         sample_rate: Of the waveforms, Hz.
-        samples: Length of a clip, of a longer one the middle is heard; None
-            if all of any clip is.
+        samples: Length of a clip; of a longer one the middle is used. None
+            if clips of any length are used whole.
         path: The folder.
         signatures: The SavedModel's functions by name.
     """

@@ -177,8 +177,8 @@ def _num_features(model, labels):
 def _where(fine, x, otherwise):
     """Another value for all of the clips with an error.
 
-    NaN in the outputs, which nobody takes for an answer; 0 in the inputs,
-    because not every operation passes a NaN on.
+    NaN in the outputs, which cannot be taken for probabilities; 0 in the
+    inputs, because not every operation passes a NaN on.
     """
     fine = tf.reshape(fine, [-1] + [1] * (x.shape.rank - 1))
     return tf.where(fine, x, otherwise)
