@@ -370,7 +370,8 @@ def _build_for_fold(
 def pooled_temperature(outcome: CrossValidation) -> float | None:
     """Geometric mean of the folds' temperatures.
 
-    None without held-out speakers. A temperature divides logits, so the mean is that of their logarithms.
+    None without held-out speakers. A temperature divides logits, so the mean
+    is that of their logarithms.
     """
     if not outcome.temperatures:
         return None
