@@ -39,7 +39,8 @@ class DeepFeatures(Saved):
             other in the store.
         duration: Seconds of a training clip.
         content: `settings()` of the extractor when the configuration was
-            saved; a file that has changed since is refused.
+            saved, which have a hash of its file; a file or store that has
+            changed since is refused.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -60,7 +61,10 @@ class DeepFeatures(Saved):
         content=None,
     ):
         given = isinstance(extractor, Extractor)
-        self.path = "" if given else str(extractor)
+        self.path = ""
+        if extractor and not given:
+            # Absolute: a run may be read from another folder.
+            self.path = str(pathlib.Path(extractor).resolve())
         self.output = output
         self.hop = hop
         self.layers = layers
@@ -71,9 +75,9 @@ class DeepFeatures(Saved):
         self.content = self._content()
         if content is not None and content != self.content:
             raise ValueError(
-                f"{self.path} must be the extractor that the network was "
-                f"trained with. It has changed: {content} then, {self.content} "
-                "now"
+                f"{self.path or 'The untrained network'} must be the extractor "
+                f"that the network was trained with. It has changed: {content} "
+                f"then, {self.content} now"
             )
         if self.num_features % layers:
             raise ValueError(
@@ -109,7 +113,11 @@ class DeepFeatures(Saved):
     def _content(self):
         if self.extractor is not None:
             return self.extractor.settings()
-        return read_store_facts(self.path)["settings"]
+        facts = read_store_facts(self.path)
+        if facts["duration"] is None:
+            return facts["settings"]
+        # Of longer clips the store has the middle only.
+        return {**facts["settings"], "duration": facts["duration"]}
 
     @property
     def sample_rate(self) -> int:
@@ -179,9 +187,11 @@ class DeepFeatures(Saved):
             return extract(cache_dir=folder)
 
     def get_config(self):
+        extractor = self.path
+        if self._given:
+            extractor = {"object": type(self.extractor).__name__}
         return {
-            # An absolute path: the run may be read from another folder.
-            "extractor": self._place(),
+            "extractor": extractor,
             "output": self.output,
             "hop": self.hop,
             "sample_rate": self._sample_rate,
@@ -189,11 +199,6 @@ class DeepFeatures(Saved):
             "duration": self.duration,
             "content": self.content,
         }
-
-    def _place(self):
-        if self._given:
-            return {"object": type(self.extractor).__name__}
-        return self.path and str(pathlib.Path(self.path).resolve())
 
     @classmethod
     def from_config(cls, config):

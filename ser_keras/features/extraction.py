@@ -51,7 +51,7 @@ def extract_features(
         jobs: Utterances at a time, each in a thread; the runtimes compute
             outside of Python's lock. None means one for each processor.
         duration: Longest part of an utterance that is used, in seconds, from
-            its middle, as in `features_for`. None means all of it.
+            its middle. None means all of it.
         skip_bad_audio: Whether utterances with bad audio are left out and
             listed in `skipped`. Otherwise they raise.
         verbose: Whether to print how far it is, and how long it may take.
