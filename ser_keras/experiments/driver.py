@@ -328,10 +328,18 @@ class _Run:
         return result
 
     def _export(self, outcome, network, entries) -> str:
-        """Exports once: a finished run that is run again keeps its version."""
-        earlier = (self.run.read_json("result.json") or {}).get("saved_model")
-        if earlier and pathlib.Path(earlier).exists():
-            return earlier
+        """Exports once: a finished run that is run again keeps its version.
+
+        Unless `final` or `calibrate` has changed since.
+        """
+        earlier = self.run.read_json("result.json") or {}
+        exported = earlier.get("saved_model")
+        same = all(
+            earlier.get(name) == entries[name]
+            for name in ("final", "temperature")
+        )
+        if same and exported and pathlib.Path(exported).exists():
+            return exported
         return str(
             export_saved_model(
                 network,

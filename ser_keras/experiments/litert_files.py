@@ -7,6 +7,7 @@ from ser_keras.audio.io import load_many
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import score
 from ser_keras.export.litert.export import export_litert
+from ser_keras.export.litert.file_format import read_metadata
 from ser_keras.export.litert.model import load_litert
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.preprocessor import Preprocessor
@@ -31,8 +32,8 @@ def write_litert_files(
     `preprocessor.duration` seconds of an utterance, and not all of it where
     the run's own scores do; so compare its scores with those of the other
     files. Those with features in have the same network and no scores of their
-    own. The ranges of int8 are those of training clips. What is there is not
-    written again.
+    own. The ranges of int8 are those of training clips. What is there with this
+    temperature is not written again.
 
     Args:
         run: A finished run of `cross_validate`.
@@ -57,7 +58,7 @@ def write_litert_files(
         for precision, done in parts.items():
             table = folder / f"{precision}.csv"
             file = _file(folder, precision, "waveform")
-            if not file.exists():
+            if not _is_there(file, temperature):
                 table.unlink(missing_ok=True)  # It is of another file.
             _write(
                 folder,
@@ -134,11 +135,20 @@ def _write(
     )
     file = _file(folder, precision, "waveform")
     bare = _file(folder, precision, "features")
-    if not file.exists():
-        both = None if bare.exists() else bare
+    with_features = _is_there(bare, temperature)
+    if not _is_there(file, temperature):
+        both = None if with_features else bare
         export(network(), file, features_path=both)
-    elif not bare.exists():
+    elif not with_features:
         export(network(), bare, inputs="features")
+
+
+def _is_there(file, temperature):
+    """Whether there is such a file, and it has this temperature."""
+    if not file.exists():
+        return False
+    metadata = read_metadata(file.read_bytes()) or {}
+    return metadata.get("temperature", 1.0) == temperature
 
 
 def _file(folder, precision, inputs):
