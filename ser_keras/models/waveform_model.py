@@ -19,18 +19,17 @@ def with_frontend(model, frontend, normalization=None, **arguments):
     Args:
         model: A built Keras model from features `(batch, time, features, 1)`
             to logits `(batch, classes)`.
-        frontend: A layer from waveforms `(batch, samples)` to features
-            `(batch, time, features)`, such as `MFCC`, which is called with
-            `lengths=` in samples and has a method `num_frames(samples)`.
-        normalization: The per-utterance normalization of training, if any:
-            a layer which is called with features and `lengths=` in frames.
+        frontend: `FrontEnd` of the network's training, such as `MFCC`; or its
+            `Preprocessor`.
+        normalization: That of training, if any: a layer which is called with
+            features and their `lengths` in frames.
         **arguments: `name` and other arguments of `keras.Model`.
 
     Returns:
         A `WaveformModel`.
 
     Raises:
-        ValueError: `model` has not been built.
+        ValueError: `model` has not been built, or `frontend` is none.
 
     Example:
     >>> from ser_keras import MFCC
@@ -58,6 +57,9 @@ class WaveformModel(keras.Model):
         temperature: Logits are divided by it before the softmax: calibration
             by temperature scaling (Guo et al., "On calibration of modern
             neural networks", ICML 2017, equation 9). 1 changes nothing.
+        **kwargs: Arguments of `keras.Model`. `dtype` is float32 unless it is
+            given, whatever the global policy: Keras would round waveforms to
+            half precision. That of `model` is its own.
 
     Call arguments:
         inputs: Waveforms, `(batch, samples)`, floats in [-1, 1].
@@ -69,29 +71,28 @@ class WaveformModel(keras.Model):
     `"label_id"`, `(batch,)`, the most probable class.
 
     Raises:
-        ValueError: `model` has not been built, or `temperature` is not
-            positive.
+        ValueError: `model` has not been built, `frontend` is neither a
+            front end nor a preprocessor, or `temperature` is not positive.
     """
 
     def __init__(
         self, model, frontend, normalization=None, temperature=1.0, **kwargs
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32"} | kwargs)
         if not model.built:
             raise ValueError(
                 "`model` must be built; call it once, or give it an input "
                 f"shape. Received: model={model.name!r}"
             )
-        if not 0 < temperature < float("inf"):
-            raise ValueError(
-                "`temperature` must be positive and finite. Received: "
-                f"temperature={temperature}"
-            )
+        check_temperature(temperature)
         self.model = model
         if not isinstance(frontend, Preprocessor):
             frontend = Preprocessor(frontend, normalization)
         elif normalization is not None:
-            raise ValueError("`frontend` has a normalization already.")
+            raise ValueError(
+                "`normalization` must be None for a Preprocessor, which has "
+                f"its own. Received: normalization={normalization!r}"
+            )
         self.preprocessor = frontend
         self.temperature = temperature
         self.build((None, None))
@@ -125,7 +126,7 @@ class WaveformModel(keras.Model):
 
     def get_config(self):
         return {
-            "name": self.name,
+            **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
             "frontend": keras.saving.serialize_keras_object(self.frontend),
             "normalization": keras.saving.serialize_keras_object(
@@ -185,6 +186,15 @@ class WaveformModel(keras.Model):
         """
         self.model.save_to_preset(
             folder, self.preprocessor, labels, self.temperature, card
+        )
+
+
+def check_temperature(temperature):
+    """Raises `ValueError` unless it is positive and finite."""
+    if not 0 < temperature < float("inf"):
+        raise ValueError(
+            "`temperature` must be positive and finite. Received: "
+            f"temperature={temperature}"
         )
 
 

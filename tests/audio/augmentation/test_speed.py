@@ -11,7 +11,7 @@ from ser_keras.audio import AtSpeed
 from ser_keras.audio import FeatureNoise
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
-from ser_keras.features import features_for
+from ser_keras.features.preprocessor import Preprocessor
 
 RATE = 16000
 
@@ -24,7 +24,7 @@ def test_duration_and_pitch(tmp_path, speed):
         [Utterance("tone", str(tmp_path / "tone.wav"), "calm", "a")]
     )
     frontend = Spectrogram(frame_length=512, frame_step=256, fft_length=512)
-    (x,) = features_for(manifest, AtSpeed(frontend, speed)).arrays
+    (x,) = Preprocessor(AtSpeed(frontend, speed)).compute(manifest).arrays
     # Bins are 31.25 Hz apart.
     assert set(x[2:-2].argmax(axis=1)) == {round(1000 * speed / 31.25)}
     assert len(x) == pytest.approx(2 * RATE / speed / 256 - 1, abs=1)
