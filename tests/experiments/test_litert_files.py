@@ -1,5 +1,7 @@
 """LiteRT files of a run's folds."""
 
+import json
+
 import numpy as np
 
 import ser_keras as ser
@@ -13,7 +15,7 @@ from ser_keras.training.run_folder import RunFolder
 LABELS = ("anger", "neutral")
 
 
-def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
+def test_what_is_there_is_not_written_again(tmp_path, monkeypatch):
     rows = [
         Utterance(f"{speaker}{i}", "x.wav", LABELS[i % 2], speaker)
         for speaker in "ab"
@@ -23,37 +25,39 @@ def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
     features = FeatureSet(Manifest(rows, LABELS), arrays)
     fold = ser.protocols.leave_one_speaker_out(features.manifest)[0]
     run = RunFolder(tmp_path / "run", {})
-    written = []
+    written, scored = [], []
 
-    def export(network, file, *, precision, features_path=None, **options):
+    def export(
+        network, file, *, precision, temperature, features_path=None, **options
+    ):
         files = {options.get("inputs", "waveform"): file}
         if features_path:
             files["features"] = features_path
         for inputs, file in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"{inputs} {precision}")
+            metadata = {"inputs": inputs, "temperature": temperature}
+            file.write_text(json.dumps(metadata))
             written.append(file.name)
 
     def predictions(file, manifest):
-        rows = np.eye(2)[manifest.label_ids]
-        return Predictions(
-            tuple(u.id for u in manifest),
-            tuple(u.speaker for u in manifest),
-            (None,) * len(manifest),
-            manifest.label_ids,
-            rows,
-            manifest.labels,
-        )
+        scored.append(file.name)
+        return Predictions.of(manifest, np.eye(2)[manifest.label_ids])
 
     monkeypatch.setattr(litert_files, "load_model", lambda path: None)
     monkeypatch.setattr(litert_files, "export_litert", export)
     monkeypatch.setattr(litert_files, "load_litert", lambda path: path)
+    monkeypatch.setattr(litert_files, "read_metadata", json.loads)
     monkeypatch.setattr(litert_files, "_predict", predictions)
 
-    def write():
+    class Preprocessor:
+        duration = 3.0
+
+    def write(temperature=1.0):
         written.clear()
-        arguments = (run, [fold], features, None, None, 3.0)
-        return litert_files.write_litert_files(*arguments)
+        scored.clear()
+        return litert_files.write_litert_files(
+            run, [fold], features, Preprocessor(), temperature
+        )
 
     result = write()
     names = [
@@ -61,18 +65,25 @@ def test_litert_files_that_are_gone_are_written_again(tmp_path, monkeypatch):
         for precision in litert_files.PRECISIONS
         for form in ("", "features_")
     ]
-    assert written == names
+    assert written == names and scored == names[::2]
     folder = run.path / "folds" / fold.name
     for precision, entry in result.items():
-        assert entry["file"] == str(folder / f"{precision}.tflite")
-        assert entry["bytes"] == len(f"waveform {precision}")
+        file = folder / f"{precision}.tflite"
+        assert entry["file"] == str(file)
+        assert entry["bytes"] == file.stat().st_size
         bare = folder / f"features_{precision}.tflite"
         assert entry["features_file"] == str(bare)
-        assert entry["features_bytes"] == len(f"features {precision}")
+        assert entry["features_bytes"] == bare.stat().st_size
         assert entry["uar"] == 1
-    write()
-    assert not written
+    assert write() == result
+    assert not written and not scored
     for name in ("float16.tflite", "features_int8.tflite"):
         (folder / name).unlink()
     assert write() == result
     assert written == ["float16.tflite", "features_int8.tflite"]
+    assert scored == ["float16.tflite"]
+    # A run that is calibrated later has other files.
+    write(temperature=2.0)
+    assert written == names and scored == names[::2]
+    write(temperature=2.0)
+    assert not written

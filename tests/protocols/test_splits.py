@@ -199,5 +199,5 @@ def test_random_folds():
 
 def test_no_fold_tests_what_it_trains_on():
     fold = random_folds_shared_speakers(corpus())[0]
-    with pytest.raises(ValueError, match="shared utterances"):
+    with pytest.raises(ValueError, match="utterance in both parts"):
         dataclasses.replace(fold, train=corpus())
