@@ -17,7 +17,11 @@ import types
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
+
+# Names and first sentences: with arguments it is too wide for a phone.
+_SUMMARY = [".. autosummary::", "   :nosignatures:", ""]
 
 
 class Package(SphinxDirective):
@@ -36,7 +40,7 @@ class Package(SphinxDirective):
         }
         lines = ["```{eval-rst}", f".. currentmodule:: {package.__name__}", ""]
         documented = [name for name in found if callable(found[name])]
-        lines += [".. autosummary::", "", *(f"   {x}" for x in documented), ""]
+        lines += [*_SUMMARY, *(f"   {name}" for name in documented), ""]
         for name, value in found.items():
             lines += [*_directive(package, name, value), ""]
         lines.append("```")
@@ -52,7 +56,7 @@ class TopLevel(SphinxDirective):
     def run(self):
         """Returns the parsed table."""
         package = importlib.import_module("ser_keras")
-        lines = ["```{eval-rst}", ".. autosummary::", ""]
+        lines = ["```{eval-rst}", *_SUMMARY]
         for name in package.__all__:
             if not isinstance(getattr(package, name), types.ModuleType):
                 lines.append(f"   ser_keras.{name}")
@@ -114,8 +118,21 @@ def link_by_name(app, env, node, contnode):
     )
 
 
+def constructor_signature(app, what, name, obj, options, signature, returns):
+    """The arguments of `__init__`, where Keras' `__new__` hides them."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    found = inspect.signature(obj.__init__)
+    parameters = list(found.parameters.values())[1:]
+    found = found.replace(
+        parameters=parameters, return_annotation=inspect.Signature.empty
+    )
+    return stringify_signature(found, unqualified_typehints=True), None
+
+
 def setup(app):
     """Adds the directive and the links."""
+    app.connect("autodoc-process-signature", constructor_signature)
     app.add_directive("package", Package)
     app.add_directive("top-level", TopLevel)
     app.connect("missing-reference", link_by_name)

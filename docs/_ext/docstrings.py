@@ -17,7 +17,7 @@ def to_rst(lines):
     r"""The lines of a docstring as reStructuredText.
 
     >>> to_rst(["Example:", ">>> 1", "1"])
-    ['Example:', '', '>>> 1', '1']
+    ['', '.. rubric:: Example', '', '>>> 1', '1']
     >>> to_rst(["List of `Fold`s."])
     ['List of `Fold`\\ s.']
     """
@@ -43,6 +43,9 @@ def to_rst(lines):
             result.append(line)
             while lines and lines[0].strip():
                 result.append(lines.pop(0))
+        elif line.strip() == "Example:" and lines[0].startswith(indent + ">>>"):
+            # Not a section for napoleon, which wants its lines indented.
+            result += ["", f"{indent}.. rubric:: Example", ""]
         elif match := _SHAPE.fullmatch(line):
             result += [f"{match[1]}:", f"    {match[2]}"]
         elif _begins_code(result, line):
