@@ -1,30 +1,30 @@
-"""Single clips from many requests, answered in batches."""
+"""Batcher: computes clips of many requests together in batches."""
 
 import asyncio
 import collections
 
 
 class QueueFullError(Exception):
-    """More clips wait than the server is ready to hold."""
+    """The queue of waiting clips is full."""
 
 
 class Batcher:
-    """Gathers items until a worker is free, and runs them together.
+    """Collects items into batches while the worker is busy.
 
-    While a batch is computed, the next one gathers: batches grow with the
-    load, and a lone item waits for nobody longer than `max_delay`.
+    While a batch is computed, the next one is collected: batches grow with the
+    load, and a single item waits at most `max_delay` for others.
 
     Args:
-        run: Function of a list of items that returns a list of results; called
-            in `executor`. If it raises for several items, each of them is
-            run by itself, so that an item fails only by its own fault.
+        run: Function from a list of items to a list of results; called in
+            `executor`. If it raises for several items, each item is run alone,
+            so that an item fails only by its own fault.
         executor: `concurrent.futures.Executor`.
-        max_batch: Most items of a batch.
+        max_batch: Largest number of items in a batch.
         max_delay: Seconds that the first item of a batch waits for others.
-        max_queue: Most items that wait.
-        max_size: Most that the number of items times the size of the largest
-            may be: the memory of a padded batch. A larger item goes alone.
-        size: Function of an item; `len` by default.
+        max_queue: Largest number of waiting items.
+        max_size: Largest size of a padded batch: number of items times size of
+            the largest one. A larger item is computed alone.
+        size: Function from an item to its size; `len` by default.
         observe: Called with the number of items of each batch.
 
     >>> import concurrent.futures
@@ -61,15 +61,15 @@ class Batcher:
         self._worker = None
 
     def __len__(self):
-        """Number of items that wait."""
+        """Number of waiting items."""
         return len(self._waiting)
 
     async def submit(self, item):
-        """The result of one item.
+        """Returns the result of one item.
 
         Raises:
-            QueueFullError: Too many items wait already.
-            Exception: What `run` raised for this item.
+            QueueFullError: Too many items are waiting.
+            Exception: The exception that `run` raised for this item.
         """
         if len(self._waiting) >= self._max_queue:
             raise QueueFullError(f"{self._max_queue} clips are waiting")
@@ -78,7 +78,7 @@ class Batcher:
         if len(self._waiting) >= self._max_batch:
             self._full.set()
         if self._worker is None:
-            # A task ends when nothing waits: nobody has to stop it.
+            # The task ends when no item waits, so it need not be stopped.
             self._worker = asyncio.create_task(self._work())
         return await result
 
@@ -88,7 +88,7 @@ class Batcher:
             if self._max_delay and len(self._waiting) < self._max_batch:
                 try:
                     await asyncio.wait_for(self._full.wait(), self._max_delay)
-                except asyncio.TimeoutError:  # Python 3.10 has its own.
+                except asyncio.TimeoutError:  # Not TimeoutError in 3.10.
                     pass
             batch = self._take()
             if batch:
@@ -100,7 +100,7 @@ class Batcher:
         batch, largest = [], 0
         while self._waiting and len(batch) < self._max_batch:
             item, result = self._waiting[0]
-            if result.done():  # Its request has given up.
+            if result.done():  # Its request was cancelled.
                 self._waiting.popleft()
                 continue
             largest = max(largest, self._size(item))

@@ -1,4 +1,4 @@
-"""A client for TensorFlow Serving's REST and gRPC, and for our own server."""
+"""Client of a model server, by REST or gRPC."""
 
 import base64
 import io
@@ -10,36 +10,37 @@ import urllib.parse
 import numpy as np
 import soundfile
 
+from ser_keras._errors import needs_extra
+from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 
 _ANSWERED = {"label", "error"}
-_EXTRA = "`Client` needs the extra `serve`: pip install 'ser_keras[serve]'"
 
 
 class ServerError(RuntimeError):
-    """A server that cannot be reached, or does not answer as it should."""
+    """A server cannot be reached, or its answer is an error or malformed."""
 
 
 class Client:
-    """Asks a server what emotions recordings sound like.
+    """Client of `ser_keras serve` or TensorFlow Serving.
 
-    Files are read here, made mono, resampled, and sent as 16-bit WAV.
-    Connections that fail, and answers that ask to wait (429, 503), are tried
-    again after a pause that doubles each time.
+    The client reads files, converts them to mono, resamples them, and sends
+    16-bit WAV. Failed connections, and answers with status 429 or 503, are
+    retried with exponential back-off.
 
     Args:
         url: `http://host:port`, `https://...`, or `grpc://host:port`; may end
-            in the model's name: `http://host:port/v1/models/emodb`.
-        model: Its name. None asks the server, which `ser_keras serve` answers
-            if it has one model, and TensorFlow Serving does not.
-        sample_rate: That the model takes, Hz.
-        batch_size: Files of a request.
-        timeout: Seconds that a request may take, each time it is tried.
-        retries: How often a request is tried again.
-        back_off: Seconds before the first of them.
+            in the name of the model: `http://host:port/v1/models/emodb`.
+        model: Name of the model. None asks the server, which `ser_keras serve`
+            supports with a single model, and TensorFlow Serving does not.
+        sample_rate: Of the model, Hz.
+        batch_size: Files in a request.
+        timeout: Seconds that each attempt of a request may take.
+        retries: Number of retries of a request.
+        back_off: Seconds before the first retry.
 
     Raises:
-        ValueError: `url` is none of these.
+        ValueError: `url` has another form.
         ImportError: The extra `serve` is not installed.
 
     >>> Client("ftp://somewhere")
@@ -62,7 +63,7 @@ class Client:
         try:
             parts = urllib.parse.urlsplit(url)
             known = parts.scheme in transports and parts.hostname
-            known = known and parts.port != 0  # Or it raises, of no number.
+            known = known and parts.port != 0  # It raises without a number.
         except ValueError:
             known = False
         if not known:
@@ -88,15 +89,15 @@ class Client:
                 `(samples,)`, floats in [-1, 1] at `sample_rate`.
 
         Returns:
-            List of a dict for each: `file` (of paths), `label`, and
-            `probabilities`, a dict from label to number; or `file` and
-            `error`, of a file that cannot be read or that the server refuses.
-            If the server fails after its first answer, that is the `error` of
-            all files without one, which are not asked for any more.
+            List of one dict for each: `file` (for paths), `label`, and
+            `probabilities`, a dict from label to number; or `file` and `error`,
+            for a file that cannot be read or that the server refuses. If the
+            server fails after its first answer, the remaining files have that
+            `error`.
 
         Raises:
-            ServerError: The server cannot be reached, took too long, has no
-                such model, or answers something else; and nothing before.
+            ServerError: The server cannot be reached, timed out, has no such
+                model, or its answer is malformed, before its first answer.
         """
         files = list(files)
         if self.model is None:
@@ -110,7 +111,8 @@ class Client:
                     file = load_audio(file, self.sample_rate)
                 ready.append((row, self._wav(file)))
             except (ValueError, OSError) as error:
-                row["error"] = getattr(error, "found", None) or str(error)
+                audio = isinstance(error, AudioError)
+                row["error"] = error.found if audio else str(error)
         try:
             for i in range(0, len(ready), self.batch_size):
                 self._ask(ready[i : i + self.batch_size])
@@ -131,17 +133,16 @@ class Client:
             if len(batch) == 1:
                 batch[0][0]["error"] = str(error)
                 return
-            # Which of them it was is known one by one.
+            # One by one, to find the file that was refused.
             for pair in batch:
                 self._ask([pair])
             return
         missing = {"label", "labels", "probabilities"}.difference(*answers[:1])
         if missing or len(answers) != len(batch):
             raise ServerError(
-                f"{self.url}: {self.model!r} is no model of "
-                f"`export_saved_model`: "
-                f"it gave {len(answers)} answers to {len(batch)} files, "
-                f"without {sorted(missing)}"
+                f"{self.url}: {self.model!r} is not a model of "
+                f"`export_saved_model`. Received: {len(answers)} answers to "
+                f"{len(batch)} files, without {sorted(missing)}"
             )
         for (row, _), answer in zip(batch, answers, strict=True):
             if answer.get("error"):
@@ -161,7 +162,7 @@ class Client:
             )
         if not np.isfinite(samples).all():
             raise ValueError("a waveform must be finite. Received: NaN or inf")
-        # libsndfile would scale by 32767: a 16-bit file is sent as it is.
+        # libsndfile would scale by 32767, and change samples of 16-bit files.
         whole = np.clip(np.round(samples * 32768.0), -32768, 32767)
         file = io.BytesIO()
         soundfile.write(
@@ -179,7 +180,7 @@ class Client:
                     raise ServerError(
                         f"{self.url}: {error}, {attempt + 1} times"
                     ) from error
-            # Not all clients at the same moment again.
+            # With jitter, so that clients do not retry at the same time.
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause *= 2
         return None
@@ -196,19 +197,17 @@ class Client:
 
 
 class _TryAgainError(Exception):
-    """It may work in a moment."""
+    """An error after which a retry may succeed."""
 
 
 class _RefusedError(Exception):
-    """The server read the request and refused what is in it."""
+    """The server refused the content of a request."""
 
 
 class _REST:
     def __init__(self, url, timeout):
-        try:
+        with needs_extra("`Client`", "serve"):
             import httpx
-        except ImportError as error:
-            raise ImportError(_EXTRA) from error
         self._httpx = httpx
         try:
             self._client = httpx.Client(base_url=url, timeout=timeout)
@@ -229,8 +228,8 @@ class _REST:
                 return response.json()
             except ValueError as error:
                 raise ServerError(
-                    f"{self._client.base_url}: no JSON in the answer to "
-                    f"{path}; is it a server of models? Received: "
+                    f"{self._client.base_url}: the answer to {path} must be "
+                    "JSON; `url` must be that of a model server. Received: "
                     f"{response.text[:80]!r}"
                 ) from error
         try:
@@ -248,14 +247,15 @@ class _REST:
     def only_model(self):
         try:
             models = self._send("GET", "/v1/models")["models"]
-        except (KeyError, TypeError):  # JSON of something else.
+        except (KeyError, TypeError):  # Another kind of server.
             models = []
         except ServerError:
             models = []
         if len(models) != 1:
             raise ServerError(
                 f"{self._client.base_url}: name the model, with `model=` or in "
-                f"the URL: http://host:port/v1/models/NAME. There: {models}"
+                "the URL: http://host:port/v1/models/NAME. The server has: "
+                f"{models}"
             )
         return models[0]
 
@@ -266,25 +266,23 @@ class _REST:
         answer = self._send("POST", path, content=json.dumps(body))
         try:
             columns = answer["outputs"]
-            # All names of all clips; of another model's lone output, a list.
+            # By name, each for all clips; a list for another kind of model.
             rows = zip(*columns.values(), strict=True)
             return [dict(zip(columns, row, strict=True)) for row in rows]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServerError(
-                f"{self._client.base_url}: {model!r} is no model of "
+                f"{self._client.base_url}: {model!r} is not a model of "
                 f"`export_saved_model`. Received: {str(answer)[:80]}"
             ) from error
 
 
 class _GRPC:
     def __init__(self, url, timeout):
-        try:
+        with needs_extra("`Client`", "serve"):
             import grpc
             import tensorflow as tf
             from tensorflow_serving.apis import predict_pb2
             from tensorflow_serving.apis import prediction_service_pb2_grpc
-        except ImportError as error:
-            raise ImportError(_EXTRA) from error
         self._grpc, self._tf, self._predict_pb2 = grpc, tf, predict_pb2
         self._url, self._timeout = url, timeout
         unlimited = [
@@ -341,6 +339,6 @@ class _GRPC:
             ]
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise ServerError(
-                f"{self._url}: {model!r} is no model of `export_saved_model`. "
-                f"Received: outputs {sorted(columns)}"
+                f"{self._url}: {model!r} is not a model of "
+                f"`export_saved_model`. Received: outputs {sorted(columns)}"
             ) from error

@@ -1,4 +1,4 @@
-"""What a probability is worth, from what a model said in its test."""
+"""Calibration of a single answer, from the predictions of a model's test."""
 
 import json
 import pathlib
@@ -7,19 +7,16 @@ import numpy as np
 
 from ser_keras.evaluation.predictions import Predictions
 
-_NEAR = 0.1
-_FEWEST = 10  # Answers of which a rate says something.
-_UNKNOWN = (
-    "How often an answer with such a probability is right has not been "
-    "measured for this model."
-)
+_NEAR = 0.1  # Largest difference of confidence of similar answers.
+_FEWEST = 10  # Similar answers that are needed for an accuracy.
+_UNKNOWN = "The calibration of this model has not been measured."
 
 
 def predictions_beside(path):
-    """Predictions of a model's own test, if they lie beside it.
+    """Test predictions of a model, if they are stored beside it.
 
     Args:
-        path: Folder of a run, or a model's file or folder with
+        path: Folder of a run, or file or folder of a model with
             `predictions.csv` beside it.
 
     Returns:
@@ -32,42 +29,46 @@ def predictions_beside(path):
 
 
 def calibration_note(probability, predictions=None, overstates=False):
-    """How often answers as sure as this one were right.
+    """Text on the accuracy of test answers with a similar confidence.
 
     Args:
-        probability: Of the answer.
+        probability: Probability of the answer.
         predictions: `Predictions` of the model's test, or None.
-        overstates: Whether that test was too easy.
+        overstates: Whether the protocol of that test overstates, see
+            `ser_keras.protocols.Fold`.
 
     Returns:
-        A sentence or two.
+        One or two sentences.
 
     >>> calibration_note(0.9)
-    'How often an answer with such a probability is right has not been ...'
+    'The calibration of this model has not been measured.'
     """
     if predictions is None:
         return _UNKNOWN
-    sure = predictions.probabilities.max(axis=1)
-    near = np.abs(sure - probability) <= _NEAR
-    count = int(near.sum())
+    confidence = predictions.probabilities.max(axis=1)
+    similar = np.abs(confidence - probability) <= _NEAR
+    count = int(similar.sum())
     if count < _FEWEST:
         return (
-            f"Only {count} answers of its test were about as sure as this "
-            "one: too few to say how often they are right."
+            f"Only {count} answers of the model's test had a similar "
+            "confidence: too few to estimate their accuracy."
         )
-    right = int((predictions.predicted == predictions.labels)[near].sum())
+    correct = predictions.predicted == predictions.labels
+    right = int(correct[similar].sum())
     note = (
-        f"In its test, {right} of {count} answers about as sure as this one "
-        f"were right: {right / count:.0%}."
+        f"In the model's test, {right} of {count} answers with a similar "
+        f"confidence were right: {right / count:.0%}."
     )
     if overstates:
-        note += " The test was too easy: it shared speakers with training, "
-        note += "or chose on itself."
+        note += (
+            " That overstates: test speakers were in training, or the model "
+            "was selected on the test part."
+        )
     return note
 
 
 def overstates(path):
-    """Whether a run's `result.json` says that its test was too easy."""
+    """Whether the protocol of a run overstates, by its `result.json`."""
     file = pathlib.Path(path) / "result.json"
     if not file.exists():
         return False

@@ -1,4 +1,4 @@
-"""A web page to try models on: record or upload speech, see the emotion."""
+"""Demo: a web page on which models classify recorded or uploaded speech."""
 
 import dataclasses
 import html
@@ -8,6 +8,8 @@ import socket
 
 import numpy as np
 
+from ser_keras._errors import needs_extra
+from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.export.saved_model.model import CARD
@@ -20,16 +22,16 @@ from ser_keras.serving.predictor import load_predictor
 from ser_keras.serving.streaming import StreamingRecognizer
 
 _NONE = "none"
-_LEAST = 0.1  # Seconds of a recording: more than a frame of any front end.
+_LEAST = 0.1  # Seconds of the shortest recording.
 _SHORTEST, _LONGEST = 1.0, 3.0  # Seconds of a window.
-_HOP = 0.25  # Seconds between windows, or more for at most so many points:
-_POINTS = 200
+_HOP = 0.25  # Smallest hop of windows, seconds.
+_POINTS = 200  # Largest number of windows.
 _LARGEST = "100mb"
 _INTRODUCTION = """\
 # Which emotion does a voice express?
 Record or upload speech. It is analysed by the program that shows this page and
-is sent nowhere else. What a model names is how a voice **sounds**, compared
-with the recordings it has learned from; it does not know what a person feels.
+not sent anywhere else. A model classifies how a voice **sounds**, compared with
+the recordings it was trained on; it does not know what a person feels.
 """
 
 
@@ -38,10 +40,10 @@ class DemoModel:
     """A model on the page.
 
     Args:
-        name: What it is called there.
+        name: Its name on the page.
         predictor: What `load_predictor` returns.
         predictions: `Predictions` of its test, for a note on calibration.
-        overstates: Whether that test was too easy.
+        overstates: Whether the protocol of that test overstates.
     """
 
     name: str
@@ -58,18 +60,19 @@ class DemoModel:
         return cls(name, predictor, predictions_beside(path), overstates(path))
 
     def recognise(self, recording):
-        """What the model says of a recording, and along it.
+        """Classifies a recording, as a whole and in windows.
 
         Args:
             recording: Audio file.
 
         Returns:
-            `(probabilities, note, curve)`: a dict by label; a sentence or two;
-            and `(labels, times, table)`, with the probabilities `(times,
-            classes)` of windows around `times`, in seconds.
+            `(probabilities, note, curve)`: a dict by label; a text; and
+            `(labels, times, table)`, with the probabilities `(times, classes)`
+            of windows centred at `times`, in seconds.
 
         Raises:
-            ValueError: The file cannot be used; see `load_audio`.
+            ValueError: The file cannot be used, see `load_audio`, or it is
+                shorter than 0.1 s.
         """
         rate, labels = self.predictor.sample_rate, self.predictor.labels
         waveform = load_audio(recording, rate)
@@ -78,7 +81,7 @@ class DemoModel:
                 f"too short: {len(waveform) / rate:.2f} s, and at least "
                 f"{_LEAST:g} s are needed"
             )
-        limit = self._limit()  # Of what is heard at once; curves have none.
+        limit = self._limit()  # Of a single clip, not of the curves.
         start = max(len(waveform) - limit, 0) // 2
         middle = waveform[start : start + limit]
         answer = self.predictor([middle])["probabilities"][0]
@@ -89,14 +92,11 @@ class DemoModel:
             max(probabilities.values()), self.predictions, self.overstates
         )
         if len(waveform) > limit:
-            note += f" The answer is of the middle {limit / rate:g} s."
-        longest = _LONGEST
-        if getattr(self.predictor, "samples", None):  # Of a LiteRT file.
-            longest = limit / rate
-        # A short recording as well has a beginning and an end to compare.
+            note += f" The answer is for the middle {limit / rate:g} s."
+        longest = limit / rate if self.predictor.samples else _LONGEST
+        # Half of a short recording, so that there are several windows.
         window = min(max(len(waveform) / rate / 2, _SHORTEST), longest)
-        note += f" Each point of the curves is of {window:.1f} s around it."
-        # Of a long one, as many points as a screen shows.
+        note += f" Each point of the curves is for {window:.1f} s around it."
         hop = max(len(waveform) / rate / _POINTS, _HOP)
         recognizer = StreamingRecognizer(
             self.predictor, window=window, hop=hop, smoothing=None
@@ -110,16 +110,15 @@ class DemoModel:
         )
 
     def _limit(self):
-        """Samples that the model takes at most."""
-        samples = getattr(self.predictor, "samples", None)
-        if samples:  # Of a LiteRT file.
-            return samples
-        facts = json.loads((self.predictor.path / CARD).read_text())
-        return round(facts["max_duration"] * self.predictor.sample_rate)
+        """Samples of the longest clip that the model takes."""
+        if self.predictor.samples:  # A fixed duration.
+            return self.predictor.samples
+        card = json.loads((self.predictor.path / CARD).read_text())
+        return round(card["max_duration"] * self.predictor.sample_rate)
 
 
 def build_page(models):
-    """The page, not yet shown.
+    """Builds the page of the demo.
 
     Args:
         models: List of `DemoModel`.
@@ -143,7 +142,7 @@ def build_page(models):
         chosen = [first] if second in (_NONE, first) else [first, second]
         return _analyse(recording, [named[name] for name in chosen])
 
-    # Otherwise Gradio tells its makers of every start.
+    # Without Gradio's telemetry.
     with gradio.Blocks(title="ser_keras", analytics_enabled=False) as page:
         gradio.Markdown(_INTRODUCTION)
         recording = gradio.Audio(
@@ -151,10 +150,10 @@ def build_page(models):
             type="filepath",
             label="Speech",
             elem_id="recording",
-            buttons=["download"],  # None to share with others.
+            buttons=["download"],  # Without a button to share it.
         )
         with gradio.Row(visible=len(names) > 1):
-            # On a phone below each other, so that names have room.
+            # On a phone below each other, so that names are not cut off.
             first, second = (
                 gradio.Dropdown(
                     choices, value=choices[0], label=label, min_width=320
@@ -188,19 +187,23 @@ def build_page(models):
 
 
 def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
-    """Shows the page.
+    """Serves the page of the demo.
 
     Args:
         paths: Models, as `load_predictor` takes them.
-        host: Address to listen on; by default this machine alone.
+        host: Address to listen on; by default only of this machine.
         port: Port to listen on; 0 takes a free one.
         browser: Whether to open the page in a browser.
-        wait: Whether to go on until the program is stopped.
+        wait: Whether to serve until the program is stopped.
 
     Returns:
-        `gradio.Blocks`, to be closed with `close()`, if it does not wait.
+        `gradio.Blocks`, to be closed with `close()`, unless it waits.
+
+    Raises:
+        ModuleNotFoundError: The extra `demo` is not installed.
+        ValueError: Two models have the same name.
     """
-    _import_gradio()  # Before models are read, which takes longer.
+    _import_gradio()  # Fails before models are read, which takes longer.
     page = build_page([DemoModel.load(path) for path in paths])
     _, url, _ = page.launch(
         server_name=host,
@@ -221,14 +224,14 @@ def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
 
 
 def _analyse(recording, models):
-    """What the page shows of a recording: columns, answers, notes, picture."""
+    """Outputs of the page for a recording: columns, answers, notes, picture."""
     if not recording:
         return _shown(models, [(None, "")] * len(models), "")
     try:
         results = [model.recognise(recording) for model in models]
     except ValueError as error:
-        # The advice in it is for corpora; here the reason is what matters.
-        reason = getattr(error, "found", None) or str(error)
+        # Without the advice of an `AudioError`, which is for corpora.
+        reason = error.found if isinstance(error, AudioError) else str(error)
         note = f"**This recording cannot be used:** {html.escape(reason)}"
         return _shown(models[:1], [(None, note)], "")
     curves = {
@@ -263,7 +266,7 @@ def _shown(models, answers, picture):
 
 
 def _theme():
-    # No fonts from elsewhere, and none to download.
+    # With system fonts, so that none are downloaded.
     return _import_gradio().themes.Default(
         font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
@@ -276,11 +279,6 @@ def _free_port(host):
 
 
 def _import_gradio():
-    try:
+    with needs_extra("The demo", "demo"):
         import gradio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "The demo needs the package gradio: pip install 'ser_keras[demo]'",
-            name=error.name,
-        ) from error
     return gradio

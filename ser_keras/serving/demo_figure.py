@@ -1,4 +1,4 @@
-"""The demo's picture: emotion over time, waveform, spectrogram."""
+"""Figure of the demo: emotion over time, waveform and spectrogram."""
 
 import base64
 import html
@@ -12,19 +12,20 @@ from ser_keras.reports.figures import tidy
 from ser_keras.reports.stream_figure import Outline
 from ser_keras.reports.stream_figure import draw_probabilities
 
-_COLUMNS = 1200  # Of the spectrogram, at most: no screen shows more.
-_RANGE = 70.0  # dB below the loudest that are not white.
+_COLUMNS = 1200  # Largest number of columns of the spectrogram.
+_RANGE = 70.0  # Dynamic range of the spectrogram, dB.
 
 
 def draw_recording(waveform, sample_rate, results, width=11.0):
-    """Draws what models said along a recording, above its sound.
+    """Draws probabilities over time of several models, and the recording.
 
     Args:
         waveform: Float array `(samples,)`.
         sample_rate: Hz.
-        results: Dict from a model's name to `(labels, times, table)`: class
-            names, seconds `(times,)`, probabilities `(times, classes)`.
-        width: Of the picture in inches; legends are below where it is narrow.
+        results: Dict from the name of a model to `(labels, times, table)`:
+            class names, seconds `(times,)`, probabilities `(times, classes)`.
+        width: Width of the figure in inches; a narrow one has its legends below
+            the axes.
 
     Returns:
         Bytes of a PNG file.
@@ -66,7 +67,7 @@ def _draw_sound(above, below, waveform, sample_rate):
     above.fill_between(times, low, high, color="#555555", linewidth=0.4)
     tidy(above, "", "waveform")
     above.set_xlim(0, seconds)
-    # 32 ms windows, 8 ms apart unless that is more than a screen shows.
+    # Windows of 32 ms, 8 ms apart unless that gives too many columns.
     size = min(round(0.032 * sample_rate), len(waveform))
     hop = max(size // 4, len(waveform) // _COLUMNS, 1)
     power = scipy.signal.spectrogram(
@@ -87,12 +88,15 @@ def _draw_sound(above, below, waveform, sample_rate):
 
 
 def as_html(wide, narrow, text):
-    """A picture for a page: one for wide screens, one for phones.
+    """HTML of a picture with a version for narrow screens.
 
     Args:
         wide: Bytes of a PNG file.
-        narrow: The same for screens of up to 640 pixels.
-        text: What it shows, for who cannot see it.
+        narrow: Bytes of a PNG file for screens of up to 640 pixels.
+        text: Alternative text.
+
+    Returns:
+        HTML of a `<picture>`.
     """
     wide, narrow = (
         "data:image/png;base64," + base64.b64encode(image).decode()

@@ -1,4 +1,4 @@
-"""Clips of requests through the signatures of a SavedModel."""
+"""Running the signatures of a SavedModel on clips of requests."""
 
 import io
 
@@ -12,22 +12,22 @@ from ser_keras.serving.rest import BadRequestError
 
 
 def split_clips(signature, inputs):
-    """The clips of a request one by one, and the signature for them.
+    """Splits a request into clips, and selects the signature for them.
 
     Args:
-        signature: That was asked for.
+        signature: Name of the requested signature.
         inputs: Its inputs, from `parse_predict`.
 
     Returns:
-        `(signature, clips)`: files as bytes; waveforms `(samples,)`, which
-        have their lengths whatever was asked for; or dicts of features.
+        `(signature, clips)`: files as bytes; waveforms `(samples,)`, for the
+        signature with lengths; or dicts of features.
 
     Raises:
         BadRequestError: A length is out of range.
     """
     if "audio" in inputs:
         return signature, inputs["audio"]
-    if "waveform" not in inputs:  # Features, of one stream or of two.
+    if "waveform" not in inputs:  # Features of one or two streams.
         rows = zip(*inputs.values(), strict=True)
         return signature, [dict(zip(inputs, row, strict=True)) for row in rows]
     waveform = inputs["waveform"]
@@ -43,18 +43,18 @@ def split_clips(signature, inputs):
 
 
 def run_clips(model, signature, clips):
-    """One call of a signature for clips of any lengths.
+    """Runs a signature on clips of any lengths, in one batch.
 
     Args:
         model: A `SavedModel`.
-        signature: As of `split_clips`.
-        clips: Its clips, of one or of many requests.
+        signature: As from `split_clips`.
+        clips: Its clips, of one or several requests.
 
     Returns:
-        A dict of arrays for each clip, without a batch axis.
+        List of one dict of arrays for each clip, without a batch axis.
 
     Raises:
-        BadRequestError: The model cannot compute with these clips.
+        BadRequestError: The model refuses these clips.
     """
     try:
         outputs = _outputs(model, signature, clips)
@@ -88,7 +88,7 @@ def _run_files(function, files, sample_rate):
     try:
         return function(audio=tf.constant(files))
     except tf.errors.InvalidArgumentError:
-        # No file can be used. Beside one that can, each says why not.
+        # No file can be used. In a batch with a good one, each has its error.
         good = io.BytesIO()
         noise = np.random.default_rng(0).integers(-99, 99, sample_rate)
         soundfile.write(good, noise.astype("int16"), sample_rate, format="WAV")

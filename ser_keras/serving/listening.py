@@ -1,4 +1,4 @@
-"""A server on a port that is known to be free before anything is loaded."""
+"""Listening on a port that is bound before models are loaded."""
 
 import socket
 
@@ -6,7 +6,7 @@ import uvicorn
 
 
 def bind(host, port):
-    """A socket that is bound, and does not listen yet.
+    """Binds a socket, which does not listen yet.
 
     Args:
         host: Address.
@@ -16,11 +16,11 @@ def bind(host, port):
         `socket.socket`.
 
     Raises:
-        OSError: The port is in use, or is none.
+        OSError: The port is in use, or invalid.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
-    # A port is free at once when the server on it has ended.
+    # So that the port can be used again at once after the server has ended.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -35,7 +35,7 @@ def bind(host, port):
 
 
 class ListeningServer(uvicorn.Server):
-    """Says so when it listens, and not before."""
+    """Server that prints its address when it starts to listen."""
 
     async def startup(self, sockets=None):
         await super().startup(sockets)

@@ -1,4 +1,4 @@
-"""The versions of a model on disk, and the one that is served."""
+"""ModelVersions: the versions of a SavedModel, and the one that is served."""
 
 import logging
 import pathlib
@@ -15,11 +15,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def complete_versions(path):
-    """Version numbers of SavedModels in a model's folder, sorted.
+    """Version numbers of the SavedModels in a folder, sorted.
 
     Args:
-        path: `pathlib.Path`. The folder of a run has folders with numbers for
-            names as well, and its `folds` are no versions.
+        path: `pathlib.Path`. Only folders with a SavedModel count: the folder
+            of a run, too, has folders whose names are numbers.
     """
     return [
         version
@@ -29,14 +29,14 @@ def complete_versions(path):
 
 
 class ModelVersions:
-    """Serves the highest version of a model that can be loaded.
+    """Loads the highest version of a model, and newer ones as they appear.
 
-    A version that is not complete, or cannot be loaded, is left alone until
-    its files change; the one before goes on. What still computes with an old
-    version keeps it alive.
+    A version that is incomplete or cannot be loaded is skipped until its files
+    change; the version before it is served. Requests in progress keep their
+    version.
 
     Args:
-        path: The model's folder, with a folder for each version.
+        path: Folder of the model, with a folder for each version.
         warm_up: Called with a `SavedModel` before it is served.
 
     Attributes:
@@ -56,7 +56,7 @@ class ModelVersions:
         self._lock = threading.Lock()
 
     def refresh(self):
-        """Looks for a higher version, loads it and serves it.
+        """Looks for a higher version, and loads it.
 
         Returns:
             Whether another version is served now.
@@ -64,7 +64,7 @@ class ModelVersions:
         with self._lock:
             versions = versions_in(self.path)
             for version in self.failed.keys() - set(versions):
-                # Its folder is gone. Another one may come by that name.
+                # Its folder was deleted, and may be written again.
                 del self.failed[version], self._tried[version]
             for version in reversed(versions):
                 if self.version is not None and version <= self.version:
@@ -78,7 +78,7 @@ class ModelVersions:
         files = _fingerprint(folder)
         needed = {"saved_model.pb", CARD}
         if not needed <= {name for name, *_ in files}:
-            return False  # Somebody is writing it.
+            return False  # It is being written.
         if self._tried.get(version) == files:
             return False
         self._tried[version] = files
@@ -86,7 +86,7 @@ class ModelVersions:
             model = SavedModel(folder)
             self._warm_up(model)
         except Exception as error:
-            # Whatever it is, the version before must go on.
+            # Whatever the error, the version before must be served.
             reason = f"{folder}: {type(error).__name__}: {error}"[:500]
             self.failed[version] = reason
             _LOG.warning("not served: %s", reason)
@@ -97,7 +97,7 @@ class ModelVersions:
         return True
 
     def status(self):
-        """What TensorFlow Serving says of a model's versions."""
+        """Status of the versions, as TensorFlow Serving reports it."""
         rows = []
         if self.version is not None:
             rows.append(_status(self.version, "AVAILABLE", "OK", ""))
@@ -106,7 +106,7 @@ class ModelVersions:
         return {"model_version_status": rows}
 
     def metadata(self):
-        """What TensorFlow Serving says of a model's signatures."""
+        """Signatures of the model, as TensorFlow Serving reports them."""
         saved_model = saved_model_pb2.SavedModel()
         saved_model.ParseFromString(
             (self.model.path / "saved_model.pb").read_bytes()

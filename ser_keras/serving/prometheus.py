@@ -1,4 +1,4 @@
-"""What a server tells Prometheus."""
+"""Metrics of a server for Prometheus."""
 
 import prometheus_client
 
@@ -7,7 +7,7 @@ class Metrics:
     """Counters and histograms of one server."""
 
     def __init__(self):
-        # One for each server: the global one takes a name only once.
+        # One for each server: the global registry accepts a name only once.
         self.registry = registry = prometheus_client.CollectorRegistry()
         self.requests = prometheus_client.Counter(
             "ser_keras_requests",
@@ -28,11 +28,11 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64),
         )
         self.waiting = prometheus_client.Gauge(
-            "ser_keras_waiting_clips", "Clips that wait", registry=registry
+            "ser_keras_waiting_clips", "Waiting clips", registry=registry
         )
         self.version = prometheus_client.Gauge(
             "ser_keras_model_version",
-            "Version that is served, 0 without any",
+            "Served version, 0 without any",
             ["model"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST bodies: rows or columns, base64 for bytes."""
+"""Bodies of TensorFlow Serving's REST interface, in rows or columns."""
 
 import base64
 import binascii
@@ -9,23 +9,23 @@ import numpy as np
 
 
 class BadRequestError(ValueError):
-    """A request that cannot be answered, and what it must be."""
+    """A request that cannot be answered; the message says what is needed."""
 
 
 def parse_predict(body, signatures):
-    """Reads the body of a `:predict` call.
+    """Parses the body of a `:predict` call.
 
     Args:
         body: Bytes of JSON.
         signatures: `{name: {input: tf.TensorSpec}}`.
 
     Returns:
-        `(signature, rows, inputs)`: its name; whether the answer is to be in
-        rows; and a dict of the inputs: a list of bytes for strings, an array
-        otherwise, each with a batch axis.
+        `(signature, rows, inputs)`: name of the signature; whether the answer
+        is in rows; and a dict of the inputs: a list of bytes for strings, an
+        array otherwise, each with a batch axis.
 
     Raises:
-        BadRequestError: It is not what TensorFlow Serving would take.
+        BadRequestError: TensorFlow Serving would not accept it.
 
     >>> spec = {"serving_default": {"waveform": tf.TensorSpec((None, None))}}
     >>> parse_predict(b'{"instances": [[0.5, 1.0]]}', spec)
@@ -62,14 +62,14 @@ def parse_predict(body, signatures):
 
 
 def format_outputs(outputs, rows):
-    """The answer to a `:predict` call.
+    """Formats the answer to a `:predict` call.
 
     Args:
         outputs: Dict of arrays with a batch axis.
-        rows: Whether in rows or in columns.
+        rows: Whether to write rows; otherwise columns.
 
     Returns:
-        Bytes of JSON. NaN is null, which JSON has no other word for.
+        Bytes of JSON. NaN becomes null.
 
     >>> format_outputs({"label": np.array([b"joy"])}, rows=True)
     b'{"predictions":[{"label":"joy"}]}'
@@ -97,7 +97,7 @@ def _from_rows(instances, specs):
 
 
 def _named(value, specs):
-    """Inputs by name; a lone input may come without its name."""
+    """Inputs by name; a single input may be given without its name."""
     if isinstance(value, dict) and set(value) != {"b64"}:
         if set(value) != set(specs):
             raise BadRequestError(
@@ -119,7 +119,7 @@ def _tensor(key, value, spec):
             )
         return [_from_base64(key, element) for element in value]
     try:
-        with np.errstate(over="ignore"):  # Infinity has an error of its own.
+        with np.errstate(over="ignore"):  # The model refuses infinity.
             array = np.asarray(value, spec.dtype.as_numpy_dtype)
     except (ValueError, TypeError, OverflowError):
         raise BadRequestError(
@@ -128,7 +128,7 @@ def _tensor(key, value, spec):
         ) from None
     allowed = {int, float} if array.dtype.kind == "f" else {int}
     found = _types(value) - {list} - allowed
-    if found:  # NumPy makes numbers of all that looks like one.
+    if found:  # NumPy would convert strings and booleans.
         kind = "numbers" if float in allowed else "integers"
         raise BadRequestError(
             f"`{key}` must be {kind}. Received: "
@@ -143,10 +143,10 @@ def _tensor(key, value, spec):
 
 
 def _types(value):
-    """Types of all that is in nested lists."""
+    """Types of the elements of nested lists."""
     if not isinstance(value, list):
         return {type(value)}
-    types = set(map(type, value))  # Of numbers, as fast as can be.
+    types = set(map(type, value))  # Fast for long lists of numbers.
     return types.union(*map(_types, value)) if list in types else types
 
 
@@ -157,7 +157,7 @@ def _from_base64(key, element):
             f'`{key}` must be a file\'s bytes in base64: {{"b64": "UklGR..."}}.'
         )
     try:
-        # Not `validate=True`: TensorFlow Serving takes line breaks as well.
+        # Not `validate=True`: TensorFlow Serving accepts line breaks.
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
         raise BadRequestError(f"`{key}` is not base64: {error}") from None

@@ -1,4 +1,4 @@
-"""A small server that answers TensorFlow Serving's REST calls."""
+"""Model server with TensorFlow Serving's REST interface."""
 
 import asyncio
 import concurrent.futures
@@ -11,6 +11,7 @@ import signal
 
 import numpy as np
 
+from ser_keras._errors import needs_extra
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.serving.batching import Batcher
 from ser_keras.serving.batching import QueueFullError
@@ -21,7 +22,7 @@ from ser_keras.serving.rest import BadRequestError
 from ser_keras.serving.rest import format_outputs
 from ser_keras.serving.rest import parse_predict
 
-try:
+with needs_extra("The server", "serve"):
     import prometheus_client
     import uvicorn
     from starlette.applications import Starlette
@@ -35,10 +36,6 @@ try:
     from ser_keras.serving.listening import ListeningServer
     from ser_keras.serving.listening import bind
     from ser_keras.serving.prometheus import Metrics
-except ImportError as error:
-    raise ImportError(
-        "The server needs the extra `serve`: pip install 'ser_keras[serve]'"
-    ) from error
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "/v1/models/{name}"
@@ -46,15 +43,15 @@ _PREFIX = "/v1/models/{name}"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a server refuses, and how long it waits.
+    """Limits and timeouts of a server.
 
     Args:
-        request_bytes: Longest body.
-        request_seconds: From the first byte of a request to its answer.
-        waiting_clips: Clips of each signature that may wait for the model.
-        batch_clips: Most clips of a batch.
-        batch_seconds: That a lone clip waits for company.
-        shutdown_seconds: That running requests have after a SIGTERM.
+        request_bytes: Largest size of a body.
+        request_seconds: Time from the first byte of a request to its answer.
+        waiting_clips: Largest number of waiting clips for each signature.
+        batch_clips: Largest number of clips in a batch.
+        batch_seconds: Time that a single clip waits for others.
+        shutdown_seconds: Time for running requests after a SIGTERM.
     """
 
     request_bytes: int = 32 * 1024 * 1024
@@ -83,24 +80,24 @@ def serve(
     | `GET /health` | 200 if every model has a version, 503 otherwise |
     | `GET /metrics` | for Prometheus |
 
-    The highest version is served. A new one is loaded beside it, warmed up,
-    and takes over between two requests. Clips of all requests are computed
-    together; no clip's answer depends on which. NaN is null in an answer.
-    There is no encryption and no password: the default address is for this
-    machine alone. Serve models whose makers you trust: a SavedModel can read
-    and write files. `.keras` files, which can do more, are never loaded.
+    The highest version is served. A new one is loaded and warmed up in parallel
+    and replaces it between two requests. Clips of several requests are computed
+    in one batch, without an effect on their answers. NaN becomes null. There is
+    no encryption and no password; the default address is local. Serve only
+    models of authors you trust: a SavedModel can read and write files. `.keras`
+    files, which can do more, are never loaded.
 
     Args:
         model_dir: Folder of a model of `export_saved_model`, or of several; or
             of a run, for the folder to which the run exported its SavedModel.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        poll_seconds: Between looks for new versions.
+        poll_seconds: Seconds between checks for new versions.
         limits: `Limits`.
 
     Raises:
         FileNotFoundError: There is no model in `model_dir`.
-        ValueError: There is one, and no version of it can be loaded.
+        ValueError: No version of any model can be loaded.
         OSError: Another program listens on `port`.
     """
     with bind(host, port) as listening:  # Loading models takes longer.
@@ -111,8 +108,8 @@ def serve(
             access_log=False,
             timeout_graceful_shutdown=limits.shutdown_seconds,
         )
-        # uvicorn raises the signal again when it has finished everything;
-        # that is the end of this function, and not of the process.
+        # uvicorn raises the signal again when it has finished, which would end
+        # the process.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             with contextlib.suppress(KeyboardInterrupt):
@@ -144,14 +141,14 @@ def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
         folders = [x for x in sorted(path.iterdir()) if complete_versions(x)]
     if not folders:
         raise FileNotFoundError(
-            f"{path} has no versions of a SavedModel, nor has a folder in it. "
+            f"{path} has no versions of a SavedModel, and no folder in it has. "
             "`ser_keras export` and `export_saved_model` write them."
         )
     return _Server(folders, poll_seconds, limits).app
 
 
 class _Server:
-    """Routes, and what they share."""
+    """Routes of the server and their common state."""
 
     def __init__(self, folders, poll_seconds, limits):
         self._limits = limits
@@ -204,14 +201,14 @@ class _Server:
             await asyncio.sleep(self._poll_seconds)
             try:
                 await self._refresh()
-            except OSError as error:  # A folder that vanishes, for instance.
+            except OSError as error:  # For instance, a deleted folder.
                 _LOG.warning("looking for new versions: %s", error)
 
     async def _refresh(self):
         for model in self._models.values():
             await asyncio.to_thread(model.refresh)
             self._metrics.version.labels(model.name).set(model.version or 0)
-        # Those of old versions end with their last clip, and free the model.
+        # Batchers of old versions end with their last clip, and free the model.
         current = [model.model for model in self._models.values()]
         self._batchers = {
             key: batcher
@@ -236,15 +233,15 @@ class _Server:
                 seconds = self._limits.request_seconds
                 status, content = 504, _error(f"Not done within {seconds} s")
             except ClientDisconnect:
-                status, content = 499, b""  # Nobody will read it.
-            except Exception as error:  # Ours, or the model's.
+                status, content = 499, b""  # Not sent.
+            except Exception as error:  # Of the server or of the model.
                 _LOG.exception("%s", request.url.path)
                 reason = f"{type(error).__name__}: {error}"[:500]
                 status, content = 500, _error(reason)
         self._metrics.requests.labels(status).inc()
         headers = {
             503: {"retry-after": "1"},
-            # Or whatever else is sent would have to be read.
+            # Otherwise the rest of the body would have to be read.
             413: {"connection": "close"},
             504: {"connection": "close"},
         }.get(status)
@@ -252,21 +249,21 @@ class _Server:
 
     async def _predict(self, request):
         model = self._model(request)
-        served = model.model  # A new version may take over at any await.
+        served = model.model  # It may be replaced at any await.
         body = await self._body(request)
         signatures = {
             name: function.structured_input_signature[1]
             for name, function in served.signatures.items()
         }
-        # Long bodies elsewhere: they would keep all others waiting.
-        read = (body, signatures)
-        name, rows, inputs = (
-            parse_predict(*read)
+        # Long bodies are parsed in a thread, not to block other requests.
+        parsed = (
+            parse_predict(body, signatures)
             if len(body) < 1_000_000
-            else await asyncio.to_thread(parse_predict, *read)
+            else await asyncio.to_thread(parse_predict, body, signatures)
         )
+        name, rows, inputs = parsed
         name, clips = split_clips(name, inputs)
-        # Features of several lengths do not share a batch.
+        # Features of different lengths cannot share a batch.
         features = isinstance(clips[0], dict)
         batcher = self._batcher(served, name, alone=features)
         answers = await asyncio.gather(*map(batcher.submit, clips))

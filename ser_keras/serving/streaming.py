@@ -1,4 +1,4 @@
-"""Emotions over time: a window that moves over a stream of sound."""
+"""StreamingRecognizer: emotions over time in a stream of audio."""
 
 import collections
 import math
@@ -12,11 +12,11 @@ from ser_keras.models.waveform_model import WaveformModel
 
 
 class StreamUpdate(NamedTuple):
-    """What is known at one moment of a stream.
+    """Result for one window of a stream.
 
     Args:
-        time: End of the newest window, seconds from the stream's beginning.
-        probabilities: Smoothed, array `(classes,)`, adding up to 1.
+        time: End of the window, seconds from the start of the stream.
+        probabilities: Smoothed probabilities, array `(classes,)`.
         label: Name of the most probable class.
     """
 
@@ -26,33 +26,32 @@ class StreamUpdate(NamedTuple):
 
 
 class StreamingRecognizer:
-    """Recognises emotions along a long recording or a microphone's stream.
+    """Classifies windows of a long recording or of a microphone's stream.
 
-    Window `i` lasts from second `i hop` to `i hop + window`. When the stream
-    ends, one more window reaches back from its end, so that its last sound is
-    heard; a stream shorter than a window is one window of its own length.
-    Memory is that of one window, however long the stream. A recognizer keeps
-    nothing of a stream: it may serve one after the other.
+    Window `i` is from second `i hop` to `i hop + window`. At the end of the
+    stream, one more window covers its last seconds; a stream shorter than a
+    window is one window of its own length. Memory is that of one window. A
+    recognizer has no state between streams.
 
     Args:
         predictor: `LiteRTModel`, `SavedModel`, a `WaveformModel`; or any
-            object with `labels` and `sample_rate` that a list of waveforms is
-            given to and that returns a dict with `probabilities`
-            `(batch, classes)`. Its `samples` and `min_samples`, if it has
-            them, are the longest and the shortest clip that it hears whole.
+            callable with `labels` and `sample_rate` that maps a list of
+            waveforms to a dict with `probabilities` `(batch, classes)`. Its
+            optional attributes `samples` and `min_samples` are the numbers of
+            samples of the longest and the shortest clip that it takes.
         labels: Class names, for a `WaveformModel`.
-        window: Seconds heard at once; the length of clips in training is best.
-            None means the predictor's own `samples`, or else 3 s.
-        hop: Seconds between updates.
+        window: Seconds of a window, best those of the clips in training. None
+            means the predictor's `samples`, or 3 s without any.
+        hop: Seconds between windows.
         smoothing: `"exponential"`: `p <- p + (1 - exp(-t / T)) (q - p)` with
-            the newest window's probabilities `q`, `t` seconds after the one
-            before. `"median"`: of each class over the windows of the last `T`
-            seconds, scaled to add up to 1. None: each window by itself.
+            the probabilities `q` of the newest window, `t` seconds after the
+            one before. `"median"`: median of each class over the windows of
+            the last `T` seconds, normalised to sum to 1. None: none.
         smoothing_seconds: `T`.
 
     Raises:
-        ValueError: An argument is invalid, or `window` is longer than the clip
-            that the predictor hears, or shorter than one frame of it.
+        ValueError: An argument is invalid, or `window` is longer than the clips
+            of the predictor, or shorter than one frame.
 
     Example:
     >>> class Loudness:
@@ -95,8 +94,8 @@ class StreamingRecognizer:
             predictor = _KerasPredictor(predictor, labels)
         elif labels is not None:
             raise ValueError(
-                "`labels` are the predictor's own, except for a "
-                f"`WaveformModel`. Received: labels={labels}"
+                "`labels` must be given for a `WaveformModel` only, as other "
+                f"predictors have their own. Received: labels={labels}"
             )
         missing = [
             name
@@ -105,9 +104,9 @@ class StreamingRecognizer:
         ]
         if missing or not callable(predictor):
             raise ValueError(
-                "`predictor` must take waveforms, and have labels and a sample "
-                "rate; give a network `with_frontend`. "
-                f"Received: {predictor}, without {missing}"
+                "`predictor` must take waveforms and have `labels` and "
+                "`sample_rate`; put a front end before a network of features "
+                f"by `with_frontend`. Received: {predictor}, without {missing}"
             )
         self.predictor = predictor
         self.labels = tuple(predictor.labels)
@@ -128,9 +127,8 @@ class StreamingRecognizer:
         samples = round(window * self.sample_rate)
         if longest and samples > longest:
             raise ValueError(
-                "`window` must not be longer than the clip that the predictor "
-                f"hears, {longest / self.sample_rate:g} s: it would leave the "
-                f"rest out. Received: window={window}"
+                "`window` must not be longer than the clips of the predictor, "
+                f"{longest / self.sample_rate:g} s. Received: window={window}"
             )
         if samples < self._least:
             raise ValueError(
@@ -150,24 +148,24 @@ class StreamingRecognizer:
 
     @property
     def _least(self):
-        """Samples that the predictor must be given."""
+        """Samples of the shortest clip that the predictor takes."""
         return max(getattr(self.predictor, "min_samples", None) or 1, 1)
 
     def stream(self, chunks):
-        """Hears a stream, chunk by chunk.
+        """Classifies a stream, chunk by chunk.
 
         Args:
             chunks: Iterable of float arrays `(samples,)` in [-1, 1] at
-                `sample_rate`, of any sizes, such as `stream_audio` gives for a
-                file. What is not needed yet is not asked for.
+                `sample_rate`, of any sizes, such as `stream_audio` yields for a
+                file. It is read no further than needed.
 
         Yields:
             `StreamUpdate`, as soon as its window is complete.
 
         Raises:
             ValueError: A chunk is not a one-dimensional float array or has NaN
-                or infinite samples; or the whole stream has no samples, or
-                less than one frame of the predictor.
+                or infinite samples; or the stream has no samples, or fewer than
+                one frame of the predictor.
         """
         size = round(self.window * self.sample_rate)
         smooth = _Smoother(self)
@@ -176,8 +174,8 @@ class StreamingRecognizer:
         for chunk in chunks:
             chunk = self._check(chunk, ring.total)
             while True:
-                # Rounded each by itself: hops of a fraction of a sample
-                # would drift otherwise.
+                # Rounded for each window, as summing up rounded hops would
+                # drift.
                 due = round(number * self.hop * self.sample_rate) + size
                 chunk = ring.push(chunk, due)
                 if ring.total < due:
@@ -194,7 +192,7 @@ class StreamingRecognizer:
                 f"{self._least} samples. Received: a stream of {ring.total} "
                 "samples"
             )
-        if ring.total != smooth.heard:
+        if ring.total != smooth.end:
             yield smooth(ring.total, ring.last())
 
     def _check(self, chunk, before):
@@ -219,14 +217,14 @@ class StreamingRecognizer:
 
 
 class _Ring:
-    """The last samples of a stream, in memory of a fixed size."""
+    """Ring buffer of the last samples of a stream."""
 
     def __init__(self, size):
         self._samples = np.zeros(size, "float32")
         self.total = 0
 
     def push(self, chunk, end):
-        """Takes samples up to number `end` of the stream; returns the rest."""
+        """Adds samples up to number `end` of the stream; returns the rest."""
         taken, rest = np.split(chunk, [max(end - self.total, 0)])
         size = len(self._samples)
         kept = taken[-size:]
@@ -238,45 +236,45 @@ class _Ring:
         return rest
 
     def last(self):
-        """The newest samples in order, as many as there are."""
+        """The last samples in order, fewer at the start of a stream."""
         if self.total < len(self._samples):
             return self._samples[: self.total].copy()
         return np.roll(self._samples, -self.total)
 
 
 class _Smoother:
-    """Predicts a stream's windows and smooths over those before."""
+    """Classifies the windows of a stream and smooths their probabilities."""
 
     def __init__(self, recognizer):
         self._recognizer = recognizer
         windows = recognizer.smoothing_seconds / recognizer.hop
         self._recent = collections.deque(maxlen=max(round(windows), 1))
         self._smoothed = None
-        self.heard = 0  # Samples up to the end of the newest window.
+        self.end = 0  # Samples up to the end of the newest window.
 
     def __call__(self, end, window):
         recognizer = self._recognizer
         newest = recognizer.predictor([window])["probabilities"][0]
         newest = np.asarray(newest, "float64")
-        elapsed = (end - self.heard) / recognizer.sample_rate
-        self.heard = end
+        elapsed = (end - self.end) / recognizer.sample_rate
+        self.end = end
         if recognizer.smoothing == "median":
             self._recent.append(newest)
             newest = np.median(self._recent, axis=0)
-            # Medians may all be 0, where every window was sure of another.
+            # All medians are 0 where every window predicts another class.
             newest = newest if newest.any() else np.mean(self._recent, axis=0)
             newest /= newest.sum()
         elif recognizer.smoothing == "exponential":
             if self._smoothed is not None:
-                share = -np.expm1(-elapsed / recognizer.smoothing_seconds)
-                newest = self._smoothed + share * (newest - self._smoothed)
+                weight = -np.expm1(-elapsed / recognizer.smoothing_seconds)
+                newest = self._smoothed + weight * (newest - self._smoothed)
             self._smoothed = newest
         label = recognizer.labels[int(newest.argmax())]
         return StreamUpdate(end / recognizer.sample_rate, newest, label)
 
 
 class _KerasPredictor:
-    """A `WaveformModel` as a predictor: traced once for each clip length."""
+    """`WaveformModel` as a predictor, traced once for each clip length."""
 
     def __init__(self, model, labels):
         classes = model(tf.zeros((1, model.frontend.sample_rate)))
@@ -290,7 +288,7 @@ class _KerasPredictor:
         frontend = model.frontend
         self.sample_rate = frontend.sample_rate
         self.samples = None
-        if frontend.duration is not None:  # Of a longer clip, the middle.
+        if frontend.duration is not None:  # Longer clips would be cropped.
             self.samples = round(frontend.duration * self.sample_rate)
         self.min_samples = frontend.min_samples
         self._model = tf.function(

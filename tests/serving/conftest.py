@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.models.waveform_model import with_frontend
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
@@ -41,7 +41,7 @@ def served_model(tmp_path_factory):
     """A Keras model and the folder it was exported to."""
     model = tiny_model()
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    export_serving(model, folder, LABELS)
+    export_saved_model(model, folder, LABELS)
     return model, folder
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.export.saved_model.serving_files import WARM_UP
 from ser_keras.models.light_sernet import LightSERNet
 from ser_keras.models.waveform_model import with_frontend
@@ -146,10 +146,10 @@ def test_what_was_answered_before_an_error_is_kept(moody_server, clips):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>hello</html>", r"no JSON in the answer to .*<html>"),
-        (b'{"outputs": {"scores": [[1]]}}', r"'x' is no model of .*labels"),
-        (b'{"outputs": [[1]]}', r"'x' is no model of .*\[\[1\]\]"),
-        (b"[]", r"'x' is no model of "),
+        (b"<html>hello</html>", r"must be JSON.*<html>"),
+        (b'{"outputs": {"scores": [[1]]}}', r"'x' is not a model of .*labels"),
+        (b'{"outputs": [[1]]}', r"'x' is not a model of .*\[\[1\]\]"),
+        (b"[]", r"'x' is not a model of "),
     ],
 )
 def test_something_else_answers(moody_server, clips, content, message):
@@ -206,7 +206,9 @@ def light_sernet(tmp_path_factory):
         network, MFCC.light_sernet(), UtteranceNormalization()
     )
     folder = tmp_path_factory.mktemp("models") / "light"
-    export_serving(model, folder, ("anger", "happiness", "neutral", "sadness"))
+    export_saved_model(
+        model, folder, ("anger", "happiness", "neutral", "sadness")
+    )
     return model, folder
 
 

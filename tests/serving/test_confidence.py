@@ -1,4 +1,4 @@
-"""The sentence beside a probability."""
+"""The note on calibration beside an answer."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,15 @@ from ser_keras.serving.confidence import calibration_note
 from ser_keras.serving.confidence import predictions_beside
 
 
-def test_note_counts_answers_that_were_about_as_sure():
-    sure = np.repeat([0.95, 0.75, 0.55], [20, 12, 5])
+def test_note_counts_answers_of_similar_confidence():
+    confidence = np.repeat([0.95, 0.75, 0.55], [20, 12, 5])
     right = np.arange(37) % 4 > 0
     predictions = Predictions(
         ids=tuple(map(str, range(37))),
         speakers=("a",) * 37,
         sexes=(None,) * 37,
         labels=np.where(right, 0, 1),
-        probabilities=np.stack([sure, 1 - sure], axis=1),
+        probabilities=np.stack([confidence, 1 - confidence], axis=1),
         label_names=("anger", "calm"),
     )
     note = calibration_note(0.9, predictions)
@@ -24,7 +24,9 @@ def test_note_counts_answers_that_were_about_as_sure():
     assert f"{expected} of 20 answers" in note
     assert f"{expected / 20:.0%}" in note
     assert "too few" in calibration_note(0.5, predictions)
-    assert "too easy" in calibration_note(0.9, predictions, overstates=True)
+    overstated = calibration_note(0.9, predictions, overstates=True)
+    assert overstated.startswith(note) and "overstates" in overstated
+    assert "overstates" not in note
 
 
 def test_predictions_are_found_beside_a_file_or_in_a_folder(tmp_path):

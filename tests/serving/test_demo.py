@@ -26,9 +26,9 @@ def models(tmp_path_factory):
     """A SavedModel and a LiteRT file, the second with its test beside it."""
     folder = tmp_path_factory.mktemp("models")
     frontend = ser.MFCC(sample_rate=16000, num_coefficients=20, delta_order=0)
-    normalization = ser.UtteranceNormalization()
-    parts = (LABELS, frontend, normalization)
-    ser.export_serving(MaskedNetwork(), folder / "first", *parts)
+    preprocessor = ser.Preprocessor(frontend, ser.UtteranceNormalization())
+    parts = (LABELS, preprocessor)
+    ser.export_saved_model(MaskedNetwork(), folder / "first", *parts)
     file = folder / "second" / "model.tflite"
     ser.export_litert(MaskedNetwork(), file, *parts)
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_upload_wait_read_the_answer(models, recording, browser, url):
     wait_for(browser, lambda: "%" in text_of(browser, "answer-1"))
 
     waveform = ser.audio.load_audio(recording, 16000)
-    expected = ser.load_serving(models[0])([waveform])
+    expected = ser.load_saved_model(models[0])([waveform])
     best = expected["label"][0]
     lines = text_of(browser, "answer-1").split("\n")
     assert best in lines
@@ -140,7 +140,9 @@ def test_upload_wait_read_the_answer(models, recording, browser, url):
     wait_for(browser, lambda: f"first: {best}." in picture_text(browser))
 
     choose(browser, "Compare with", "second")
-    wait_for(browser, lambda: "In its test" in text_of(browser, "note-2"))
+    wait_for(
+        browser, lambda: "In the model's test" in text_of(browser, "note-2")
+    )
     assert "%" in text_of(browser, "answer-2")
     assert "second: " in picture_text(browser)
     assert requested_hosts(browser) == {"127.0.0.1"}
@@ -178,7 +180,7 @@ def test_a_long_recording_is_answered_of_its_middle(models, tmp_path):
     soundfile.write(tmp_path / "long.wav", noise, 16000)
     model = DemoModel.load(models[0])
     answer, note, (_, times, _) = model.recognise(tmp_path / "long.wav")
-    assert "of the middle 60 s." in note and times[-1] > 65
+    assert "for the middle 60 s." in note and times[-1] > 65
     heard, _ = soundfile.read(tmp_path / "long.wav", dtype="float32")
     expected = model.predictor([heard[5 * 16000 : 65 * 16000]])
     np.testing.assert_allclose(

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.export.saved_model.model import CARD
-from ser_keras.export.saved_model.model import load_serving
+from ser_keras.export.saved_model.model import load_saved_model
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("starlette")
@@ -61,7 +61,7 @@ def test_equal_to_keras_in_rows_and_columns(serving, served_model, http, clips):
     )
     body = {
         "signature_name": "features",
-        "instances": model.features(clip[None]).numpy().tolist(),
+        "instances": model.preprocessor(clip[None]).numpy().tolist(),
     }
     (row,) = http.post(PREDICT, json=body).json()["predictions"]
     np.testing.assert_allclose(row["probabilities"], expected, atol=1e-5)
@@ -297,7 +297,7 @@ def test_a_new_version_takes_over_and_a_half_written_one_does_not(
     shutil.copytree(served_model[1], folder)
     other = serving.tiny_model(seed=1)
     elsewhere = tmp_path / "elsewhere"
-    export_serving(other, elsewhere, serving.labels, version=3)
+    export_saved_model(other, elsewhere, serving.labels, version=3)
     statuses, stop = [], threading.Event()
     with serving.running(folder, poll_seconds=0.1) as url:
 
@@ -524,4 +524,4 @@ def test_limits(serving, served_model, clips):
 
 
 def test_served_models_are_those_of_the_library(serving, served_model):
-    assert load_serving(served_model[1]).labels == serving.labels
+    assert load_saved_model(served_model[1]).labels == serving.labels

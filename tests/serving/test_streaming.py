@@ -8,8 +8,8 @@ from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.io import stream_audio
 from ser_keras.export.litert.export import export_litert
 from ser_keras.export.litert.model import load_litert
-from ser_keras.export.saved_model.export import export_serving
-from ser_keras.export.saved_model.model import load_serving
+from ser_keras.export.saved_model.export import export_saved_model
+from ser_keras.export.saved_model.model import load_saved_model
 from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.streaming import StreamingRecognizer
 
@@ -184,7 +184,7 @@ def test_invalid_arguments(waveform_model):
         StreamingRecognizer(Means(), smoothing="mean")
     with pytest.raises(ValueError, match="`predictor` must take waveforms"):
         StreamingRecognizer(lambda clips: clips)
-    with pytest.raises(ValueError, match="`labels` are the predictor's own"):
+    with pytest.raises(ValueError, match="`labels` must be given for"):
         StreamingRecognizer(Means(), LABELS)
     for labels in (None, LABELS):
         with pytest.raises(ValueError, match="as many as the model's 4"):
@@ -192,16 +192,16 @@ def test_invalid_arguments(waveform_model):
 
 
 class Clips(Means):
-    """Hears the middle 2 s, and wants 0.5 s."""
+    """Takes clips of 0.5 s to 2 s."""
 
     samples, min_samples = 200, 50
 
 
-def test_a_window_is_heard_whole():
+def test_window_of_a_predictor_with_limits():
     assert StreamingRecognizer(Clips()).window == 2
     assert StreamingRecognizer(Means()).window == 3
     StreamingRecognizer(Clips(), window=0.5)
-    with pytest.raises(ValueError, match="longer .* 2 s: .*window=2.01"):
+    with pytest.raises(ValueError, match="longer .* 2 s. .*window=2.01"):
         StreamingRecognizer(Clips(), window=2.01)
     with pytest.raises(ValueError, match="one frame .* 0.5 s.*window=0.49"):
         StreamingRecognizer(Clips(), window=0.49)
@@ -221,8 +221,8 @@ def test_same_answers_from_keras_savedmodel_and_litert(
     waveform_model, recordings, tmp_path
 ):
     labels = ("anger", "happiness", "neutral", "sadness")
-    served = load_serving(
-        export_serving(waveform_model, tmp_path / "m", labels)
+    served = load_saved_model(
+        export_saved_model(waveform_model, tmp_path / "m", labels)
     )
     lite = load_litert(
         export_litert(waveform_model, tmp_path / "m.tflite", labels)
