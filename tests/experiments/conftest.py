@@ -7,6 +7,7 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.experiments import driver
 from ser_keras.experiments.emodarts import EmoDARTSExperiment
+from ser_keras.features.deep_features import DeepFeatures
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import SkippedUtterance
 from ser_keras.features.preprocessor import Preprocessor
@@ -39,9 +40,11 @@ def no_audio(monkeypatch):
             good,
             [np.ones((9, 4), "float32")] * len(good),
             [SkippedUtterance(u.id, "", "") for u in manifest if u.id in bad],
+            frame_rate=self.frame_rate,
         )
 
     monkeypatch.setattr(Preprocessor, "compute", compute)
+    monkeypatch.setattr(DeepFeatures, "compute", compute)
     return bad
 
 

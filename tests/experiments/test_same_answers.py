@@ -31,7 +31,7 @@ from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.protocols.splits import leave_one_speaker_out
 
 LABELS = ("anger", "neutral")
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 # Options that change what the network reads. `whole` clips are cropped at
 # random in training and never in scoring.
 INPUT_OPTIONS = ("features", "clips", "normalization", "streams")

@@ -6,17 +6,15 @@ import statistics
 
 import pytest
 
-import ser_keras as ser
 from ser_keras.cli import parse
-from ser_keras.cli.experiments import SearchEmoDARTSConfig
-from ser_keras.cli.experiments import SearchEmotionNASConfig
-from ser_keras.cli.light_sernet import TrainLightSERNetConfig
-from ser_keras.experiments import emodarts
-from ser_keras.experiments import emotionnas
-from ser_keras.experiments import light_sernet
+from ser_keras.experiments import driver
 from ser_keras.experiments import seeds
-from ser_keras.experiments.common import open_run
+from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emotionnas import EmotionNASConfig
+from ser_keras.experiments.light_sernet import LightSERNetConfig
+from ser_keras.experiments.output import open_run
+from ser_keras.experiments.registry import SYSTEMS
+from ser_keras.experiments.registry import config_class
 from ser_keras.experiments.seeds import markdown
 from ser_keras.experiments.seeds import run_seeds
 
@@ -37,7 +35,7 @@ def fake_run(config, folds):
 
 def test_one_table_of_runs_in_folders_of_their_own(tmp_path, capsys):
     argv = ["--seeds", "0", "1", "--output-dir", str(tmp_path / "run")]
-    config = parse(TrainLightSERNetConfig, argv)
+    config = parse(LightSERNetConfig, argv)
     assert config.seeds == (0, 1)
     run_seeds(config, ["first", "second"], fake_run)
     # A seed more, in the same folder; how many jobs there are does not matter.
@@ -77,7 +75,7 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
             function(config, *others)
 
     monkeypatch.setattr(seeds, "run_in_processes", run_in_processes)
-    config = ser.experiments.LightSERNetConfig(
+    config = LightSERNetConfig(
         seeds=(0, 1), jobs=2, fold=fold, output_dir=str(tmp_path / "run")
     )
     folds = ["first", "second"] if fold else ["only"]
@@ -91,34 +89,17 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
     )
 
 
-@pytest.mark.parametrize(
-    ("module", "config", "run"),
-    [
-        (
-            light_sernet,
-            ser.experiments.LightSERNetConfig,
-            ser.experiments.run_light_sernet,
-        ),
-        (
-            emodarts,
-            ser.experiments.EmoDARTSConfig,
-            ser.experiments.run_emodarts,
-        ),
-        (emotionnas, EmotionNASConfig, ser.experiments.run_emotionnas),
-    ],
-)
-def test_every_training_takes_seeds(module, config, run, monkeypatch):
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_training_takes_seeds(system, monkeypatch):
     monkeypatch.setattr(
-        module, "run_seeds", lambda config, folds, function, *_: function
+        driver, "run_seeds", lambda config, folds, run, *_: (config.seeds, run)
     )
-    assert run(config(seeds=(0, 1)), []) is run
+    config = config_class(system)(seeds=(0, 1))
+    assert run_experiment(config, []) == ((0, 1), run_experiment)
 
 
 def test_seeds_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"once each.*seeds=\(1, 1\)"):
-        ser.experiments.LightSERNetConfig(seeds=(1, 1))
+    with pytest.raises(ValueError, match=r"be different.*seeds=\(1, 1\)"):
+        LightSERNetConfig(seeds=(1, 1))
     with pytest.raises(ValueError, match="An ablation has one seed"):
         EmotionNASConfig(ablate=True, seeds=(0, 1))
-    for search in (SearchEmoDARTSConfig, SearchEmotionNASConfig):
-        with pytest.raises(ValueError, match="one genotype of one `seed`"):
-            search(seeds=(0, 1))
