@@ -1,7 +1,12 @@
 """Features of many clips: of arrays in memory, or of files in `tf.data`."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +14,16 @@ import tensorflow as tf
 from ser_keras._graphs import graph_of
 from ser_keras.audio.io import load_many
 
+if TYPE_CHECKING:
+    from ser_keras.audio.front_end import FrontEnd
 
-def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
+
+def compute_features(
+    waveforms: Sequence[np.ndarray],
+    frontend: FrontEnd,
+    batch_size: int = 16,
+    num_workers: int | None = None,
+) -> list[np.ndarray]:
     """Features of many clips, equal to those of each clip alone.
 
     Clips of similar length are padded to the longest one of their batch; the
@@ -44,7 +57,7 @@ def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
         # Copies: a view would keep the whole padded batch in memory.
         return [x[:n].copy() for x, n in zip(features, frames, strict=True)]
 
-    results = [None] * len(waveforms)
+    results: list[Any] = [None] * len(waveforms)
     workers = num_workers or os.cpu_count()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         # Longest first, so that all threads finish at about the same time.
@@ -56,7 +69,12 @@ def compute_features(waveforms, frontend, batch_size=16, num_workers=None):
     return results
 
 
-def features_from_files(paths, frontend, batch_size=16, num_workers=None):
+def features_from_files(
+    paths: Sequence[str | os.PathLike[str]],
+    frontend: FrontEnd,
+    batch_size: int = 16,
+    num_workers: int | None = None,
+) -> tf.data.Dataset:
     """Dataset of padded feature batches of audio files.
 
     Decoding and the front end run in parallel, in the order of `paths`.

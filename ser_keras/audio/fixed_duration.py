@@ -1,9 +1,18 @@
 """FixedDuration: a front end that crops and pads clips to one duration."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras.audio.front_end import FrontEndWrapper
+
+if TYPE_CHECKING:
+    from ser_keras.audio.front_end import FrontEnd
 
 
 @serializable
@@ -45,7 +54,13 @@ class FixedDuration(FrontEndWrapper):
     TensorShape([2, 184, 40])
     """
 
-    def __init__(self, frontend, duration, peak_percentile=None, **kwargs):
+    def __init__(
+        self,
+        frontend: FrontEnd,
+        duration: float,
+        peak_percentile: float | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(frontend, **kwargs)
         self.duration = duration
         self.peak_percentile = peak_percentile
@@ -64,11 +79,11 @@ class FixedDuration(FrontEndWrapper):
         self._fitted = False
 
     @property
-    def splits_spectrum(self):
+    def splits_spectrum(self) -> bool:
         """Whether the inner front end can be called in two halves."""
         return self.frontend.splits_spectrum
 
-    def without_fft(self):
+    def without_fft(self) -> FrontEnd:
         """A copy without a Fourier transform, for clips of this duration.
 
         Zeros at either end of a clip are taken for padding, which the peak
@@ -79,7 +94,7 @@ class FixedDuration(FrontEndWrapper):
         copy._fitted = True
         return copy
 
-    def num_frames(self, samples):
+    def num_frames(self, samples: Any) -> Any:
         """Number of frames, the same for clips of any length.
 
         Args:
@@ -91,7 +106,9 @@ class FixedDuration(FrontEndWrapper):
         """
         return samples * 0 + self.frontend.num_frames(self._samples)
 
-    def call(self, waveform, lengths=None):
+    def call(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         unbatched = waveform.shape.rank == 1
         if unbatched:
             waveform = waveform[None]
@@ -99,11 +116,15 @@ class FixedDuration(FrontEndWrapper):
         features = self.frontend(x)
         return features[0] if unbatched else features
 
-    def spectrum(self, waveform, lengths=None):
+    def spectrum(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The inner front end's `spectrum` of the cropped and padded clips."""
         return self.frontend.spectrum(self._clips(waveform, lengths))
 
-    def from_spectrum(self, x, lengths=None):
+    def from_spectrum(
+        self, x: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The inner front end's `from_spectrum`; padding has features too."""
         return self.frontend.from_spectrum(x)
 
@@ -149,12 +170,16 @@ class FixedDuration(FrontEndWrapper):
             weight * tf.gather(top, high, axis=1, batch_dims=1)
         )
 
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
+    def compute_output_shape(
+        self,
+        waveform_shape: Sequence[Any],
+        lengths_shape: Sequence[Any] | None = None,
+    ) -> Any:
         *batch, _ = waveform_shape
         frames = self.frontend.num_frames(self._samples)
         return (*batch, frames, self.num_features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "duration": self.duration,

@@ -1,5 +1,10 @@
 """FrontEnd: what every layer from waveforms to features has."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 
@@ -57,17 +62,17 @@ class FrontEnd(keras.layers.Layer):
     duration: float | None = None
     splits_spectrum: bool = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.built = True
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         """Length of the shortest clip that has a frame, samples."""
         return self.frame_length
 
     @property
-    def frame_rate(self):
+    def frame_rate(self) -> float | None:
         """Frames in a second of a recording; None if there is no such number.
 
         It is None where the layer makes clips of one duration: how much of a
@@ -77,7 +82,7 @@ class FrontEnd(keras.layers.Layer):
             return None
         return self.sample_rate / self.frame_step
 
-    def num_frames(self, samples):
+    def num_frames(self, samples: Any) -> Any:
         """Number of frames of clips of so many samples.
 
         Args:
@@ -88,14 +93,18 @@ class FrontEnd(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def without_fft(self):
+    def without_fft(self) -> FrontEnd:
         """A layer with the same numbers that uses no Fourier transform.
 
         For LiteRT, whose FFT is slow. By default the layer itself.
         """
         return self
 
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
+    def compute_output_shape(
+        self,
+        waveform_shape: Sequence[Any],
+        lengths_shape: Sequence[Any] | None = None,
+    ) -> Any:
         *batch, samples = waveform_shape
         time = None if samples is None else self.num_frames(samples)
         return (*batch, time, self.num_features)

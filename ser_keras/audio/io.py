@@ -1,10 +1,15 @@
 """Reading audio files as mono float32, with one error class for bad files."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import dataclasses
 import os
 import pathlib
 import struct
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,7 +25,7 @@ class AudioError(ValueError):
         advice: What to do about it.
     """
 
-    def __init__(self, path, found, advice):
+    def __init__(self, path: str | os.PathLike[str], found: str, advice: str):
         super().__init__(f"{path}: {found}. {advice}")
         self.path = str(path)
         self.found = found
@@ -55,12 +60,12 @@ class AudioInfo:
     subtype: str
 
     @property
-    def duration(self):
+    def duration(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
 
 
-def inspect_audio(path):
+def inspect_audio(path: str | os.PathLike[str]) -> AudioInfo:
     """Reads and checks the header of an audio file.
 
     Fast enough to check a whole corpus. Samples are not decoded, so silence and
@@ -80,7 +85,12 @@ def inspect_audio(path):
         return _info(file)
 
 
-def load_audio(path, sample_rate, start=None, end=None):
+def load_audio(
+    path: str | os.PathLike[str],
+    sample_rate: int | None,
+    start: float | None = None,
+    end: float | None = None,
+) -> np.ndarray:
     """Loads a file, or a segment of it, as mono float32.
 
     Channels are averaged. Other rates are resampled by soxr at high quality,
@@ -159,7 +169,9 @@ def load_audio(path, sample_rate, start=None, end=None):
     return np.ascontiguousarray(waveform, np.float32)
 
 
-def stream_audio(path, sample_rate, seconds=1.0):
+def stream_audio(
+    path: str | os.PathLike[str], sample_rate: int, seconds: float = 1.0
+) -> Iterator[np.ndarray]:
     """Reads a file block by block, in constant memory.
 
     Joined, the blocks are what `load_audio` returns, up to rounding where it
@@ -212,13 +224,13 @@ def stream_audio(path, sample_rate, seconds=1.0):
 
 
 def load_many(
-    paths,
-    sample_rate,
-    starts=None,
-    ends=None,
-    num_workers=None,
-    on_error="raise",
-):
+    paths: Sequence[str | os.PathLike[str]],
+    sample_rate: int,
+    starts: Sequence[float | None] | None = None,
+    ends: Sequence[float | None] | None = None,
+    num_workers: int | None = None,
+    on_error: str = "raise",
+) -> Any:
     """Loads many files in parallel threads; decoding releases the GIL.
 
     Args:
@@ -298,7 +310,12 @@ def too_short(path, samples, sample_rate, min_samples):
     )
 
 
-def fit_length(waveform, samples, mode="center", seed=None):
+def fit_length(
+    waveform: np.ndarray,
+    samples: int,
+    mode: str = "center",
+    seed: int | None = None,
+) -> np.ndarray:
     """Crops or zero-pads a clip to a given length.
 
     Args:

@@ -1,6 +1,9 @@
 """LogMelSpectrogram: front end from waveforms to log-mel frames."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -53,12 +56,12 @@ class LogMelSpectrogram(Spectrogram):
 
     def __init__(
         self,
-        num_mel_bins=64,
-        low_frequency=0.0,
-        high_frequency=None,
-        mel_scale="slaney",
-        mel_norm="slaney",
-        **kwargs,
+        num_mel_bins: int = 64,
+        low_frequency: float = 0.0,
+        high_frequency: float | None = None,
+        mel_scale: str = "slaney",
+        mel_norm: str | None = "slaney",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_mel_bins = num_mel_bins
@@ -89,7 +92,9 @@ class LogMelSpectrogram(Spectrogram):
         self._mel_blocks = functional.banded_blocks(matrix)
 
     @classmethod
-    def librosa(cls, sample_rate=22050, **kwargs):
+    def librosa(
+        cls, sample_rate: int = 22050, **kwargs: Any
+    ) -> LogMelSpectrogram:
         """Front end with the defaults of `librosa.feature`.
 
         Args:
@@ -110,7 +115,7 @@ class LogMelSpectrogram(Spectrogram):
         return cls(sample_rate=sample_rate, **(defaults | kwargs))
 
     @property
-    def num_features(self):
+    def num_features(self) -> int:
         """Size of the last axis of the output."""
         return self.num_mel_bins
 
@@ -122,7 +127,7 @@ class LogMelSpectrogram(Spectrogram):
         rows = spectrum.permute_rows(self._mel_matrix)
         self._mel_blocks = functional.banded_blocks(rows, 16)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_mel_bins": self.num_mel_bins,

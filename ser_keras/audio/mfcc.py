@@ -1,5 +1,9 @@
 """MFCC: front end from waveforms to mel-frequency cepstral coefficients."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -55,12 +59,12 @@ class MFCC(LogMelSpectrogram):
 
     def __init__(
         self,
-        num_coefficients=40,
-        dct_norm="ortho",
-        delta_order=0,
-        delta_width=9,
-        clip_value=None,
-        **kwargs,
+        num_coefficients: int = 40,
+        dct_norm: str | None = "ortho",
+        delta_order: int = 0,
+        delta_width: int = 9,
+        clip_value: float | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_coefficients = num_coefficients
@@ -77,7 +81,7 @@ class MFCC(LogMelSpectrogram):
         self._dct_of_one[0] = self._dct[0, 0] * self.num_mel_bins
 
     @classmethod
-    def librosa(cls, sample_rate=22050, **kwargs):
+    def librosa(cls, sample_rate: int = 22050, **kwargs: Any) -> MFCC:
         """Front end with the defaults of `librosa.feature.mfcc`.
 
         Args:
@@ -92,7 +96,7 @@ class MFCC(LogMelSpectrogram):
         )
 
     @classmethod
-    def light_sernet(cls, **kwargs):
+    def light_sernet(cls, **kwargs: Any) -> MFCC:
         """Front end of Light-SERNet's published code: 184 frames of 3 s.
 
         Args:
@@ -104,7 +108,7 @@ class MFCC(LogMelSpectrogram):
         >>> MFCC.light_sernet().compute_output_shape((None, 48000))
         (None, 184, 40)
         """
-        defaults = {
+        defaults: dict[str, Any] = {
             "sample_rate": 16000,
             "frame_length": 1024,
             "frame_step": 256,
@@ -124,11 +128,13 @@ class MFCC(LogMelSpectrogram):
         return cls(**(defaults | kwargs))
 
     @property
-    def num_features(self):
+    def num_features(self) -> int:
         """Size of the last axis of the output."""
         return self.num_coefficients * (1 + self.delta_order)
 
-    def from_spectrum(self, x, lengths=None):
+    def from_spectrum(
+        self, x: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         x = super().from_spectrum(x, lengths)
         # Only coefficient 0 depends on a frame's mean. Summed apart from the
         # rest, the rounding error of float32 is ten times smaller.
@@ -148,7 +154,7 @@ class MFCC(LogMelSpectrogram):
         ]
         return tf.concat([x, *derivatives], axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_coefficients": self.num_coefficients,

@@ -1,5 +1,8 @@
 """UtteranceNormalization: zero mean and unit variance of every clip."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -41,7 +44,13 @@ class UtteranceNormalization(keras.layers.Layer):
     [[[-1.0], [1.0], [0.0]]]
     """
 
-    def __init__(self, over="time", scale=True, epsilon=1e-8, **kwargs):
+    def __init__(
+        self,
+        over: str = "time",
+        scale: bool = True,
+        epsilon: float = 1e-8,
+        **kwargs: Any,
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if over not in ("time", "all"):
@@ -62,7 +71,9 @@ class UtteranceNormalization(keras.layers.Layer):
         self.epsilon = epsilon
         self.built = True
 
-    def call(self, features, lengths=None):
+    def call(
+        self, features: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         if features.shape.rank not in (2, 3):
             raise ValueError(
                 "`features` must have shape (batch, time, features) or "
@@ -99,10 +110,14 @@ class UtteranceNormalization(keras.layers.Layer):
             x *= tf.math.rsqrt(variance + self.epsilon)
         return x[0] if unbatched else x
 
-    def compute_output_shape(self, features_shape, lengths_shape=None):
+    def compute_output_shape(
+        self,
+        features_shape: Sequence[Any],
+        lengths_shape: Sequence[Any] | None = None,
+    ) -> Any:
         return features_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "over": self.over,

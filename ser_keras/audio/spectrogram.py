@@ -1,6 +1,7 @@
 """Spectrogram: front end from waveforms to log spectra, in the graph."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -72,18 +73,18 @@ class Spectrogram(FrontEnd):
 
     def __init__(
         self,
-        sample_rate=16000,
-        frame_length=400,
-        frame_step=160,
-        fft_length=512,
-        power=2,
-        log="db",
-        amin=1e-10,
-        log_offset=1e-6,
-        top_db=None,
-        center=False,
-        pad_mode="constant",
-        **kwargs,
+        sample_rate: int = 16000,
+        frame_length: int = 400,
+        frame_step: int = 160,
+        fft_length: int = 512,
+        power: float = 2,
+        log: str | None = "db",
+        amin: float = 1e-10,
+        log_offset: float = 1e-6,
+        top_db: float | None = None,
+        center: bool = False,
+        pad_mode: str = "constant",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.sample_rate = sample_rate
@@ -105,18 +106,18 @@ class Spectrogram(FrontEnd):
         self._order = None
 
     @property
-    def num_features(self):
+    def num_features(self) -> int:
         """Size of the last axis of the output."""
         return self.fft_length // 2 + 1
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         """Length of the shortest clip that has a frame, samples."""
         if not self.center:
             return self.fft_length
         return self.fft_length // 2 + 1 if self.pad_mode == "reflect" else 1
 
-    def without_fft(self):
+    def without_fft(self) -> FrontEnd:
         """A copy that computes the same spectrum by matrix products.
 
         For LiteRT, whose FFT is slow; in TensorFlow the FFT is faster.
@@ -135,7 +136,7 @@ class Spectrogram(FrontEnd):
         copy._reorder_bands(copy._power_spectrum)
         return copy
 
-    def num_frames(self, samples):
+    def num_frames(self, samples: Any) -> Any:
         """Number of frames of clips of so many samples.
 
         It turns lengths in samples into the lengths in frames that
@@ -155,7 +156,9 @@ class Spectrogram(FrontEnd):
             return max(frames, 1)
         return np.maximum(frames, 1)
 
-    def call(self, waveform, lengths=None):
+    def call(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         unbatched = waveform.shape.rank == 1
         if unbatched:
             waveform = waveform[None]
@@ -163,7 +166,9 @@ class Spectrogram(FrontEnd):
         features = self.from_spectrum(self.spectrum(waveform, lengths), lengths)
         return features[0] if unbatched else features
 
-    def spectrum(self, waveform, lengths=None):
+    def spectrum(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """First half of the layer: the power spectrum of its frames.
 
         Args:
@@ -180,7 +185,9 @@ class Spectrogram(FrontEnd):
         )
         return self._power_spectrum(frames * self._window)
 
-    def from_spectrum(self, x, lengths=None):
+    def from_spectrum(
+        self, x: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Second half of the layer: features of the frames' power spectrum.
 
         Args:
@@ -250,7 +257,7 @@ class Spectrogram(FrontEnd):
         mask = tf.sequence_mask(frames, tf.shape(features)[1])
         return mask[:, :, None]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "sample_rate": self.sample_rate,

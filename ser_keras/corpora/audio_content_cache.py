@@ -24,7 +24,7 @@ import soundfile
 try:
     import sqlite3
 except ImportError:  # A Python that was built without it.
-    sqlite3 = None
+    sqlite3 = None  # type: ignore[assignment]
 
 _LOG = logging.getLogger(__name__)
 _VARIABLE = "SER_KERAS_CACHE"

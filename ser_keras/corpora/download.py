@@ -1,5 +1,7 @@
 """Downloading free corpora from their owners' sites."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import http.client
@@ -11,12 +13,16 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from typing import TYPE_CHECKING
 
 from ser_keras._errors import needs_extra
 from ser_keras._files import write_text
 from ser_keras.corpora.parsers import corpus_names
 from ser_keras.corpora.parsers import corpus_source
 from ser_keras.corpora.parsers import load_corpus
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
 
 _BLOCK = 1 << 18
 _LICENCES = ".licences.json"
@@ -29,7 +35,9 @@ class DownloadError(OSError):
     """A file could not be downloaded, or has another checksum."""
 
 
-def download_corpus(name, root, accept_licence=None):
+def download_corpus(
+    name: str, root: str | os.PathLike[str], accept_licence: bool | None = None
+) -> Manifest:
     """Downloads a free corpus, unless it is in the folder, and reads it.
 
     An interrupted transfer is resumed, also by a later process. The archive is
@@ -72,7 +80,7 @@ def download_corpus(name, root, accept_licence=None):
         _load_audb(source, folder / _UNFINISHED)
     else:
         checksum, url = _published(source)
-        archive = folder / source.file
+        archive = folder / source.file  # type: ignore[operator]
         download_file(source.checksum or checksum, url, archive)
         shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
         with zipfile.ZipFile(archive) as file:

@@ -8,6 +8,8 @@ unless a map of your own says so.
 
 import collections
 import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
@@ -33,7 +35,9 @@ LABEL_MAPS["8"] = LABEL_MAPS["7"] | {"calm": ("calm",)}
 LABEL_MAPS["8-contempt"] = LABEL_MAPS["7"] | {"contempt": ("contempt",)}
 
 
-def map_labels(manifest, label_map):
+def map_labels(
+    manifest: Manifest, label_map: str | Mapping[str, Sequence[str]]
+) -> Manifest:
     """Maps labels to the classes of a label map; other utterances are left out.
 
     Args:
@@ -83,7 +87,7 @@ def map_labels(manifest, label_map):
     return Manifest(kept, tuple(label_map))
 
 
-def combine_corpora(manifests):
+def combine_corpora(manifests: Sequence[Manifest]) -> Manifest:
     """Combines several corpora into one manifest.
 
     Ids, speakers and sessions get the name of the corpus as a prefix, as in

@@ -1,11 +1,17 @@
 """Manifest: the utterances of a corpus, as plain data."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import functools
 import json
 import math
+import os
 import pathlib
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -98,8 +104,8 @@ class Manifest:
     (('anger', 'sadness'), [1, 0], ('03', '08'))
     """
 
-    utterances: tuple[Utterance, ...]
-    labels: tuple[str, ...] = None
+    utterances: Sequence[Utterance]
+    labels: Sequence[str] = None  # type: ignore[assignment]
 
     def __post_init__(self):
         utterances = tuple(self.utterances)
@@ -136,27 +142,32 @@ class Manifest:
         )
 
     @functools.cached_property
-    def label_ids(self):
+    def label_ids(self) -> np.ndarray:
         """Class number of each utterance, int32 array `(utterances,)`."""
         number = {label: i for i, label in enumerate(self.labels)}
         return np.array([number[u.label] for u in self], np.int32)
 
     @functools.cached_property
-    def speakers(self):
+    def speakers(self) -> tuple[str, ...]:
         """Names of the speakers, a sorted tuple."""
         return tuple(sorted({u.speaker for u in self}))
 
     @functools.cached_property
-    def sessions(self):
+    def sessions(self) -> tuple[str, ...]:
         """Names of the sessions, a sorted tuple, without None."""
         return tuple(sorted({u.session for u in self} - {None}))
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Number of utterances of each label, in the order of `labels`."""
         count = collections.Counter(u.label for u in self)
         return {label: count[label] for label in self.labels}
 
-    def select(self, labels=None, speakers=None, sessions=None):
+    def select(
+        self,
+        labels: Sequence[str] | None = None,
+        speakers: Iterable[str] | None = None,
+        sessions: Iterable[str] | None = None,
+    ) -> Manifest:
         """Selects utterances by label, speaker and session.
 
         Args:
@@ -192,7 +203,9 @@ class Manifest:
             labels = (labels,) if isinstance(labels, str) else tuple(labels)
         return Manifest(chosen, self.labels if labels is None else labels)
 
-    def relabel(self, mapping, labels=None):
+    def relabel(
+        self, mapping: Mapping[str, str], labels: Sequence[str] | None = None
+    ) -> Manifest:
         """Renames labels; labels with the same new name are merged.
 
         Args:
@@ -223,7 +236,7 @@ class Manifest:
             tuple(labels),
         )
 
-    def describe(self):
+    def describe(self) -> str:
         """Text for a log: numbers of utterances, speakers and sessions."""
         sex = {u.speaker: u.sex or "sex unknown" for u in self}
         by_sex = collections.Counter(sex.values())
@@ -240,7 +253,7 @@ class Manifest:
             )
         return "\n".join(lines)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON lines: the labels, then one line for each utterance."""
         lines = [json.dumps({"labels": self.labels})]
         for utterance in self:
@@ -250,7 +263,7 @@ class Manifest:
         write_text(path, "\n".join(lines) + "\n")
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> Manifest:
         """Reads a file of `save`.
 
         Raises:
@@ -276,7 +289,7 @@ class Manifest:
                 raise ValueError(f"{path}, line {number}: {error}") from error
         try:
             check_rows(utterances, labels, places)
-            return cls(utterances, labels)
+            return cls(utterances, labels)  # type: ignore[arg-type]
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

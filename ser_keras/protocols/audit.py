@@ -1,8 +1,12 @@
 """Audit of a corpus: bad and duplicate audio, and what protocols make of it."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
+from typing import Any
 
 from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.protocols.splits import check_classes
@@ -11,6 +15,9 @@ from ser_keras.protocols.splits import leave_one_speaker_out
 from ser_keras.protocols.splits import partition_folds
 from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.protocols.splits import speaker_groups
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
 
 _SHORT = 0.5  # Seconds; less than two syllables.
 _SHOWN = 5
@@ -84,20 +91,20 @@ class CorpusAudit:
     protocols: tuple[ProtocolAudit, ...]
 
     @property
-    def usable(self):
+    def usable(self) -> bool:
         """Whether no file is bad or silent, which would stop a training."""
         return not self.unusable and not self.silent
 
     @property
-    def sound(self):
+    def sound(self) -> bool:
         """Whether the corpus is usable and has no duplicate audio."""
         return self.usable and not self.duplicates
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         return dataclasses.asdict(self)
 
-    def describe(self):
+    def describe(self) -> str:
         """Text for a terminal."""
         sexes = collections.Counter(
             row["sex"] or "sex unknown" for row in self.speakers.values()
@@ -135,7 +142,7 @@ class CorpusAudit:
         return "\n".join(lines)
 
 
-def audit_corpus(manifest, jobs=None):
+def audit_corpus(manifest: Manifest, jobs: int | None = None) -> CorpusAudit:
     """Decodes all audio of a corpus and reports its content and problems.
 
     Args:

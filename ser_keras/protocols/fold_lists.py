@@ -1,9 +1,13 @@
 """FoldLists: a protocol of published lists of files."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+import os
 import pathlib
 import re
+from typing import Any
 
 from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
@@ -30,7 +34,12 @@ class FoldLists(Protocol):
     selects_on_test: bool = False
 
     @classmethod
-    def read(cls, folder, name=None, **facts):
+    def read(
+        cls,
+        folder: str | os.PathLike[str],
+        name: str | None = None,
+        **facts: Any,
+    ) -> FoldLists:
         """Reads a folder of lists in the layout of EmoBox.
 
         Args:
@@ -62,7 +71,7 @@ class FoldLists(Protocol):
             )
         return cls(name or f"lists-{folder.name}", tuple(lists), **facts)
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         by_id = {u.id: u for u in manifest}
         listed = {x for _, *parts in self.lists for ids in parts for x in ids}
         unknown = sorted(listed - by_id.keys())

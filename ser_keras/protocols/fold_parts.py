@@ -1,9 +1,24 @@
 """Parts of a fold: training, validation (held-out speakers) and test."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from ser_keras.protocols.splits import hold_out_speakers
 
+if TYPE_CHECKING:
+    from ser_keras.features.feature_set import FeatureSet
+    from ser_keras.features.streams import FeatureStreams
+    from ser_keras.protocols.splits import Fold
 
-def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
+
+def fold_parts(
+    fold: Fold,
+    features: FeatureSet | FeatureStreams,
+    held_out_speakers: int = 1,
+    seed: int = 0,
+) -> tuple:
     """Training, validation and test part of a fold, without bad audio.
 
     Args:
@@ -55,7 +70,11 @@ def fold_parts(fold, features, held_out_speakers=1, seed=0) -> tuple:
 
 
 def check_fold_parts(
-    folds, features, held_out_speakers=1, seed=0, batch_size=1
+    folds: Sequence[Fold],
+    features: FeatureSet | FeatureStreams,
+    held_out_speakers: int = 1,
+    seed: int = 0,
+    batch_size: int = 1,
 ) -> None:
     """Raises `ValueError` if a fold cannot be trained or scored.
 

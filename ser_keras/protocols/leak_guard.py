@@ -5,13 +5,24 @@ genotype may come from a search on a copy of the test corpus in other folders.
 So what is kept beside a genotype or a network are hashes of the audio itself.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ser_keras._files import write_text
 from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.corpora.built_in import original_hash
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
+    from ser_keras.corpora.manifest import Utterance
+    from ser_keras.protocols.splits import Fold
 
 FILE = "exposed_audio.json"
 _FORMER_FILE = "seen_audio.json"  # Of runs before 0.2.0.
@@ -40,7 +51,16 @@ class ExposedAudio:
 
     stages: dict = dataclasses.field(default_factory=dict)
 
-    def add(self, stage, audio, jobs=None):
+    def add(
+        self,
+        stage: str,
+        audio: Manifest
+        | list[str]
+        | tuple[str, ...]
+        | set[str]
+        | frozenset[str],
+        jobs: int | None = None,
+    ) -> ExposedAudio:
         """Returns a record with more audio in a stage; this one stays as it is.
 
         Args:
@@ -60,14 +80,19 @@ class ExposedAudio:
         hashes = {*self.stages.get(stage, ()), *audio}
         return ExposedAudio({**self.stages, stage: sorted(hashes)})
 
-    def merge(self, other):
+    def merge(self, other: ExposedAudio) -> ExposedAudio:
         """Returns the union of two records, stage by stage."""
         merged = dict(self.stages)
         for stage, hashes in other.stages.items():
             merged[stage] = sorted({*merged.get(stage, ()), *hashes})
         return ExposedAudio(merged)
 
-    def check_unseen(self, test, hashes=None, jobs=None):
+    def check_unseen(
+        self,
+        test: Manifest | Sequence[Utterance],
+        hashes: Mapping[str, str] | None = None,
+        jobs: int | None = None,
+    ) -> None:
         """Raises if a test utterance's audio was in any stage.
 
         Args:
@@ -99,20 +124,20 @@ class ExposedAudio:
                 "on other speakers, or score another part."
             )
 
-    def describe(self):
+    def describe(self) -> str:
         """Returns one line for a log: recordings of each stage."""
         return ", ".join(
             f"{stage}: {len(hashes)} recordings"
             for stage, hashes in self.stages.items()
         )
 
-    def save(self, folder):
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `exposed_audio.json` beside a genotype or a network."""
         record = {"version": _VERSION, "stages": self.stages}
         write_text(pathlib.Path(folder) / FILE, json.dumps(record, indent=1))
 
     @classmethod
-    def load(cls, folder):
+    def load(cls, folder: str | os.PathLike[str]) -> ExposedAudio:
         """Reads what `save` wrote, or version 0.1 as `seen_audio.json`.
 
         Raises:
@@ -136,7 +161,9 @@ class ExposedAudio:
             ) from error
 
 
-def exposed_by_search(genotype, corpus=None):
+def exposed_by_search(
+    genotype: str | os.PathLike[str] | None, corpus: Manifest | None = None
+) -> ExposedAudio:
     """Audio that a search was exposed to before any fold is trained.
 
     Args:
@@ -166,7 +193,11 @@ def exposed_by_search(genotype, corpus=None):
     return exposed if corpus is None else exposed.add("search corpus", corpus)
 
 
-def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
+def audio_hashes(
+    manifest: Manifest | Sequence[Utterance],
+    jobs: int | None = None,
+    skip_bad_audio: bool = False,
+) -> dict[str, str]:
     """Hash of the decoded audio of each utterance.
 
     A file of the built-in corpus, which is coded with loss, has the hash of the
@@ -202,7 +233,12 @@ def audio_hashes(manifest, jobs=None, skip_bad_audio=False):
     return {name: originals[name] or hashes[name] for name in hashes}
 
 
-def guard_folds(folds, manifest, exposed, skip_bad_audio=False):
+def guard_folds(
+    folds: Sequence[Fold],
+    manifest: Manifest,
+    exposed: ExposedAudio,
+    skip_bad_audio: bool = False,
+) -> dict[str, ExposedAudio]:
     """Checks each fold for leaked test audio, and records what it uses.
 
     Args:

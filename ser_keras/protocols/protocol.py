@@ -6,10 +6,13 @@ in training, and whether anything is selected on the test part. Its hash
 identifies it with all of its settings.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
 import re
+from typing import Any
 
 from ser_keras.corpora.label_maps import map_labels
 from ser_keras.corpora.manifest import Manifest
@@ -35,11 +38,11 @@ class Protocol:
     leaks_speakers = False
     selects_on_test = False
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         """Divides a manifest into a list of `Fold`, without `protocol`."""
         raise NotImplementedError
 
-    def folds(self, manifest):
+    def folds(self, manifest: Manifest) -> list[Fold]:
         """Divides a manifest into a list of `Fold`, each with `protocol`."""
         return [
             dataclasses.replace(fold, protocol=self.record)
@@ -47,7 +50,7 @@ class Protocol:
         ]
 
     @property
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Name, facts and hash, which are stored with every score."""
         return {
             "name": self.name,
@@ -56,7 +59,7 @@ class Protocol:
             "hash": self.hash,
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Name, facts and settings, as JSON types."""
         settings = {
             field.name: getattr(self, field.name)
@@ -71,11 +74,11 @@ class Protocol:
         return json.loads(json.dumps(described))
 
     @property
-    def hash(self):
+    def hash(self) -> str:
         """Hash of `to_dict()`, twelve hexadecimal digits."""
         return _hash(self.to_dict())
 
-    def describe(self):
+    def describe(self) -> str:
         """One line for a table: name, facts and hash."""
         warnings = [
             text
@@ -99,7 +102,7 @@ class LeaveOneSpeakerOut(Protocol):
 
     name = "leave-one-speaker-out"
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         return leave_one_speaker_out(manifest)
 
 
@@ -109,7 +112,7 @@ class LeaveOneSessionOut(Protocol):
 
     name = "leave-one-session-out"
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         return leave_one_session_out(manifest)
 
 
@@ -126,7 +129,7 @@ class SpeakerGroups(Protocol):
     """
 
     groups: int | tuple = 5
-    name: str | None = None
+    name: str | None = None  # type: ignore[assignment]
     selects_on_test: bool = False
 
     def __post_init__(self):
@@ -135,7 +138,7 @@ class SpeakerGroups(Protocol):
             number = groups if isinstance(groups, int) else len(groups)
             object.__setattr__(self, "name", f"speaker-groups-{number}")
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         folds = speaker_groups(manifest, self.groups)
         return [
             dataclasses.replace(fold, selects_on_test=self.selects_on_test)
@@ -159,7 +162,7 @@ class RandomFolds(Protocol):
     name = "random-folds"
     leaks_speakers = True
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         return random_folds_shared_speakers(
             manifest, self.number, self.seed, self.selects_on_test
         )
@@ -178,7 +181,7 @@ class Partitions(Protocol):
     test: tuple = ("test1",)
     name = "partitions"
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         return partition_folds(manifest, self.train, self.test)
 
 
@@ -199,7 +202,7 @@ class CrossCorpus(Protocol):
     label_map: str = "4"
     name = "cross-corpus"
 
-    def divide(self, manifest):
+    def divide(self, manifest: Manifest) -> list[Fold]:
         known = sorted({u.corpus for u in manifest} - {None})
         named = (*self.train, *self.test)
         missing = [name for name in named if name not in known]
@@ -256,7 +259,7 @@ PROTOCOLS = {
 """Protocols that need no further settings, by name."""
 
 
-def get_protocol(name, **settings):
+def get_protocol(name: str, **settings: Any) -> Protocol:
     """A protocol by its name.
 
     Args:

@@ -4,8 +4,11 @@ Every function depends on sorted speakers and a seed only, not on the order in
 which files were found.
 """
 
+from __future__ import annotations
+
 import collections
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,7 +61,7 @@ class Fold:
             )
 
     @property
-    def overstates(self):
+    def overstates(self) -> bool:
         """Whether a score on this fold overstates that for new speakers."""
         return self.leaks_speakers or self.selects_on_test
 
@@ -108,7 +111,7 @@ def check_classes(fold, test=False):
             )
 
 
-def leave_one_speaker_out(manifest):
+def leave_one_speaker_out(manifest: Manifest) -> list[Fold]:
     """One fold for each speaker, in sorted order.
 
     Args:
@@ -129,7 +132,7 @@ def leave_one_speaker_out(manifest):
     return _hold_out_each(manifest, [(s,) for s in manifest.speakers])
 
 
-def leave_one_session_out(manifest):
+def leave_one_session_out(manifest: Manifest) -> list[Fold]:
     """One fold for each session, in sorted order.
 
     Args:
@@ -159,7 +162,9 @@ def leave_one_session_out(manifest):
     ]
 
 
-def speaker_groups(manifest, groups):
+def speaker_groups(
+    manifest: Manifest, groups: int | Sequence[Sequence[str]]
+) -> list[Fold]:
     """One fold for each group of speakers.
 
     Args:
@@ -189,7 +194,11 @@ def speaker_groups(manifest, groups):
     return _hold_out_each(manifest, groups)
 
 
-def partition_folds(manifest, train=("train",), test=("test1",)):
+def partition_folds(
+    manifest: Manifest,
+    train: Sequence[str] = ("train",),
+    test: Sequence[str] = ("test1",),
+) -> list[Fold]:
     """One fold for each test partition of the original release.
 
     Args:
@@ -220,8 +229,11 @@ def partition_folds(manifest, train=("train",), test=("test1",)):
 
 
 def random_folds_shared_speakers(
-    manifest, folds=5, seed=0, select_on_test=False
-):
+    manifest: Manifest,
+    folds: int = 5,
+    seed: int = 0,
+    select_on_test: bool = False,
+) -> list[Fold]:
     """Speaker-dependent folds of shuffled utterances.
 
     Only to reproduce published figures: test speakers are in training, so that
@@ -269,7 +281,12 @@ def random_folds_shared_speakers(
     ]
 
 
-def hold_out_speakers(train, count=None, fraction=None, seed=0):
+def hold_out_speakers(
+    train: Manifest,
+    count: int | None = None,
+    fraction: float | None = None,
+    seed: int = 0,
+) -> tuple[Manifest, Manifest]:
     """Holds out some training speakers, for instance to select the epoch.
 
     Args:
@@ -294,7 +311,7 @@ def hold_out_speakers(train, count=None, fraction=None, seed=0):
             f"count={count}, fraction={fraction}"
         )
     if count is None:
-        count = max(1, round(fraction * len(speakers)))
+        count = max(1, round((fraction or 0) * len(speakers)))
     if not 1 <= count < len(speakers):
         raise ValueError(
             "At least one and at most all but one of the speakers must be held "
@@ -312,7 +329,7 @@ def hold_out_speakers(train, count=None, fraction=None, seed=0):
     return _complement(train, queue[:count])
 
 
-def halves(train, seed=0):
+def halves(train: Manifest, seed: int = 0) -> tuple[Manifest, Manifest]:
     """Two halves without a common speaker, for the two levels of a search.
 
     Both sexes are divided as evenly as possible. Of 64 random divisions, the

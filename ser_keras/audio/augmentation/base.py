@@ -8,6 +8,8 @@ as an uninterrupted one.
 
 import math
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,7 +17,9 @@ import tensorflow as tf
 ALGORITHM = "philox"  # By default, TensorFlow chooses one by device.
 
 
-def derive_seed(seed, epoch, index):
+def derive_seed(
+    seed: int, epoch: int | tf.Tensor, index: int | tf.Tensor
+) -> tf.Tensor:
     """Seed of one clip or batch in one epoch, for `augment(x, seed)`.
 
     Args:
@@ -98,20 +102,20 @@ class Augmentation(keras.layers.Layer):
     # Rank of a batch: 3 for features, 2 for waveforms.
     _rank = 3
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool | None = False) -> tf.Tensor:
         if not training:
             return x
         return self.augment(x, tf.cast(self.seed_generator.next(), tf.int32))
 
     @tf.autograph.experimental.do_not_convert
-    def augment(self, x, seed):
+    def augment(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         """Augments a clip or a batch; each clip has its own random draw.
 
         Args:
@@ -143,17 +147,17 @@ class Augmentation(keras.layers.Layer):
         result.set_shape(x.shape)
         return result
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         """Augments the batch `x`; the same seed gives the same result.
 
         Implement it in TensorFlow operations: AutoGraph does not convert it.
         """
         raise NotImplementedError
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
 
@@ -171,7 +175,14 @@ class RangeAugmentation(Augmentation):
         ValueError: The limits are not in order, or not positive.
     """
 
-    def __init__(self, low, high, positive, seed, kwargs):
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        positive: bool,
+        seed: int | None,
+        kwargs: Any,
+    ):
         super().__init__(seed=seed, **kwargs)
         if low > high or (positive and low <= 0):
             rule = "0 < low <= high" if positive else "low <= high"
@@ -182,9 +193,9 @@ class RangeAugmentation(Augmentation):
         self.low = low
         self.high = high
 
-    def draw(self, x, seed):
+    def draw(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Draws one number for each clip, `(batch,)`."""
         return uniform([tf.shape(x)[0]], seed, self.low, self.high)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "low": self.low, "high": self.high}

@@ -1,5 +1,13 @@
 """AugmentationChain: several augmentations, one after the other."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 class AugmentationChain:
     """Several augmentations of features or of waveforms, one after the other.
@@ -17,10 +25,10 @@ class AugmentationChain:
     TensorShape([1, 50, 40])
     """
 
-    def __init__(self, *layers):
+    def __init__(self, *layers: Any):
         self.layers = layers
 
-    def augment(self, x, seed):
+    def augment(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         """Augments a clip or a batch; the same seed gives the same result.
 
         Args:

@@ -5,6 +5,8 @@ All of them keep the padding convention: frames after a clip's end stay exactly
 where that is the purpose of the augmentation (`TimeStretch`).
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -46,13 +48,13 @@ class SpecAugment(Augmentation):
 
     def __init__(
         self,
-        num_time_masks=2,
-        max_time_width=20,
-        max_time_fraction=0.2,
-        num_feature_masks=2,
-        max_feature_width=6,
-        seed=None,
-        **kwargs,
+        num_time_masks: int = 2,
+        max_time_width: int = 20,
+        max_time_fraction: float = 0.2,
+        num_feature_masks: int = 2,
+        max_feature_width: int = 6,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(seed=seed, **kwargs)
         for name, value in (
@@ -76,7 +78,7 @@ class SpecAugment(Augmentation):
         self.num_feature_masks = num_feature_masks
         self.max_feature_width = max_feature_width
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         shape, lengths = tf.shape(x), valid_lengths(x)
         limit = tf.cast(lengths, tf.float32) * self.max_time_fraction
@@ -99,7 +101,7 @@ class SpecAugment(Augmentation):
         keep = last[:, :, None] | ~masked
         return tf.where(keep, x, tf.zeros_like(x))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_time_masks": self.num_time_masks,
@@ -125,10 +127,16 @@ class Gain(RangeAugmentation):
 
     _rank = 2
 
-    def __init__(self, low=-6.0, high=6.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        low: float = -6.0,
+        high: float = 6.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(low, high, False, seed, kwargs)
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         return x * _amplitude(self.draw(x, seed))[:, None]
 
 
@@ -151,10 +159,16 @@ class GaussianNoise(RangeAugmentation):
 
     _rank = 2
 
-    def __init__(self, low=10.0, high=40.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        low: float = 10.0,
+        high: float = 40.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(low, high, False, seed, kwargs)
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         lengths = valid_lengths(x)
         count = tf.cast(tf.maximum(lengths, 1), x.dtype)
@@ -179,10 +193,16 @@ class FeatureNoise(RangeAugmentation):
     True
     """
 
-    def __init__(self, low=0.0, high=0.1, seed=None, **kwargs):
+    def __init__(
+        self,
+        low: float = 0.0,
+        high: float = 0.1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(low, high, False, seed, kwargs)
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
         level = self.draw(x, seeds[0])[:, None, None]
         inside = tf.sequence_mask(valid_lengths(x), tf.shape(x)[1], x.dtype)
@@ -207,7 +227,9 @@ class TimeShift(Augmentation):
 
     _rank = 2
 
-    def __init__(self, max_shift=1600, seed=None, **kwargs):
+    def __init__(
+        self, max_shift: int = 1600, seed: int | None = None, **kwargs: Any
+    ):
         super().__init__(seed=seed, **kwargs)
         if max_shift < 0:
             raise ValueError(
@@ -216,7 +238,7 @@ class TimeShift(Augmentation):
             )
         self.max_shift = max_shift
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         limits = {"minval": -self.max_shift, "maxval": self.max_shift + 1}
         shift = tf.random.stateless_uniform(
             [tf.shape(x)[0]], seed, dtype=tf.int32, alg=ALGORITHM, **limits
@@ -227,7 +249,7 @@ class TimeShift(Augmentation):
         index = tf.where(time < lengths, rolled, time)
         return tf.gather(x, index, axis=1, batch_dims=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "max_shift": self.max_shift}
 
 
@@ -253,10 +275,16 @@ class FrequencyWarp(RangeAugmentation):
     [0.0, 0.5, 1.0, 1.5]
     """
 
-    def __init__(self, low=0.9, high=1.1, seed=None, **kwargs):
+    def __init__(
+        self,
+        low: float = 0.9,
+        high: float = 1.1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(low, high, True, seed, kwargs)
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         bins = tf.range(tf.shape(x)[2])
         axis = tf.cast(bins, tf.float32)
         position = self.draw(x, seed)[:, None] * axis
@@ -287,10 +315,16 @@ class TimeStretch(RangeAugmentation):
     [1.0, 2.0, 2.0, 3.0, 0.0]
     """
 
-    def __init__(self, low=0.8, high=1.25, seed=None, **kwargs):
+    def __init__(
+        self,
+        low: float = 0.8,
+        high: float = 1.25,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(low, high, True, seed, kwargs)
 
-    def transform(self, x, seed):
+    def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         lengths = tf.cast(valid_lengths(x), tf.float32)
         stretched = tf.maximum(tf.round(lengths * self.draw(x, seed)), 1.0)
         # The first frame stays the first one, the last the last one.

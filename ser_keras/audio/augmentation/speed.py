@@ -1,7 +1,17 @@
 """AtSpeed: speed perturbation, as a front end around another one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
 from ser_keras._registry import serializable
 from ser_keras.audio.front_end import FrontEndWrapper
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ser_keras.audio.front_end import FrontEnd
 
 
 @serializable
@@ -40,7 +50,7 @@ class AtSpeed(FrontEndWrapper):
     20000
     """
 
-    def __init__(self, frontend, speed, **kwargs):
+    def __init__(self, frontend: FrontEnd, speed: float, **kwargs: Any):
         super().__init__(frontend, **kwargs)
         if not speed > 0:
             raise ValueError(
@@ -49,23 +59,25 @@ class AtSpeed(FrontEndWrapper):
         self.speed = speed
 
     @property
-    def sample_rate(self):
+    def sample_rate(self) -> int:
         """Of the waveforms, Hz."""
         return round(self.frontend.sample_rate / self.speed)
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         """Length of the shortest clip that has a frame, samples."""
         return self.frontend.min_samples
 
     @property
-    def duration(self):
+    def duration(self) -> float | None:
         """Seconds of a recording in each clip of one duration, or None."""
         inner = self.frontend.duration
         return None if inner is None else inner * self.speed
 
-    def call(self, waveform, lengths=None):
+    def call(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         return self.frontend(waveform, lengths=lengths)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "speed": self.speed}

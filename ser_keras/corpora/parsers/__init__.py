@@ -5,11 +5,19 @@ returns a `Manifest`, and `SOURCE`, a `Source`, or None for a format that many
 corpora share. Its name is the name of the corpus; nothing else registers it.
 """
 
+from __future__ import annotations
+
 import importlib
+import os
 import pkgutil
+from typing import TYPE_CHECKING
+from typing import Any
 
 from ser_keras.corpora.parsers._reading import CorpusError
 from ser_keras.corpora.parsers._source import Source
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
 
 __all__ = ["CorpusError", "Source", "corpus_names", "corpus_source"]
 __all__ += ["load_corpus"]
@@ -39,7 +47,9 @@ def corpus_source(name) -> Source | None:
     return _parser(name).SOURCE
 
 
-def load_corpus(name, root, **options):
+def load_corpus(
+    name: str, root: str | os.PathLike[str], **options: Any
+) -> Manifest:
     """Reads the utterances and labels of a corpus; audio is not opened.
 
     Args:
