@@ -1,4 +1,4 @@
-"""The cells of a genotype, drawn as graphs or as Graphviz text."""
+"""Drawing the cells of a genotype, as an image or as Graphviz text."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ _BLUE = "#0072B2"
 
 
 def state_name(state):
-    """How a state is called in pictures: `c_{k-2}`, `c_{k-1}`, `0`, `1` ...
+    """Name of a state in figures: `c_{k-2}`, `c_{k-1}`, `0`, `1` ...
 
     >>> [state_name(state) for state in (0, 1, 2)]
     ['c_{k-2}', 'c_{k-1}', '0']
@@ -30,12 +30,12 @@ def state_name(state):
 
 
 def math_name(name):
-    """The same as Matplotlib's mathematical text."""
+    """Name of a state as mathematical text of Matplotlib."""
     return f"${name}$" if "_" in name else name
 
 
 def cell_title(kind):
-    """Heading of a cell's picture.
+    """Title of the drawing of a cell.
 
     >>> cell_title("reduce"), cell_title("deep_recurrent")
     ('Reduction cell', 'Recurrent cell, deep')
@@ -46,18 +46,18 @@ def cell_title(kind):
 
 
 def save_figure(figure, path):
-    """Writes a figure in the format that the file name ends with."""
+    """Writes a figure in the format of the file name's ending."""
     save = functools.partial(figure.savefig, dpi=150, facecolor="white")
     replace_file(path, save)
 
 
 def draw_genotype(genotype, path, dot_path=None):
-    """Draws the cells of a genotype side by side, as graphs.
+    """Draws the cells of a genotype as graphs.
 
     Args:
         genotype: A `Genotype` or `TwoStreamGenotype`.
         path: Image file to write.
-        dot_path: If given, file for the same graphs as Graphviz text.
+        dot_path: File for the graphs as Graphviz text, or None.
     """
     cells = genotype.cells
     places = {kind: place_states(cell) for kind, cell in cells.items()}
@@ -81,7 +81,7 @@ def _draw_cell(axis, cell, at):
     for source, target in [(state, "output") for state in cell.concat]:
         _arrow(axis, at[source], at[target], color="#bbbbbb", linewidth=1.0)
     labels = place_labels(at, lines)
-    # A label has its line's colour: lines cross where cells are dense.
+    # Labels have the colours of their lines, which may cross.
     colours = itertools.cycle(_COLOURS)
     for edge, place in zip(cell.edges, labels, strict=True):
         colour = next(colours)
@@ -136,7 +136,14 @@ def _arrow(axis, start, end, **style):
 
 
 def genotype_dot(genotype):
-    """The cells of a genotype as Graphviz text, one cluster for each."""
+    """Graphviz text of a genotype, with one cluster for each cell.
+
+    Args:
+        genotype: A `Genotype` or `TwoStreamGenotype`.
+
+    Returns:
+        Text of a `.dot` file.
+    """
     lines = ["digraph genotype {", "  rankdir=LR;"]
     for kind, cell in genotype.cells.items():
         lines += [f"  subgraph cluster_{kind} {{", f'    label="{kind}";']

@@ -1,8 +1,8 @@
-"""Where the states and the labels of a cell go in a drawing.
+"""Layout of states and labels in the drawing of a cell.
 
-A cell is small, so good positions are found by trying many: columns follow
-from the graph, rows are searched for few crossings and no line through a
-state, and each label takes the free place nearest to the middle of its line.
+Cells are small, so that positions are found by trying many: columns follow from
+the graph, rows are chosen for few crossings and no line through a state, and
+each label gets the free position nearest to the middle of its line.
 """
 
 import itertools
@@ -11,12 +11,12 @@ import numpy as np
 
 _ROWS = (-1.5, -0.5, 0.5, 1.5)
 _TRIALS = 3000
-# In the units of the drawing, which are inches from left to right: the clear
-# space that a line keeps from a state, and the boxes of labels and states.
+# In units of the drawing, inches in horizontal direction: distance between a
+# line and a state, and sizes of the boxes of labels and states.
 _NEAR = 0.27
 _LABEL = (0.95, 0.2)
 _STATE = (0.75, 0.3)
-# Where on its line a label may be.
+# Possible positions of a label on its line.
 _SHARES = np.linspace(0.22, 0.74, 27)
 
 
@@ -46,14 +46,14 @@ def place_states(cell):
         points[node] = np.stack([np.full_like(row, column[node]), row], axis=1)
     lines = [((edge.source, edge.target), 1.0) for edge in cell.edges]
     lines += [((state, "output"), 0.3) for state in cell.concat]
-    best = _badness(points, lines).argmin()
+    best = _penalty(points, lines).argmin()
     for node in nodes:
         at[node] = tuple(points[node][best].tolist())
     return at
 
 
 def _spread(column, edges):
-    """Makes room for labels where many edges start or end."""
+    """Widens columns in which many edges start or end, for their labels."""
     place = [0.0]
     for left in range(max(column.values())):
         here = [
@@ -66,15 +66,15 @@ def _spread(column, edges):
 
 
 def _assignments(nodes):
-    """Ways to give rows to nodes `(ways, nodes)`: all, or some if many."""
+    """Possible rows of the nodes, `(assignments, nodes)`: all, or a sample."""
     if len(_ROWS) ** nodes <= _TRIALS:
         return np.array(list(itertools.product(_ROWS, repeat=nodes)))
     rows = np.linspace(-1.8, 1.8, nodes)
     return np.random.default_rng(0).choice(rows, size=(_TRIALS, nodes))
 
 
-def _badness(points, lines):
-    """How bad each way to place the states is, all ways at once."""
+def _penalty(points, lines):
+    """Penalty of each assignment: overlaps, long lines and crossings."""
     total = 0.0
     for one, other in itertools.combinations(points.values(), 2):
         distance = np.linalg.norm(one - other, axis=1)
@@ -95,7 +95,7 @@ def _cross(a, b, c, d):
     """Whether the inner parts of the lines a-b and c-d meet."""
 
     def sides(a, b, points):
-        """Less than 0 if two points are on different sides of a line."""
+        """Negative if two points are on different sides of a line."""
         x, y = (b - a).T
         return np.prod(
             [x * (p - a)[:, 1] - y * (p - a)[:, 0] for p in points], axis=0
@@ -105,7 +105,7 @@ def _cross(a, b, c, d):
 
 
 def place_labels(at, lines):
-    """A position on each line such that labels do not cover each other.
+    """Positions of labels on their lines that do not overlap.
 
     Args:
         at: What `place_states` returned.
@@ -118,11 +118,11 @@ def place_labels(at, lines):
     segments = [(points[a], points[b]) for a, b in lines]
     chosen = [None] * len(lines)
 
-    def badness(i, share, place):
+    def penalty(i, share, place):
         total = abs(share - 0.5)
         for j, (a, b) in enumerate(segments):
             if j != i:
-                # On a crossing, nobody knows whose label it is.
+                # On a crossing a label is ambiguous.
                 total += _distance(place, a, b) < 0.12
                 if chosen[j] is not None:
                     total += 20 * _overlap(place - chosen[j], _LABEL)
@@ -130,18 +130,18 @@ def place_labels(at, lines):
             total += 20 * _overlap(place - point, _STATE)
         return total
 
-    # Several rounds: the first places labels without knowing later ones.
+    # Several rounds: the first one does not know the labels after it.
     for _ in range(3):
         for i, (a, b) in enumerate(segments):
             options = [(t, a + t * (b - a)) for t in _SHARES]
             chosen[i] = min(
-                options, key=lambda option, i=i: badness(i, *option)
+                options, key=lambda option, i=i: penalty(i, *option)
             )[1]
     return [tuple(place.tolist()) for place in chosen]
 
 
 def _distance(point, a, b):
-    """From points to the lines from `a` to `b`, arrays `(..., 2)`."""
+    """Distance from points to the lines from `a` to `b`, arrays `(..., 2)`."""
     line = b - a
     along = ((point - a) * line).sum(-1) / (line * line).sum(-1)
     nearest = a + np.clip(along, 0, 1)[..., None] * line
@@ -149,6 +149,6 @@ def _distance(point, a, b):
 
 
 def _overlap(offset, size):
-    """Common part of two boxes of one size whose centres are `offset` apart."""
+    """Overlap of two boxes of the same size with centres `offset` apart."""
     sides = 1 - np.abs(offset) / size
     return float(np.prod(np.maximum(sides, 0)))

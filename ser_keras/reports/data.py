@@ -1,4 +1,4 @@
-"""What a report says of finished runs, read from their folders."""
+"""Finished runs, read from their folders for reports."""
 
 import dataclasses
 import functools
@@ -29,10 +29,10 @@ class Run:
     """A finished run.
 
     Args:
-        name: Name in a report, unique in it.
+        name: Unique name in a report.
         path: Its folder.
-        record: What `config.json` holds.
-        result: What `result.json` holds.
+        record: Content of `config.json`.
+        result: Content of `result.json`.
         predictions: `Predictions` of all test utterances.
         manifest: `Manifest` of them, or None in a folder of an old version.
     """
@@ -56,7 +56,7 @@ class Run:
 
     @functools.cached_property
     def intervals(self) -> dict:
-        """95 % interval of each metric; None with a single speaker."""
+        """95 % confidence interval of each metric; None with one speaker."""
         return {
             name: confidence_interval(self.predictions, name)
             for name in METRICS
@@ -64,28 +64,28 @@ class Run:
 
     @property
     def facts(self) -> dict:
-        """`leaks_speakers` and `selects_on_test`."""
+        """Facts of the protocol: `leaks_speakers` and `selects_on_test`."""
         return protocol_facts(self.result)
 
     @property
     def protocol(self) -> str | None:
-        """Name of the protocol, and its hash, if the run says it."""
+        """Name and hash of the protocol, if the run has them."""
         return protocol_name(self.result)
 
     @property
     def mark(self) -> str:
-        """What the protocol's scores are worth, in a few words."""
+        """Short remark on the facts of the protocol, for a table."""
         return protocol_mark(self.result)
 
     @property
     def warnings(self) -> list[str]:
-        """What must be said loudly beside every score of this run."""
+        """Warnings that are shown beside every score of this run."""
         lines = [overstated(**self.facts)] if any(self.facts.values()) else []
         if self.synthetic:
             lines.append(
-                "SYNTHETIC CORPUS: generated noise that imitates speech. The "
-                "scores show that the program works, and nothing about "
-                "emotion."
+                "SYNTHETIC CORPUS: generated signals that imitate speech. The "
+                "scores show that the program runs; they are no measure of "
+                "emotion recognition."
             )
         if self.built_in:
             lines.append(
@@ -94,8 +94,8 @@ class Run:
             )
         if len(self.scores.per_speaker) < 2:
             lines.append(
-                "ONE TEST SPEAKER: there is no interval, and nothing is known "
-                "about other speakers."
+                "ONE TEST SPEAKER: there is no confidence interval, and the "
+                "scores are no estimate for other speakers."
             )
         return lines
 
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def genotypes(self) -> dict:
-        """The different architectures, each with the folders that have it."""
+        """Dict from each architecture to the folders that have it."""
         found = {}
         for folder in self.folders:
             file = folder / "genotype.json"
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def folders(self) -> list[pathlib.Path]:
-        """The run's folder, and that of each fold."""
+        """Folder of the run, and folders of its folds."""
         folds = (self.path / "folds" / name for name in self.result["folds"])
         return [self.path, *folds]
 
@@ -143,9 +143,9 @@ def protocol_facts(result) -> dict:
 
 
 def protocol_name(result) -> str | None:
-    """Name of the protocol, and its hash, if a `result.json` says it.
+    """Name and hash of the protocol in a `result.json`, if it has them.
 
-    Older runs say nothing, or a name alone, or have no hash with it.
+    Results of old versions have no protocol, or a name without a hash.
     """
     protocol = result.get("protocol")
     if not isinstance(protocol, dict):
@@ -155,7 +155,7 @@ def protocol_name(result) -> str | None:
 
 
 def protocol_mark(result) -> str:
-    """What a protocol's scores are worth, for a cell of a table.
+    """Short remark on the facts of a protocol, for a table.
 
     >>> protocol_mark({"leaks_speakers": True, "selects_on_test": False})
     'OVERSTATES: leaks speakers'
@@ -174,13 +174,13 @@ def read_runs(paths) -> list[Run]:
         paths: Folders of runs.
 
     Returns:
-        List of `Run`, in that order, with a name each: the last part of the
-        path, or as many parts as tell them apart.
+        List of `Run`, in that order. Their names are the last parts of the
+        paths, as many as make them unique.
 
     Raises:
-        ValueError: A folder is no run, is not finished, is there twice, or
-            its predictions do not cover its test utterances; or two runs
-            tested different utterances. The message names folders and rows.
+        ValueError: A folder is not that of a finished run, or is given twice;
+            predictions do not cover the test utterances; or two runs have
+            different test utterances. The message names folders and rows.
     """
     if isinstance(paths, str | pathlib.PurePath):
         paths = [paths]
@@ -195,14 +195,14 @@ def read_runs(paths) -> list[Run]:
         read_run(path, name)
         for path, name in zip(paths, _names(resolved), strict=True)
     ]
-    for other in runs[1:]:
+    for run in runs[1:]:
         try:
-            align(runs[0].predictions, other.predictions)
+            align(runs[0].predictions, run.predictions)
         except ValueError as error:
             raise ValueError(
-                "Runs of one report must have tested the same utterances. "
-                f"{runs[0].path} (the first) and {other.path} (the second) "
-                f"did not: {error} Write a report of each."
+                "Runs of one report must have the same test utterances. "
+                f"{runs[0].path} (the first) and {run.path} (the second) have "
+                f"not: {error}. Write a report of each."
             ) from error
     return runs
 
@@ -219,13 +219,12 @@ def read_run(path, name=None) -> Run:
     """
     path = pathlib.Path(path)
     if not path.is_dir():
-        raise ValueError(f"{path} must be the folder of a run. It is not.")
+        raise ValueError(f"{path} is not a folder. Give the folder of a run.")
     record = _read_json(path / "config.json")
     if not isinstance(record, dict) or "config" not in record:
         raise ValueError(
             f"{path} is not a run of ser_keras: its config.json is missing or "
-            "was not written by it. Name the folder that a recipe got as "
-            "--output-dir."
+            "of another program. Give the --output-dir of a run."
         )
     result = _read_json(path / "result.json")
     file = path / "predictions.csv"
@@ -242,7 +241,7 @@ def read_run(path, name=None) -> Run:
     elif len(predictions) != result["scores"]["n"]:
         raise ValueError(
             f"{file} must have the {result['scores']['n']} test utterances "
-            f"that result.json counts. Received: {len(predictions)} rows"
+            f"of result.json. Received: {len(predictions)} rows"
         )
     return Run(
         name or path.resolve().name, path, record, result, predictions, manifest
@@ -250,21 +249,20 @@ def read_run(path, name=None) -> Run:
 
 
 def comparisons(runs) -> list[dict]:
-    """Every later run against the first one: difference of UAR, p-values.
+    """Compares each run with the first one: difference of UAR and p-values.
 
-    Several tests are made at once, so p-values are also given adjusted by
-    Holm's method.
+    P-values are also adjusted for multiple tests, by Holm's method.
 
     Args:
         runs: List of `Run`.
 
     Returns:
-        List of dicts: `name`, `difference` (later run minus first), `low`,
+        List of dicts: `name`, `difference` (run minus first run), `low`,
         `high`, `p_value`, `adjusted`, `verdict`.
     """
-    first, *others = runs
+    first, *compared = runs
     rows = []
-    for run in others:
+    for run in compared:
         found = compare_predictions(run.predictions, first.predictions)
         rows.append(
             {
@@ -276,7 +274,7 @@ def comparisons(runs) -> list[dict]:
             }
         )
     adjusted = holm([row["p_value"] for row in rows])
-    for row, p_value, run in zip(rows, adjusted, others, strict=True):
+    for row, p_value, run in zip(rows, adjusted, compared, strict=True):
         row["adjusted"] = p_value
         row["verdict"] = "no difference shown"
         if _another_protocol(run, first):
@@ -287,10 +285,11 @@ def comparisons(runs) -> list[dict]:
 
 
 def _another_protocol(run, first):
-    """Whether two runs on the same utterances did not have the same folds."""
+    """Whether two runs with the same test utterances have different folds."""
     if run.facts != first.facts:
         return True
-    # Two protocols may make the same folds. Older runs say less.
+    # By the hash of the folds, as two protocols may make the same ones; by that
+    # of the protocol in results of old versions.
     hashes = []
     for result in (run.result, first.result):
         protocol = result.get("protocol")
@@ -303,7 +302,7 @@ def _another_protocol(run, first):
 
 
 def holm(p_values) -> list[float]:
-    """P-values of several tests, adjusted so that all hold at once.
+    """Adjusts p-values for multiple tests, by Holm's method.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -314,22 +313,22 @@ def holm(p_values) -> list[float]:
     """
     p_values = np.asarray(p_values, np.float64)
     order = np.argsort(p_values)
-    raised = p_values[order] * np.arange(len(order), 0, -1)
+    scaled = p_values[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
     return adjusted.tolist()
 
 
 def confident_errors(predictions, count) -> list[dict]:
-    """The wrong answers that were given with the highest probability.
+    """The errors with the highest confidence.
 
     Args:
         predictions: `Predictions`.
-        count: How many at most.
+        count: Largest number of errors.
 
     Returns:
-        List of dicts: `id`, `speaker`, `truth`, `answer`, `probability` of the
-        answer and `true_probability`.
+        List of dicts: `id`, `speaker`, `truth`, `answer` (predicted class),
+        `probability` of the answer and `true_probability`.
     """
     predicted = predictions.predicted
     rows = np.flatnonzero(predicted != predictions.labels)
@@ -352,7 +351,7 @@ def confident_errors(predictions, count) -> list[dict]:
 
 
 def _names(resolved):
-    """The shortest ends of the paths that are all different."""
+    """The shortest ends of paths that are unique."""
     for parts in range(1, max(len(path.parts) for path in resolved) + 1):
         names = ["/".join(path.parts[-parts:]) for path in resolved]
         if len(set(names)) == len(names):
@@ -372,7 +371,7 @@ def _read_json(file):
 def _unfinished(path):
     if (path / "ablation.json").exists():
         return (
-            f"{path} is an ablation, whose table is in ablation.md. Name its "
+            f"{path} is an ablation, whose table is ablation.md. Give its "
             f"runs: {path / 'variants'}/<name>"
         )
     folds = path / "folds"
@@ -380,6 +379,6 @@ def _unfinished(path):
     done = [x.name for x in begun if (x / "predictions.csv").exists()]
     return (
         f"{path} is a run that is not finished: it has no result.json or no "
-        f"predictions.csv. Finished folds: {', '.join(done) or 'none'}. Start "
-        "it again with the command that made it, and it goes on where it was."
+        f"predictions.csv. Finished folds: {', '.join(done) or 'none'}. Run "
+        "the same command again to resume it."
     )

@@ -1,8 +1,8 @@
-"""Pictures of a run: cells, architecture weights, curves, confusions.
+"""Figures of a run: architecture weights, learning curves, confusion matrix.
 
-They are drawn with Matplotlib's object interface, so that they need no screen
-and leave the caller's `pyplot` figures and settings alone. The file name's
-ending chooses the format: `.png`, `.svg` or `.pdf`.
+They are drawn with Matplotlib's object interface, so that they need no display
+and do not change the caller's `pyplot` state. The ending of the file name
+determines the format: `.png`, `.svg` or `.pdf`.
 """
 
 import math
@@ -12,19 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ser_keras.reports.cell_drawing import cell_title
-from ser_keras.reports.cell_drawing import draw_genotype  # noqa: F401
-from ser_keras.reports.cell_drawing import genotype_dot  # noqa: F401
 from ser_keras.reports.cell_drawing import math_name
 from ser_keras.reports.cell_drawing import save_figure
 from ser_keras.reports.cell_drawing import state_name
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+# The colour-blind-safe palette of Okabe and Ito.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def tidy(axis, xlabel="", ylabel="", title=""):
-    """Names an axis' directions and draws a light grid behind it."""
+    """Sets the labels and title of axes, and a light grid behind them."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.set_title(title, fontsize=11)
@@ -34,21 +32,21 @@ def tidy(axis, xlabel="", ylabel="", title=""):
 
 
 def plot_alphas(history, path):
-    """Draws how the softmaxed alphas of every edge moved during a search.
+    """Draws the softmaxed alphas of every edge over the epochs of a search.
 
-    Each edge has a heat map, epochs by candidates, under the name of its best
-    candidate; beside them is the entropy, which is 1 when all candidates of an
-    edge weigh the same and 0 when one of them is chosen.
+    Each edge has a heat map, epochs by candidates, whose title is its best
+    candidate. Beside them is the normalised entropy: 1 if all candidates of an
+    edge have equal weights, 0 if one of them has all the weight.
 
     Args:
-        history: Dict from the kind of cell to a dict of `alphas`, raw, array
-            `(epochs, edges, candidates)`; `candidates`, their names; and
-            `edges`, their names or `(source, target)` pairs. The first epoch
-            in `alphas` is number 1.
+        history: Dict from the kind of cell to a dict of `alphas`, before the
+            softmax, array `(epochs, edges, candidates)`; `candidates`, their
+            names; and `edges`, their names or `(source, target)` pairs. The
+            first epoch in `alphas` is number 1.
         path: Image file to write.
 
     Raises:
-        ValueError: Names and arrays disagree.
+        ValueError: Names and arrays have different sizes.
     """
     heights = []
     for kind, entry in history.items():
@@ -143,7 +141,7 @@ def _edge_name(edge):
 
 
 def _marker(x):
-    """Dots, where a line alone would be invisible or hide its points."""
+    """Markers for short curves, which may have a single point."""
     return "o" if len(x) <= 12 else None
 
 
@@ -151,12 +149,12 @@ def plot_learning_curves(rows, path):
     """Draws losses, recall and accuracy, and the learning rate over epochs.
 
     Args:
-        rows: List of dicts, one for each epoch, as `RunFolder.rows` gives
-            them. Panels without any value are left out; None is a gap.
+        rows: List of dicts, one for each epoch, as `RunFolder.rows` returns
+            them. Panels without values are left out; None is a gap.
         path: Image file to write.
 
     Raises:
-        ValueError: There is nothing to draw.
+        ValueError: There are no values.
     """
     panels = [
         ("Losses", "loss (nats)", lambda key: "loss" in key),
@@ -225,7 +223,7 @@ def plot_learning_curves(rows, path):
 
 
 def plot_confusion(scores, path):
-    """Draws the confusion matrix: row proportions in colour, and counts.
+    """Draws a confusion matrix: proportions of rows as colours, and counts.
 
     Args:
         scores: `Scores`.

@@ -1,4 +1,4 @@
-"""Reports of finished runs: a self-contained HTML page, a Markdown table."""
+"""Reports of finished runs, as a self-contained HTML page or in Markdown."""
 
 import pathlib
 
@@ -24,34 +24,33 @@ _TITLES = {
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
 }
-_PICTURES = 8  # Of one run: each is up to a quarter of a megabyte.
-_SOUNDS = 40  # Of a page: each is up to 40 kB.
+_PICTURES = 8  # Of a run; each has up to 250 kB.
+_SOUNDS = 40  # Of a page; each has up to 40 kB.
 
 
 def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
-    """Writes one page about finished runs that needs no other file.
+    """Writes a self-contained HTML page about finished runs.
 
-    It has each run's settings, protocol and what the protocol overstates,
-    scores with intervals, confusion matrix, speakers, architectures,
-    calibration and the errors made with the highest probability; of several
-    runs, of the same test utterances, each one's difference to the first.
+    It has the settings of each run, its protocol with warnings, scores with
+    confidence intervals, confusion matrix, speakers, architectures, calibration
+    and the errors with the highest confidence. Several runs must have the same
+    test utterances, and are compared with the first one.
 
-    The page holds recordings. Whether it may be passed on is up to the
-    licence of the corpus; `audio=False` leaves them out.
+    The page may have recordings, so that the licence of the corpus determines
+    whether it may be distributed; `audio=False` leaves them out.
 
     Args:
         runs: Folders of finished runs.
-        output: The HTML file; it is replaced if it exists.
-        errors: Errors shown of each run, at most.
-        audio: Whether errors can be heard: their first 8 seconds, of at most
-            40 in all.
+        output: HTML file to write; it is replaced if it exists.
+        errors: Largest number of errors shown for each run.
+        audio: Whether errors can be played: the first 8 seconds of at most 40.
 
     Returns:
         Path of the file.
 
     Raises:
-        ValueError: A folder is no finished run, or the runs tested different
-            utterances (see `read_runs`); nothing is written.
+        ValueError: A folder is not that of a finished run, or the runs have
+            different test utterances (see `read_runs`); nothing is written.
 
     Example:
         `ser_keras report results/run` on the command line, or
@@ -80,7 +79,7 @@ def write_markdown(runs, output) -> pathlib.Path:
 
     Args:
         runs: Folders of finished runs.
-        output: The file; it is replaced if it exists.
+        output: File to write; it is replaced if it exists.
 
     Returns:
         Path of the file.
@@ -93,10 +92,13 @@ def write_markdown(runs, output) -> pathlib.Path:
 
 
 def markdown(runs) -> str:
-    """The text of `write_markdown`.
+    """Text of `write_markdown`.
 
     Args:
         runs: List of `Run`, from `read_runs`.
+
+    Returns:
+        Markdown.
     """
     template = _environment(autoescape=False).get_template("report.md")
     return template.render(
@@ -105,7 +107,7 @@ def markdown(runs) -> str:
 
 
 def _run(run, errors, sounds):
-    """What the template shows of a run."""
+    """Variables of the template for a run."""
     found = measure_calibration(run.predictions)
     coverage = coverage_curve(run.predictions)
     return {
@@ -117,7 +119,7 @@ def _run(run, errors, sounds):
         "architectures": [
             {
                 "text": genotype.describe(),
-                "folds": [_named(run, folder) for folder in folders],
+                "folds": [_fold_name(run, folder) for folder in folders],
             }
             for genotype, folders in run.genotypes.items()
         ],
@@ -129,11 +131,11 @@ def _run(run, errors, sounds):
 
 
 def _pictures(run):
-    """Cells and alphas, of the first folds that have them."""
+    """Drawings of cells and alphas, of the first folds that have them."""
     titles = {"cells": "Cells", "alphas": "Alphas over the search's epochs"}
     first = [folders[0] for folders in run.genotypes.values()]
     found = [
-        (f"{title}, {_named(run, folder)}", folder / f"{name}.png")
+        (f"{title}, {_fold_name(run, folder)}", folder / f"{name}.png")
         for folder in [*first, *(x for x in run.folders if x not in first)]
         for name, title in titles.items()
         if (folder / f"{name}.png").exists()
@@ -144,7 +146,7 @@ def _pictures(run):
     ]
 
 
-def _named(run, folder):
+def _fold_name(run, folder):
     return "all folds" if folder == run.path else f"fold {folder.name}"
 
 

@@ -6,7 +6,7 @@ from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.genotype import load_genotype
-from ser_keras.reports.figures import draw_genotype
+from ser_keras.reports.cell_drawing import draw_genotype
 from ser_keras.reports.figures import plot_alphas
 from ser_keras.reports.figures import plot_confusion
 from ser_keras.reports.figures import plot_learning_curves

@@ -1,4 +1,4 @@
-"""Parts of a report's page: pictures, sounds and diagrams, all embedded."""
+"""Embedded parts of a report's page: images, audio and SVG diagrams."""
 
 import base64
 import io
@@ -10,26 +10,26 @@ import soundfile
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 
-_MARGIN = 44  # Pixels left of a drawing, for its scale.
+_MARGIN = 44  # Pixels left of a diagram, for its scale.
 _BLUE = "#0072B2"
-_RATE = 16000  # Hz; speech needs no more, and every browser plays it.
+_RATE = 16000  # Of embedded audio, Hz.
 
 
 def picture(path) -> str:
-    """A PNG file as the address of an image that is in the page itself."""
-    return _data_address("image/png", pathlib.Path(path).read_bytes())
+    """Data URL of a PNG file."""
+    return _data_url("image/png", pathlib.Path(path).read_bytes())
 
 
 def sound(utterance, seconds=8.0) -> dict:
-    """The first seconds of an utterance, to be played in the page.
+    """The first seconds of an utterance, as embedded audio.
 
     Args:
         utterance: `Utterance`.
-        seconds: How much of it at most.
+        seconds: Longest duration.
 
     Returns:
-        Dict with `address` and `cut`, whether it goes on; or with `missing`,
-        why it cannot be played.
+        Dict with `address`, a data URL, and `cut`, whether the utterance is
+        longer; or with `missing`, why it cannot be played.
     """
     try:
         waveform = load_audio(
@@ -39,7 +39,7 @@ def sound(utterance, seconds=8.0) -> dict:
         return {"missing": str(error)}
     longest = int(seconds * _RATE)
     file = io.BytesIO()
-    # MP3, as every browser plays it; a sixth of the size of PCM.
+    # MP3: every browser plays it, and it has a sixth of the size of PCM.
     soundfile.write(
         file,
         waveform[:longest],
@@ -50,20 +50,20 @@ def sound(utterance, seconds=8.0) -> dict:
         compression_level=0.8,
     )
     return {
-        "address": _data_address("audio/mpeg", file.getvalue()),
+        "address": _data_url("audio/mpeg", file.getvalue()),
         "cut": len(waveform) > longest,
     }
 
 
 def reliability_diagram(calibration, size=260) -> str:
-    """An SVG drawing: how often answers of a given confidence are right.
+    """Reliability diagram as SVG: accuracy over confidence.
 
     Args:
         calibration: `Calibration`.
         size: Width and height of the plotted square, in pixels.
 
     Returns:
-        An `<svg>` element; its text alternative are the numbers.
+        An `<svg>` element, with the numbers as its text alternative.
     """
     total = calibration.counts.sum()
     rows = [
@@ -86,38 +86,37 @@ def reliability_diagram(calibration, size=260) -> str:
         radius = 3 + 9 * (row[2] / total) ** 0.5
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
-            f'fill="{_BLUE}" fill-opacity=".75"><title>{_said(row)}</title>'
-            "</circle>"
+            f'fill="{_BLUE}" fill-opacity=".75">'
+            f"<title>{_described(row)}</title></circle>"
         )
-    described = "; ".join(_said(row) for row in rows)
-    return _drawing(parts, "confidence", f"Reliability: {described}", size)
+    described = "; ".join(_described(row) for row in rows)
+    return _diagram(parts, "confidence", f"Reliability: {described}", size)
 
 
 def coverage_diagram(coverage, size=260) -> str:
-    """An SVG drawing: how many answers are right if the unsure are refused.
+    """Selective prediction as SVG: accuracy over coverage.
 
     Args:
         coverage: `Coverage`.
         size: Width and height of the plotted square, in pixels.
 
     Returns:
-        An `<svg>` element; its text alternative are the numbers.
+        An `<svg>` element, with the numbers as its text alternative.
     """
-    # The surest few alone jump between 0 and 1, and as many points as there
-    # are pixels are enough.
+    # From 5 %, as accuracies of a few utterances jump between 0 and 1; with one
+    # point for each pixel.
     shown = np.linspace(0.05, 1, size)
-    right = [coverage.accuracy_at(x) for x in shown]
+    accuracy = [coverage.accuracy_at(x) for x in shown]
     described = "; ".join(
-        f"of the surest {x:.0%} {coverage.accuracy_at(x):.2f} right"
+        f"at a coverage of {x:.0%} accuracy {coverage.accuracy_at(x):.2f}"
         for x in (0.25, 0.5, 0.75, 1)
     )
-    parts = [_line(_points(shown, right, size))]
-    name = "part that is answered, the surest first"
-    return _drawing(parts, name, f"Coverage: {described}", size)
+    parts = [_line(_points(shown, accuracy, size))]
+    return _diagram(parts, "coverage", f"Coverage: {described}", size)
 
 
 def _points(x, y, size):
-    """Where values from 0 to 1 are in the drawing, in pixels."""
+    """Positions in pixels of points with coordinates from 0 to 1."""
     return [
         (_MARGIN + size * right, 10 + size * (1 - up))
         for right, up in zip(x, y, strict=True)
@@ -132,8 +131,8 @@ def _line(points):
     )
 
 
-def _drawing(parts, x_name, described, size):
-    """The `<svg>` of parts over a grid; upwards is how much is right."""
+def _diagram(parts, x_name, described, size):
+    """The `<svg>` element of parts on a grid; the vertical axis is accuracy."""
     step, grid = size / 4, []
     for i in range(5):
         at = _MARGIN + i * step
@@ -150,7 +149,7 @@ def _drawing(parts, x_name, described, size):
         f'<text x="{_MARGIN + size / 2:.0f}" y="{size + 46}" '
         f'text-anchor="middle">{x_name}</text>',
         f'<text transform="translate(12 {10 + size / 2:.0f}) rotate(-90)" '
-        'text-anchor="middle">right answers</text>',
+        'text-anchor="middle">accuracy</text>',
     ]
     width, height = _MARGIN + size + 14, size + 54
     return (
@@ -161,10 +160,10 @@ def _drawing(parts, x_name, described, size):
     )
 
 
-def _said(row):
+def _described(row):
     confidence, accuracy, count = row
-    return f"confidence {confidence:.2f}: {accuracy:.2f} right of {count}"
+    return f"confidence {confidence:.2f}: accuracy {accuracy:.2f} of {count}"
 
 
-def _data_address(kind, content):
+def _data_url(kind, content):
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""A picture of a stream: what was heard, and what was recognised in it."""
+"""Figure of a stream: probabilities over time above the waveform."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,13 +16,13 @@ def plot_stream(updates, labels, path, chunks=None, sample_rate=None):
             `StreamingRecognizer.stream` yields them.
         labels: Class names in the order of the probabilities.
         path: Image file to write.
-        chunks: The sound: an iterable of arrays `(samples,)`, such as
-            `stream_audio` gives. Only its outline is kept. None leaves it out.
-        sample_rate: Of the sound, Hz.
+        chunks: Audio: an iterable of arrays `(samples,)`, as `stream_audio`
+            yields them. Only its outline is stored. None leaves it out.
+        sample_rate: Of the audio, Hz.
 
     Raises:
-        ValueError: There are no updates, their probabilities are not as many
-            as `labels`, or `chunks` come without `sample_rate`.
+        ValueError: There are no updates, they do not have one probability for
+            each label, or only one of `chunks` and `sample_rate` is given.
     """
     updates = [(time, np.asarray(p)) for time, p, _ in updates]
     if not updates or any(p.shape != (len(labels),) for _, p in updates):
@@ -66,7 +66,7 @@ def draw_probabilities(axis, times, table, labels):
         table: Probabilities `(times, classes)`.
         labels: Class names.
     """
-    # Beyond the palette, colours come again with another line.
+    # More classes than colours have other line styles.
     styles = ("-", (0, (4, 2)), (0, (1, 1.5)))
     for i, label in enumerate(labels):
         axis.plot(
@@ -87,13 +87,13 @@ def draw_probabilities(axis, times, table, labels):
 
 
 class Outline:
-    """Lowest and highest sample of equal stretches, in memory of a fixed size.
+    """Outline of audio: minimum and maximum of equal segments.
 
-    Stretches are as short as they can be: whenever there are twice `bins`,
-    neighbours become one.
+    Memory is constant: whenever there are twice `bins` segments, pairs of
+    neighbours are merged.
 
     Args:
-        bins: Fewest stretches of a long sound.
+        bins: Smallest number of segments of long audio.
 
     >>> outline = Outline(bins=2)
     >>> for chunk in np.split(np.arange(10.0), 5):
@@ -105,12 +105,12 @@ class Outline:
     def __init__(self, bins=2000):
         self._capacity = 2 * bins
         self._step = 1
-        self._ends = np.zeros((2, 0))  # Lowest and highest.
+        self._ends = np.zeros((2, 0))  # Minima and maxima.
         self._rest = np.zeros(0)
         self.total = 0
 
     def add(self, chunk):
-        """Takes the next samples, `(samples,)`."""
+        """Adds the next samples, `(samples,)`."""
         self.total += len(chunk)
         while len(chunk):
             room = self._capacity - self._ends.shape[1]
@@ -118,9 +118,9 @@ class Outline:
             samples = np.concatenate([self._rest, chunk[:room]])
             chunk = chunk[room:]
             whole = len(samples) // self._step * self._step
-            stretches = samples[:whole].reshape(-1, self._step)
+            segments = samples[:whole].reshape(-1, self._step)
             self._rest = samples[whole:]
-            ends = stretches.min(axis=1), stretches.max(axis=1)
+            ends = segments.min(axis=1), segments.max(axis=1)
             self._ends = np.hstack([self._ends, ends])
             if self._ends.shape[1] == self._capacity:
                 low, high = self._ends.reshape(2, -1, 2)
@@ -128,11 +128,11 @@ class Outline:
                 self._step *= 2
 
     def get(self):
-        """The outline so far.
+        """The outline of the samples so far.
 
         Returns:
-            `(low, high, step)`: arrays `(stretches,)`, and the samples in a
-            stretch; the last one may be shorter.
+            `(low, high, step)`: arrays `(segments,)`, and the samples in a
+            segment; the last one may be shorter.
         """
         low, high = self._ends
         if len(self._rest):

@@ -1,77 +1,11 @@
-import itertools
-
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import score
-from ser_keras.genotype import Genotype
-from ser_keras.reports import cell_layout
 from ser_keras.reports import figures
 from ser_keras.search_space import SearchSpace
-
-
-def check_image(path):
-    """It can be read, has a white border and something in it."""
-    pixels = imread(path)[..., :3]
-    assert (pixels[[0, -1]] > 0.99).all() and (pixels[:, [0, -1]] > 0.99).all()
-    assert pixels.std() > 0.02
-
-
-@pytest.fixture(autouse=True)
-def no_global_state():
-    before = matplotlib.rcParams.copy()
-    yield
-    assert matplotlib.rcParams == before
-
-
-@pytest.fixture
-def genotype():
-    return SearchSpace().sample(1)
-
-
-def test_draw_genotype(genotype, tmp_path):
-    figures.draw_genotype(
-        genotype, tmp_path / "cells.png", tmp_path / "cells.dot"
-    )
-    check_image(tmp_path / "cells.png")
-    dot = (tmp_path / "cells.dot").read_text()
-    assert dot.count("subgraph") == 3 and dot.count("{") == dot.count("}")
-    for edge in genotype.normal.edges:
-        line = f'normal_{edge.source} -> normal_{edge.target} [label="{edge.op}'
-        assert line in dot
-
-
-def test_every_edge_is_in_the_picture(genotype, tmp_path):
-    only = Genotype(normal=None, reduce=None, recurrent=genotype.recurrent)
-    figures.draw_genotype(only, tmp_path / "cell.svg")
-    svg = (tmp_path / "cell.svg").read_text()
-    for edge in only.recurrent.edges:
-        assert f"<!-- {edge.op} -->" in svg
-    assert "Recurrent cell" in svg and "Normal cell" not in svg
-
-
-@pytest.mark.parametrize("nodes", [1, 4, 7])
-def test_nothing_hides_a_state(nodes):
-    for seed in range(4):
-        cell = SearchSpace(num_nodes=nodes).sample(seed).normal
-        at = cell_layout.place_states(cell)
-        assert set(at) == {0, 1, "output", *range(2, nodes + 2)}
-        for edge in cell.edges:  # Arrows go from left to right.
-            assert at[edge.source][0] < at[edge.target][0]
-        for a, b in itertools.combinations(at.values(), 2):
-            assert np.hypot(*np.subtract(a, b)) > 0.5
-        lines = [(edge.source, edge.target) for edge in cell.edges]
-        places = cell_layout.place_labels(at, lines)
-        for (source, target), place in zip(lines, places, strict=True):
-            a, b = np.array(at[source]), np.array(at[target])
-            assert abs(np.linalg.det([b - a, place - a])) < 1e-6
-        if nodes == 4:
-            for a, b in itertools.combinations(places, 2):
-                dx, dy = np.abs(np.subtract(a, b))
-                assert dx > 0.8 or dy > 0.12, (seed, a, b)
+from tests.reports.conftest import check_image
 
 
 def history(epochs, space):
