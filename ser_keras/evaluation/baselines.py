@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -59,7 +60,7 @@ class FittedClassifier:
     c: float | None = None
     temperature: float | None = None
 
-    def predict(self, vectors):
+    def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Probabilities of the classes.
 
         Those of an SVM are the softmax of its decision values, so that the
@@ -110,7 +111,7 @@ def cross_validate_classifier(
     """
     for fold in folds:
         check_classes(fold)
-    facts = {
+    facts: dict[str, Any] = {
         "leaks_speakers": any(fold.leaks_speakers for fold in folds),
         "selects_on_test": False,  # A classifier has no epochs.
     }

@@ -1,7 +1,13 @@
 """Calibration of probabilities, and selective prediction."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -9,6 +15,9 @@ import scipy.optimize
 from ser_keras._files import replace_file
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.protocols.splits import SpeakerOverlapError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Bins of confidence. One number for all, as the ECE depends on it.
 BINS = 15
@@ -34,7 +43,7 @@ class Calibration:
     accuracy: np.ndarray
     counts: np.ndarray
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types; values of empty bins are null."""
         return {
             "ece": self.ece,
@@ -117,13 +126,13 @@ class Coverage:
     threshold: np.ndarray
     area: float
 
-    def accuracy_at(self, coverage):
+    def accuracy_at(self, coverage: float) -> float:
         """Accuracy at the smallest coverage of at least this one."""
         row = int(np.searchsorted(self.coverage, coverage - 1e-9))
         return float(self.accuracy[min(row, len(self.accuracy) - 1)])
 
 
-def coverage_curve(predictions):
+def coverage_curve(predictions: Predictions) -> Coverage:
     """Accuracy over coverage, as the threshold of confidence is lowered.
 
     Utterances with the same confidence are answered together, so there is one
@@ -154,7 +163,7 @@ def coverage_curve(predictions):
     )
 
 
-def fit_temperature(predictions):
+def fit_temperature(predictions: Predictions) -> float:
     """Fits a temperature to predictions by maximum likelihood.
 
     Args:
@@ -180,7 +189,9 @@ def fit_temperature(predictions):
     return float(np.exp(found.x))
 
 
-def apply_temperature(predictions, temperature):
+def apply_temperature(
+    predictions: Predictions, temperature: float
+) -> Predictions:
     """Temperature scaling: divides the logits of predictions by a temperature.
 
     The predicted classes stay the same, and so do UAR, WA and F1.
@@ -210,7 +221,9 @@ def apply_temperature(predictions, temperature):
     )
 
 
-def calibrate(held_out, predictions):
+def calibrate(
+    held_out: Predictions, predictions: Predictions
+) -> tuple[Predictions, float]:
     """Calibrates predictions by the temperature of held-out speakers.
 
     Args:
@@ -239,7 +252,11 @@ def calibrate(held_out, predictions):
     return apply_temperature(predictions, temperature), temperature
 
 
-def plot_reliability(systems, path=None, bins=BINS):
+def plot_reliability(
+    systems: Predictions | Mapping[str, Predictions],
+    path: str | os.PathLike[str] | None = None,
+    bins: int = BINS,
+) -> Figure:
     """Draws a reliability diagram, and accuracy over coverage.
 
     Args:

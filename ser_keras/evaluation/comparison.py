@@ -1,6 +1,9 @@
 """Paired comparison of two systems on the same utterances."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +43,11 @@ class Comparison:
     speakers: int
     n: int
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types."""
         return dataclasses.asdict(self)
 
-    def describe(self):
+    def describe(self) -> str:
         """One line for a table or a log."""
         interval = "no interval with one speaker"
         if self.low is not None:
@@ -57,8 +60,13 @@ class Comparison:
 
 
 def compare_predictions(
-    first, second, metric="uar", resamples=10000, level=0.95, seed=0
-):
+    first: Predictions,
+    second: Predictions,
+    metric: str = "uar",
+    resamples: int = 10000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
     """Compares two systems on the same utterances, paired by speaker.
 
     The confidence interval is a bootstrap over speakers: both systems are

@@ -4,6 +4,9 @@ import dataclasses
 import functools
 import pathlib
 import warnings
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -68,18 +71,18 @@ class CrossValidation:
 
 
 def cross_validate(
-    build_network,
+    build_network: Callable[..., keras.Model],
     features: FeatureSet,
     folds: list[Fold],
     *,
     run: RunFolder,
-    search=None,
-    augmented=(),
+    search: Callable[[Fold, RunFolder], Any] | None = None,
+    augmented: Sequence[FeatureSet] = (),
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
-    **training,
+    **training: Any,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
 

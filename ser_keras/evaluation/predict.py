@@ -1,5 +1,9 @@
 """Predictions of a model for a dataset."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,8 +11,18 @@ from ser_keras._graphs import graph_of
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.training.tracing import new_graphs
 
+if TYPE_CHECKING:
+    import keras
 
-def predict(model, dataset, manifest, from_logits=True):
+    from ser_keras.corpora.manifest import Manifest
+
+
+def predict(
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    manifest: Manifest,
+    from_logits: bool = True,
+) -> Predictions:
     """Computes the predictions of a model for the utterances of a manifest.
 
     Args:

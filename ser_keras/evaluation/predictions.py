@@ -1,13 +1,23 @@
 """Predictions: a table of labels and probabilities of each utterance."""
 
+from __future__ import annotations
+
 import csv
 import dataclasses
 import io
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ser_keras._errors import shortened
 from ser_keras._files import write_text
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
 
 _COLUMN = "probability_"
 
@@ -37,12 +47,12 @@ class Predictions:
     [0, 0]
     """
 
-    ids: tuple[str, ...]
-    speakers: tuple[str, ...]
-    sexes: tuple[str | None, ...]
+    ids: Sequence[str]
+    speakers: Sequence[str]
+    sexes: Sequence[str | None]
     labels: np.ndarray
     probabilities: np.ndarray
-    label_names: tuple[str, ...]
+    label_names: Sequence[str]
 
     def __post_init__(self):
         for name in ("ids", "speakers", "sexes", "label_names"):
@@ -112,12 +122,12 @@ class Predictions:
         return len(self.ids)
 
     @property
-    def predicted(self):
+    def predicted(self) -> np.ndarray:
         """Most probable class of each utterance, int array `(utterances,)`."""
         return self.probabilities.argmax(axis=1)
 
     @classmethod
-    def of(cls, manifest, probabilities):
+    def of(cls, manifest: Manifest, probabilities: np.ndarray) -> Predictions:
         """Predictions of the utterances of a manifest.
 
         Args:
@@ -137,7 +147,7 @@ class Predictions:
         )
 
     @classmethod
-    def concatenate(cls, parts):
+    def concatenate(cls, parts: Iterable[Predictions]) -> Predictions:
         """Joins predictions of the same classes, such as those of all folds.
 
         Args:
@@ -156,15 +166,15 @@ class Predictions:
         if len(names) > 1:
             raise ValueError(
                 "Predictions to be joined must have the same `label_names` in "
-                f"the same order. Received: {sorted(names)}"
+                f"the same order. Received: {sorted(map(tuple, names))}"
             )
-        columns = {
+        columns: dict[str, Any] = {
             name: [row for part in parts for row in getattr(part, name)]
             for name in ("ids", "speakers", "sexes", "labels", "probabilities")
         }
         return cls(**columns, label_names=parts[0].label_names)
 
-    def check_covers(self, manifest):
+    def check_covers(self, manifest: Manifest) -> None:
         """Checks that these are the predictions of exactly a test part.
 
         Args:
@@ -196,7 +206,7 @@ class Predictions:
         )
         self._check(wrong, "Labels must be those of the test part", names)
 
-    def save_csv(self, path):
+    def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes a CSV file that `load_csv` reads back unchanged.
 
         Its columns are `id`, `speaker`, `sex`, `label`, `predicted`, and
@@ -224,7 +234,7 @@ class Predictions:
         write_text(path, file.getvalue())
 
     @classmethod
-    def load_csv(cls, path):
+    def load_csv(cls, path: str | os.PathLike[str]) -> Predictions:
         """Reads a CSV file of `save_csv`, or of another program.
 
         The columns `sex` and `predicted` may be missing; the latter is not

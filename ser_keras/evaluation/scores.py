@@ -5,9 +5,17 @@ rows are true and whose columns are predicted classes. So the same function
 scores all utterances, each speaker, and thousands of bootstrap resamples.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ser_keras.evaluation.predictions import Predictions
 
 
 def _ratio(numerator, denominator):
@@ -97,14 +105,14 @@ class Scores:
     per_class: dict
     per_speaker: dict
     per_sex: dict
-    label_names: tuple[str, ...]
+    label_names: Sequence[str]
 
     @property
-    def n(self):
+    def n(self) -> int:
         """Number of utterances."""
         return int(self.confusion.sum())
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types, for `result.json`."""
         fields = {
             field.name: getattr(self, field.name)
@@ -138,7 +146,7 @@ def confusion_by(groups, predictions):
     return names.tolist(), counts.reshape(-1, classes, classes)
 
 
-def score(predictions):
+def score(predictions: Predictions) -> Scores:
     """Scores predictions, pooled over all their utterances.
 
     UAR, WA and F1 are those of the pooled confusion matrix, not means over
@@ -209,8 +217,12 @@ def _table(names, confusions):
 
 
 def confidence_interval(
-    predictions, metric="uar", resamples=10000, level=0.95, seed=0
-):
+    predictions: Predictions,
+    metric: str = "uar",
+    resamples: int = 10000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float] | None:
     """Confidence interval of a score, by a percentile bootstrap over speakers.
 
     Utterances of one speaker are not independent, so that a bootstrap over

@@ -1,5 +1,8 @@
 """Batches of features in `tf.data`, reproducible and resumable."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -19,19 +22,19 @@ _as_written = tf.autograph.experimental.do_not_convert
 
 
 def make_dataset(
-    features,
-    batch_size,
+    features: FeatureSet | FeatureStreams | dict[str, FeatureSet],
+    batch_size: int,
     *,
-    duration_frames=None,
-    crop=None,
-    shuffle=False,
-    seed=0,
-    first_epoch=0,
-    steps_per_epoch=None,
-    augment=None,
-    drop_remainder=False,
-    class_weights=None,
-):
+    duration_frames: int | Mapping[str, int] | None = None,
+    crop: str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    first_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    augment: Any = None,
+    drop_remainder: bool = False,
+    class_weights: np.ndarray | None = None,
+) -> tf.data.Dataset:
     """Dataset of batches `(x, y)` for training or prediction.
 
     Short clips are zero-padded at the end, long ones are cropped. With
@@ -145,7 +148,9 @@ def make_dataset(
     return dataset
 
 
-def bilevel(weights, architecture):
+def bilevel(
+    weights: tf.data.Dataset, architecture: tf.data.Dataset
+) -> tf.data.Dataset:
     """Pairs the batches of the two halves of a search (bilevel optimization).
 
     Args:
@@ -184,7 +189,7 @@ def bilevel(weights, architecture):
     return dataset
 
 
-def class_weights(manifest):
+def class_weights(manifest: Manifest) -> np.ndarray:
     """Class weights by inverse frequency.
 
     The weight of class c is N / (K N_c) for N utterances, K classes and N_c

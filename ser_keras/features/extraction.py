@@ -1,11 +1,14 @@
 """Deep features of all utterances of a manifest, computed once."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import json
 import math
 import os
 import pathlib
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,20 +23,25 @@ from ser_keras.features.feature_set import collect
 from ser_keras.features.store import FeatureStore
 from ser_keras.features.store import settings_key
 
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
+    from ser_keras.features.extractors.base import Extractor
+    from ser_keras.features.feature_set import FeatureSet
+
 _SECONDS = 30  # Between two shards: what a kill costs at most.
 _UTTERANCES = 512  # In a shard, at most.
 
 
 def extract_features(
-    manifest,
-    extractor,
-    cache_dir,
-    jobs=None,
+    manifest: Manifest,
+    extractor: Extractor,
+    cache_dir: str | os.PathLike[str],
+    jobs: int | None = None,
     *,
-    duration=None,
-    skip_bad_audio=False,
-    verbose=True,
-):
+    duration: float | None = None,
+    skip_bad_audio: bool = False,
+    verbose: bool = True,
+) -> FeatureSet:
     """Extracts the features of every utterance, or reads them from a store.
 
     The store is a folder of `cache_dir` that is named by the extractor's
@@ -103,7 +111,9 @@ def extract_features(
     return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 
 
-def read_feature_store(manifest, folder):
+def read_feature_store(
+    manifest: Manifest, folder: str | os.PathLike[str]
+) -> FeatureSet:
     """Reads features that `extract_features` stored, without the extractor.
 
     For instance after they were extracted on a machine with an accelerator.

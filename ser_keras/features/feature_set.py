@@ -1,7 +1,11 @@
 """FeatureSet: the features of all utterances of a manifest."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +43,8 @@ class FeatureSet:
     """
 
     manifest: Manifest
-    arrays: tuple[np.ndarray, ...]
-    skipped: tuple[SkippedUtterance, ...] = ()
+    arrays: Sequence[np.ndarray]
+    skipped: Sequence[SkippedUtterance] = ()
     frame_rate: float | None = None
 
     def __post_init__(self):
@@ -69,21 +73,21 @@ class FeatureSet:
         return len(self.manifest)
 
     @property
-    def num_features(self):
+    def num_features(self) -> int:
         """Size of the feature axis."""
         return self.arrays[0].shape[1]
 
     @functools.cached_property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         """Frames of each utterance, int32 array `(utterances,)`."""
         return np.array([len(array) for array in self.arrays], np.int32)
 
     @property
-    def max_length(self):
+    def max_length(self) -> int:
         """Frames of the longest utterance."""
         return int(self.lengths.max())
 
-    def select(self, manifest):
+    def select(self, manifest: Manifest) -> FeatureSet:
         """The features of another manifest's utterances, in its order.
 
         Args:
@@ -138,7 +142,7 @@ def check_finite(features, name="The feature set"):
         )
 
 
-def join(feature_sets):
+def join(feature_sets: Sequence[Any]) -> Any:
     """One feature set of several with the same labels.
 
     Args:

@@ -10,14 +10,22 @@ graph, `DeepFeatures` of an extractor outside of it, and `StreamPreprocessors`
 of several streams. All have `compute`, `get_config`, `hash` and `save`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import importlib
 import inspect
 import json
 import math
+import os
 import pathlib
 import warnings
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,6 +50,9 @@ from ser_keras.features.store import layer_settings
 from ser_keras.features.store import settings_key
 from ser_keras.features.streams import FeatureStreams
 
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
+
 #: Name of the file in a run's folder and in a preset.
 PREPROCESSOR_FILE = "preprocessor.json"
 _CHUNK = 512  # Utterances in memory as waveforms, and in a shard.
@@ -49,6 +60,8 @@ _CHUNK = 512  # Utterances in memory as waveforms, and in a shard.
 
 class Saved:
     """Saving and hashing, the same for every kind of preprocessor."""
+
+    get_config: Callable[[], dict[str, Any]]
 
     @property
     def hash(self) -> str:
@@ -116,7 +129,13 @@ class Preprocessor(Saved, keras.layers.Layer):
     True
     """
 
-    def __init__(self, frontend, normalization=None, duration=None, **kwargs):
+    def __init__(
+        self,
+        frontend: FrontEnd,
+        normalization: keras.layers.Layer | None = None,
+        duration: float | None = None,
+        **kwargs: Any,
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if not isinstance(frontend, FrontEnd):
@@ -203,7 +222,7 @@ class Preprocessor(Saved, keras.layers.Layer):
         samples = math.ceil(self.duration * self.sample_rate)
         return int(self.frontend.num_frames(samples))
 
-    def at_speed(self, speed) -> "Preprocessor":
+    def at_speed(self, speed: float) -> Preprocessor:
         """The same for speed perturbation: clips faster by a factor.
 
         For training only. A front end that makes clips of one duration makes
@@ -211,13 +230,15 @@ class Preprocessor(Saved, keras.layers.Layer):
         """
         return Preprocessor(AtSpeed(self.frontend, speed), self.normalization)
 
-    def without_fft(self) -> "Preprocessor":
+    def without_fft(self) -> Preprocessor:
         """The same with operations that LiteRT has, for exports."""
         return Preprocessor(
             self.frontend.without_fft(), self.normalization, self.duration
         )
 
-    def call(self, waveform, lengths=None):
+    def call(
+        self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
+    ) -> tf.Tensor:
         waveform = tf.cast(waveform, "float32")
         frames = None
         if lengths is not None:
@@ -227,7 +248,9 @@ class Preprocessor(Saved, keras.layers.Layer):
             frames = self.frontend.num_frames(lengths)
         return self.normalize(self.frontend(waveform, lengths=lengths), frames)
 
-    def normalize(self, features, frames=None):
+    def normalize(
+        self, features: tf.Tensor, frames: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Normalizes features and zeroes what is beyond a clip's end.
 
         Args:
@@ -244,11 +267,19 @@ class Preprocessor(Saved, keras.layers.Layer):
             features = tf.where(real[:, :, None], features, 0.0)
         return features
 
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
+    def compute_output_shape(
+        self,
+        waveform_shape: Sequence[Any],
+        lengths_shape: Sequence[Any] | None = None,
+    ) -> Any:
         return self.frontend.compute_output_shape(waveform_shape)
 
     def compute(
-        self, manifest, cache_dir=None, *, skip_bad_audio=False
+        self,
+        manifest: Manifest,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        skip_bad_audio: bool = False,
     ) -> FeatureSet:
         """Computes the features of every utterance, or reads them from a cache.
 
@@ -340,7 +371,7 @@ class Preprocessor(Saved, keras.layers.Layer):
             sample_rate=self.sample_rate,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "frontend": keras.saving.serialize_keras_object(self.frontend),
@@ -351,7 +382,7 @@ class Preprocessor(Saved, keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Preprocessor:
         layers = {
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("frontend", "normalization")
@@ -374,7 +405,7 @@ class StreamPreprocessors(Saved):
     {'handcrafted': 40, 'slow': 40}
     """
 
-    def __init__(self, streams):
+    def __init__(self, streams: Mapping[str, Preprocessor]):
         self.streams = dict(streams)
         wrong = [k for k, x in self.streams.items() if not isinstance(x, Saved)]
         if not self.streams or wrong:
@@ -410,7 +441,11 @@ class StreamPreprocessors(Saved):
         return next(iter(self.streams.values())).duration_frames()
 
     def compute(
-        self, manifest, cache_dir=None, *, skip_bad_audio=False
+        self,
+        manifest: Manifest,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        skip_bad_audio: bool = False,
     ) -> FeatureStreams:
         """Computes every stream; see `Preprocessor.compute`.
 
@@ -437,7 +472,7 @@ class StreamPreprocessors(Saved):
         """Hash of the streams' hashes."""
         return self._hash({name: x.hash for name, x in self.streams.items()})
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "streams": {
                 name: keras.saving.serialize_keras_object(x)
@@ -446,7 +481,7 @@ class StreamPreprocessors(Saved):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> StreamPreprocessors:
         return cls(
             {
                 name: keras.saving.deserialize_keras_object(x)
@@ -455,7 +490,7 @@ class StreamPreprocessors(Saved):
         )
 
 
-def load_preprocessor(path, trust=False):
+def load_preprocessor(path: str | os.PathLike[str], trust: bool = False) -> Any:
     """Reads what a preprocessor's `save` wrote.
 
     Args:
@@ -529,12 +564,12 @@ def _read(path):
 
 
 def features_for(
-    manifest,
-    frontend,
-    cache_dir=None,
+    manifest: Manifest,
+    frontend: FrontEnd,
+    cache_dir: str | os.PathLike[str] | None = None,
     *,
-    normalization=None,
-    skip_bad_audio=False,
+    normalization: keras.layers.Layer | None = None,
+    skip_bad_audio: bool = False,
 ) -> FeatureSet:
     """Deprecated: `Preprocessor(frontend, normalization).compute(manifest)`."""
     warnings.warn(

@@ -1,10 +1,20 @@
 """FeatureStreams: several kinds of features of the same utterances."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 from ser_keras._errors import shortened
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import check_finite
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
+    from ser_keras.features.feature_set import SkippedUtterance
 
 
 class FeatureStreams:
@@ -31,7 +41,7 @@ class FeatureStreams:
     <FeatureStreams: 1 utterances, handcrafted (40), deep (1024)>
     """
 
-    def __init__(self, streams):
+    def __init__(self, streams: Mapping[str, FeatureSet]):
         self.streams = dict(streams)
         if not self.streams:
             raise ValueError("`streams` must have at least one stream.")
@@ -47,12 +57,12 @@ class FeatureStreams:
             _check_same(first, other, self.streams)
 
     @property
-    def manifest(self):
+    def manifest(self) -> Manifest:
         """`Manifest` of the utterances."""
         return next(iter(self.streams.values())).manifest
 
     @property
-    def skipped(self):
+    def skipped(self) -> Sequence[SkippedUtterance]:
         """`SkippedUtterance` of each utterance with bad audio."""
         return next(iter(self.streams.values())).skipped
 
@@ -63,7 +73,7 @@ class FeatureStreams:
         sizes = ", ".join(f"{k} ({x.num_features})" for k, x in self._items())
         return f"<FeatureStreams: {len(self)} utterances, {sizes}>"
 
-    def select(self, manifest):
+    def select(self, manifest: Manifest) -> FeatureStreams:
         """Selects the features of the utterances of a manifest, in its order.
 
         Args:
@@ -74,7 +84,7 @@ class FeatureStreams:
         """
         return FeatureStreams({k: x.select(manifest) for k, x in self._items()})
 
-    def durations(self, duration_frames=None):
+    def durations(self, duration_frames: Any = None) -> dict[str, int]:
         """Frames of every clip in a batch, for each stream.
 
         Args:

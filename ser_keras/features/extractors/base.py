@@ -4,6 +4,7 @@ import bisect
 import functools
 import hashlib
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Extractor:
             f"{self.num_features} features>"
         )
 
-    def extract(self, waveform):
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
         """Computes the features of one utterance; it must be thread-safe.
 
         Args:
@@ -55,7 +56,7 @@ class Extractor:
         """
         raise NotImplementedError
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """All that determines the features besides the audio, as JSON types.
 
         It identifies stored features. For a file, give the hash of its content
@@ -84,7 +85,13 @@ class WaveformNetwork(Extractor):
             another shape, or its frame rate is not `1 / hop`.
     """
 
-    def __init__(self, name, sample_rate, window, hop):
+    def __init__(
+        self,
+        name: str,
+        sample_rate: int,
+        window: int | None,
+        hop: float,
+    ):
         if sample_rate < 1 or not hop > 0 or round(hop * sample_rate) < 1:
             raise ValueError(
                 "`sample_rate` (Hz) and `hop` (seconds) must be positive. "
@@ -102,11 +109,11 @@ class WaveformNetwork(Extractor):
             self._check_hop()
         self.num_features = self.extract(_noise(sample_rate)).shape[1]
 
-    def run(self, samples):
+    def run(self, samples: np.ndarray) -> np.ndarray:
         """Output of the network, features last, for an array `(samples,)`."""
         raise NotImplementedError
 
-    def extract(self, waveform):
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
         if self.window is None:
             frames = np.asarray(self.run(waveform), np.float32)
             # Without the batch axis of size 1.
@@ -126,7 +133,7 @@ class WaveformNetwork(Extractor):
         return np.stack([x.reshape(-1, x.shape[-1]).mean(0) for x in frames])
 
     @functools.cached_property
-    def shortest(self):
+    def shortest(self) -> int:
         """Samples of the shortest clip that has a frame, at most a second."""
         if self.window is not None:
             return 1
@@ -154,7 +161,7 @@ class WaveformNetwork(Extractor):
             )
 
 
-def windows(waveform, size, step):
+def windows(waveform: np.ndarray, size: int, step: int) -> np.ndarray:
     """Windows of a clip, zero-padded at its end.
 
     Args:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,12 @@ class KerasExtractor(WaveformNetwork):
     """
 
     def __init__(
-        self, model, sample_rate=16000, hop=0.48, layer=None, trust=False
+        self,
+        model: Any,
+        sample_rate: int = 16000,
+        hop: float = 0.48,
+        layer: str | None = None,
+        trust: bool = False,
     ):
         name = "`model`"
         if isinstance(model, str | pathlib.Path):
@@ -81,10 +87,10 @@ class KerasExtractor(WaveformNetwork):
         )
         super().__init__(name, sample_rate, shape[1], hop)
 
-    def run(self, samples):
+    def run(self, samples: np.ndarray) -> np.ndarray:
         return self._function(samples[None]).numpy()
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         config = keras.saving.serialize_keras_object(self.model)
         digest = hashlib.blake2b(digest_size=16)
         text = json.dumps(layer_settings(config), sort_keys=True, default=str)

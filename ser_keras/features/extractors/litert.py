@@ -1,8 +1,10 @@
 """LiteRTExtractor: deep features of a LiteRT file."""
 
 import json
+import os
 import struct
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +49,13 @@ class LiteRTExtractor(WaveformNetwork):
         ```
     """
 
-    def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate: int = 16000,
+        hop: float = 0.48,
+        output: str | os.PathLike[str] | None = None,
+    ):
         self.path = check_file(path)
         self._file = content_hash(path)  # Before the file can change.
         self.output = output
@@ -75,7 +83,7 @@ class LiteRTExtractor(WaveformNetwork):
         window = shape[-1] if shape[-1] > 0 else None
         super().__init__(self.path, sample_rate, window, hop)
 
-    def run(self, samples):
+    def run(self, samples: np.ndarray) -> np.ndarray:
         interpreter = self._interpreter(len(samples))
         number = interpreter.get_input_details()[0]["index"]
         interpreter.set_tensor(number, samples.reshape([*self._batch, -1]))
@@ -87,7 +95,7 @@ class LiteRTExtractor(WaveformNetwork):
             x = (x.astype("float32") - zero) * scale
         return x
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "extractor": "LiteRTExtractor",
             "file": self._file,

@@ -1,5 +1,8 @@
 """ONNXExtractor: deep features of an ONNX file."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from ser_keras._errors import needs_extra
@@ -41,7 +44,13 @@ class ONNXExtractor(WaveformNetwork):
             is not a waveform, or it has no output of that name.
     """
 
-    def __init__(self, path, sample_rate=16000, hop=0.48, output=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate: int = 16000,
+        hop: float = 0.48,
+        output: str | os.PathLike[str] | None = None,
+    ):
         with needs_extra("Running ONNX files", "onnx"):
             import onnxruntime
         self.path = check_file(path)
@@ -87,11 +96,11 @@ class ONNXExtractor(WaveformNetwork):
         window = shape[-1] if isinstance(shape[-1], int) else None
         super().__init__(self.path, sample_rate, window, hop)
 
-    def run(self, samples):
+    def run(self, samples: np.ndarray) -> np.ndarray:
         samples = np.reshape(samples, [1] * (self._rank - 1) + [-1])
         return self._session.run(self._outputs, {self._input: samples})[0]
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "extractor": "ONNXExtractor",
             "file": self._file,

@@ -42,7 +42,10 @@ class OpenSmileExtractor(ProcessExtractor):
     """
 
     def __init__(
-        self, feature_set="eGeMAPSv02", level="lld", sample_rate=16000
+        self,
+        feature_set: str = "eGeMAPSv02",
+        level: str = "lld",
+        sample_rate: int = 16000,
     ):
         super().__init__(
             _OpenSmile,

@@ -16,6 +16,9 @@ import subprocess
 import sys
 import threading
 import weakref
+from typing import Any
+
+import numpy as np
 
 from ser_keras.features.extractors.base import Extractor
 
@@ -33,7 +36,7 @@ class ProcessExtractor(Extractor):
         Exception: The exception that the class raises.
     """
 
-    def __init__(self, extractor, **arguments):
+    def __init__(self, extractor: type[Extractor], **arguments: Any):
         self.name = extractor.__name__
         self._key = secrets.token_bytes(16)
         self._local = threading.local()
@@ -48,9 +51,9 @@ class ProcessExtractor(Extractor):
         try:
             # The class is pickled by name, and imported in the other process.
             message = pickle.dumps((self._key, extractor, arguments))
-            self._process.stdin.write(message)
-            self._process.stdin.flush()
-            answer = pickle.load(self._process.stdout)
+            self._process.stdin.write(message)  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+            answer = pickle.load(self._process.stdout)  # type: ignore[arg-type]
         except (OSError, EOFError) as error:
             raise self._ended("before it was ready") from error
         if isinstance(answer, Exception):
@@ -58,7 +61,7 @@ class ProcessExtractor(Extractor):
         self._address, attributes, self._settings = answer
         self.sample_rate, self.num_features, self.frame_rate = attributes
 
-    def extract(self, waveform):
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
         try:
             if not hasattr(self._local, "connection"):
                 self._local.connection = multiprocessing.connection.Client(
@@ -72,7 +75,7 @@ class ProcessExtractor(Extractor):
             raise answer
         return answer
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return self._settings
 
     def _ended(self, when):

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,11 @@ class TransformersExtractor(ProcessExtractor):
 
     def __init__(
         self,
-        model,
-        layers=-1,
-        sample_rate=None,
-        device="cpu",
-        revision=None,
+        model: str,
+        layers: Any = -1,
+        sample_rate: int | None = None,
+        device: str = "cpu",
+        revision: str | None = None,
     ):
         super().__init__(
             _Encoder,
