@@ -193,7 +193,7 @@ def toy_network(*_):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def waveform_model():
     """Waveforms at 16 kHz to probabilities of four classes; not trained."""
     return with_frontend(

@@ -148,6 +148,8 @@ class DeepFeatures(Saved):
     def describe(self) -> str:
         """The features in a line, for people."""
         name = pathlib.Path(self.path).name or "an untrained network"
+        if self._given:
+            name = type(self.extractor).__name__
         return f"{self.num_features} features of {name}"
 
     def duration_frames(self) -> int | None:

@@ -177,6 +177,7 @@ def test_store(corpus, tmp_path):
 
 def test_an_object_is_used_but_not_loaded_again(corpus, tmp_path):
     deep = DeepFeatures(Peaks())
+    assert deep.describe() == "2 features of Peaks"
     equal(
         deep.compute(corpus),
         extract_features(corpus, Peaks(), tmp_path / "cache"),

@@ -14,8 +14,10 @@ from ser_keras._files import write_bytes
 from ser_keras.audio.io import fit_length
 from ser_keras.export.litert.file_format import chain
 from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.models.network import Network
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
+from ser_keras.models.waveform_model import check_temperature
 from ser_keras.models.waveform_model import scaled_logits
 
 _PRECISIONS = ("float32", "float16", "int8")
@@ -71,9 +73,8 @@ def export_litert(
         padding: What zeros around a short clip mean. `"features"`: those at
             the waveform's end are padding, and the features after the clip
             are zero, as in `make_dataset` and `export_saved_model`;
-            `"waveform"`:
-            they are silence, and go through the front end. None means
-            `"waveform"` where every clip is made of one duration.
+            `"waveform"`: they are silence, and go through the front end. None
+            means `"waveform"` where every clip is made of one duration.
         representative: For `"int8"`: clips of training speakers, from which
             the range of every activation is read; some hundred are enough. An
             iterable of waveforms `(samples,)` or of features
@@ -125,22 +126,22 @@ def export_litert(
     if isinstance(model, WaveformModel):
         if preprocessor is not None or temperature != 1:
             raise ValueError(
-                "`model` has a preprocessor and a temperature already."
+                "`model` has a preprocessor and a temperature already. "
+                f"Received: preprocessor={preprocessor}, "
+                f"temperature={temperature}"
             )
         preprocessor, temperature = model.preprocessor, model.temperature
         model = model.model
-    if not isinstance(preprocessor, Preprocessor | None):
+    two = isinstance(model, TwoStreamNet)
+    if two or not isinstance(preprocessor, Preprocessor | None):
         raise ValueError(
-            "A LiteRT file has no extractor of deep features in it; "
-            "`export_saved_model` writes a SavedModel. Received: preprocessor="
-            f"{type(preprocessor).__name__}"
+            "A LiteRT file has one stream, whose features are those of a front "
+            "end: `preprocessor` must be a Preprocessor, and `model` no "
+            "TwoStreamNet. `export_saved_model` writes SavedModels of others. "
+            f"Received: model={model.name!r}, a {type(model).__name__}, and "
+            f"preprocessor={preprocessor!r}"
         )
-    if isinstance(model, TwoStreamNet):
-        raise ValueError(
-            "`model` must be of one stream: a LiteRT file has no extractor in "
-            "it. `export_saved_model` writes SavedModels of two. Received: "
-            f"model={model.name!r}, a TwoStreamNet"
-        )
+    check_temperature(temperature)
     fixed = preprocessor is not None and preprocessor.fixes_duration
     if padding is None:
         padding = "waveform" if fixed else "features"
@@ -285,7 +286,7 @@ def _duration(duration, preprocessor):
 
 def _shapes(model, preprocessor, inputs, duration):
     """Samples of a clip, None without a front end, and the features' shape."""
-    # A subclassed model does not know; its front end does then.
+    # A subclassed model may not know; its front end does then.
     expected = getattr(model, "input_shape", (None,) * 4)
     if len(expected) != 4:
         raise ValueError(
@@ -301,6 +302,8 @@ def _shapes(model, preprocessor, inputs, duration):
                 f"model={model.name!r} of input shape {expected}"
             )
         return None, (1, frames, width)
+    if isinstance(model, Network):
+        frames = None  # It reads any number of them.
     samples = round(duration * preprocessor.sample_rate)
     made = tuple(preprocessor.compute_output_shape((1, samples)))
     if made[1] < 1 or any(

@@ -23,6 +23,7 @@ from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.features.preprocessor import StreamPreprocessors
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import WaveformModel
+from ser_keras.models.waveform_model import check_temperature
 
 
 def export_saved_model(
@@ -128,6 +129,7 @@ def export_saved_model(
         preprocessor, temperature = model.preprocessor, model.temperature
         model = model.model
     _check_fits(model, preprocessor)
+    check_temperature(temperature)
     if not 0 < max_duration < float("inf"):
         raise ValueError(
             "`max_duration` must be positive seconds. "
@@ -161,18 +163,21 @@ def export_saved_model(
 
 def _check_fits(model, preprocessor):
     """Raises `ValueError` unless a network reads what a preprocessor makes."""
-    if preprocessor is None:
+    received = (
+        f"Received: model={model.name!r}, a {type(model).__name__}, and "
+        f"preprocessor={preprocessor!r}"
+    )
+    if isinstance(model, TwoStreamNet):
+        streams = getattr(preprocessor, "streams", {})
+        if set(streams) != {"handcrafted", "deep"}:
+            raise ValueError(
+                "`preprocessor` must be StreamPreprocessors of 'handcrafted' "
+                f"and 'deep' for a network of two streams. {received}"
+            )
+    elif not isinstance(preprocessor, Preprocessor | DeepFeatures):
         raise ValueError(
-            "`preprocessor` must be given for a model of features. "
-            f"Received: model={model.name!r}, preprocessor=None"
-        )
-    two = isinstance(model, TwoStreamNet)
-    if two != isinstance(preprocessor, StreamPreprocessors):
-        raise ValueError(
-            "`preprocessor` must be StreamPreprocessors for a TwoStreamNet, "
-            "and of one stream for another network. Received: "
-            f"model={model.name!r} ({type(model).__name__}), preprocessor="
-            f"{type(preprocessor).__name__}"
+            "`preprocessor` must be the Preprocessor or DeepFeatures of the "
+            f"network's training. {received}"
         )
 
 

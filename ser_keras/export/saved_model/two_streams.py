@@ -9,6 +9,7 @@ from ser_keras.export.saved_model.signatures import check_files
 from ser_keras.export.saved_model.wav_graph import decode_wav
 from ser_keras.export.saved_model.wav_graph import too_long
 from ser_keras.export.saved_model.wav_graph import verdict
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.models.waveform_model import scaled_logits
 
@@ -42,10 +43,13 @@ class StreamFunctions:
         self.labels = tf.constant(labels)
         self.variables = [v.value for v in model.variables]
         self.frontend, deep = None, preprocessor
+        # Of deep features, what makes both streams is outside of the graph.
+        in_graph = preprocessor.in_graph
         two = isinstance(model, TwoStreamNet)
         if two:
             self.frontend = preprocessor.streams["handcrafted"]
             deep = preprocessor.streams["deep"]
+            in_graph &= isinstance(self.frontend, Preprocessor)
         width = (model.deep_encoder if two else model).feature_shape[1]
         if deep.num_features != width:
             raise ValueError(
@@ -54,7 +58,7 @@ class StreamFunctions:
             )
         self.extractor = None
         # Only this one's network can be part of the graph.
-        if preprocessor.in_graph:
+        if in_graph:
             self.extractor = deep.extractor
             # Found by trying, which is not possible while a graph is traced.
             self.shortest = self.extractor.shortest

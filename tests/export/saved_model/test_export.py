@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -6,31 +7,44 @@ import pytest
 import tensorflow as tf
 
 from ser_keras.audio.mfcc import MFCC
-from ser_keras.export.saved_model.export import export_serving
-from ser_keras.export.saved_model.model import load_serving
-from ser_keras.models.waveform_model import with_frontend
+from ser_keras.export.saved_model.export import export_saved_model
+from ser_keras.export.saved_model.export import new_version
+from ser_keras.export.saved_model.model import load_saved_model
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.preprocessor import StreamPreprocessors
+from ser_keras.models.waveform_model import WaveformModel
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
+TEMPERATURE = 0.4
 
 
-def tiny_model():
+def tiny_network():
     """Without masks: quick to write."""
-    frontend = MFCC(sample_rate=16000)
-    inputs = keras.Input((None, frontend.num_features, 1))
+    inputs = keras.Input((None, 40, 1))
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    network = keras.Model(inputs, keras.layers.Dense(4)(pooled))
-    return with_frontend(network, frontend)
+    return keras.Model(inputs, keras.layers.Dense(4)(pooled))
 
 
-@pytest.fixture
-def exported(waveform_model, tmp_path):
-    path = tmp_path / "saved_models" / "tiny"
-    return waveform_model, export_serving(waveform_model, path, LABELS)
+@pytest.fixture(scope="module")
+def exported(waveform_model, tmp_path_factory):
+    """A calibrated model, and the folder of its only version."""
+    model = WaveformModel(
+        waveform_model.model,
+        waveform_model.preprocessor,
+        temperature=TEMPERATURE,
+    )
+    path = tmp_path_factory.mktemp("saved_models") / "tiny"
+    return model, export_saved_model(model, path, LABELS)
 
 
-def test_equal_to_keras_for_any_batch_and_length(exported, recordings):
-    model, folder = exported
-    serve = load_serving(folder).signatures["serving_default"]
+@pytest.fixture(scope="module")
+def served(exported):
+    return load_saved_model(exported[1])
+
+
+def test_equal_to_keras_for_any_batch_and_length(exported, served, recordings):
+    model, _ = exported
+    serve = served.signatures["serving_default"]
     for clip in recordings:
         ours = model(clip[None])
         theirs = serve(waveform=tf.constant(clip[None]))
@@ -48,9 +62,8 @@ def test_equal_to_keras_for_any_batch_and_length(exported, recordings):
     assert theirs["labels"].numpy().tolist() == [names] * 6
 
 
-def test_a_clip_does_not_depend_on_its_batch(exported, recordings):
-    model, folder = exported
-    served = load_serving(folder.parent)
+def test_a_clip_does_not_depend_on_its_batch(exported, served, recordings):
+    model, _ = exported
     together = served(recordings)
     assert served.labels == LABELS
     assert served.sample_rate == 16000
@@ -68,15 +81,43 @@ def test_a_clip_does_not_depend_on_its_batch(exported, recordings):
         assert together["label"][i] == best
 
 
-def test_features_signature(exported, recordings):
+def test_logits_are_divided_by_the_temperature(exported, served, recordings):
     model, folder = exported
-    features = model.features(recordings[0][None])
-    outputs = load_serving(folder).signatures["features"](features=features)
-    np.testing.assert_allclose(
-        outputs["probabilities"],
-        model(recordings[0][None])["probabilities"],
-        atol=1e-5,
-    )
+    clip = recordings[0][None]
+    features = model.preprocessor(clip)
+    logits = np.asarray(model.model(features[..., None], training=False))
+    scaled = np.exp(logits / TEMPERATURE)
+    expected = scaled / scaled.sum(-1, keepdims=True)
+    plain = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert np.abs(expected - plain).max() > 1e-3
+    for name, inputs in (
+        ("serving_default", {"waveform": tf.constant(clip)}),
+        ("features", {"features": features}),
+    ):
+        outputs = served.signatures[name](**inputs)
+        np.testing.assert_allclose(
+            outputs["probabilities"], expected, atol=1e-5
+        )
+    facts = json.loads((folder / "labels.json").read_text())
+    assert facts["temperature"] == TEMPERATURE
+
+
+def test_preprocessor_beside_the_graph_makes_its_features(
+    exported, served, recordings
+):
+    model, folder = exported
+    facts = json.loads((folder / "labels.json").read_text())
+    preprocessor = keras.saving.deserialize_keras_object(facts["preprocessor"])
+    assert preprocessor.hash == model.preprocessor.hash
+    for clip in recordings[:2]:
+        features = preprocessor(clip[None])
+        np.testing.assert_array_equal(features, model.preprocessor(clip[None]))
+        outputs = served.signatures["features"](features=features)
+        np.testing.assert_allclose(
+            outputs["probabilities"],
+            served(clip)["probabilities"],
+            atol=1e-5,
+        )
 
 
 def test_session_loader_of_tensorflow_serving(exported, recordings):
@@ -105,29 +146,33 @@ def test_session_loader_of_tensorflow_serving(exported, recordings):
     )
 
 
-def test_versions_count_up_and_are_never_overwritten(tmp_path):
-    model = tiny_model()
+def test_versions_count_up_and_are_never_overwritten(exported, tmp_path):
     path = tmp_path / "name"
-    assert export_serving(model, path, LABELS) == path / "1"
+    network, preprocessor = tiny_network(), Preprocessor(MFCC())
+    shutil.copytree(exported[1], path / "1")
     before = {f: f.read_bytes() for f in (path / "1").rglob("*") if f.is_file()}
-    assert export_serving(model, path, LABELS, version=20) == path / "20"
-    assert export_serving(model, path, LABELS) == path / "21"
+    assert (
+        export_saved_model(network, path, LABELS, preprocessor, version=20)
+        == path / "20"
+    )
+    assert new_version(path, None) == 21
+    assert new_version(tmp_path / "another", None) == 1
     with pytest.raises(FileExistsError, match="name/1 exists"):
-        export_serving(model, path, LABELS, version=1)
+        export_saved_model(network, path, LABELS, preprocessor, version=1)
     assert {f: f.read_bytes() for f in before} == before
     assert sorted(p.name for p in path.iterdir()) == [
         "1",
         "20",
-        "21",
         "batching.config",
         "model.config",
     ]
-    assert "versions: 20 versions: 21" in (path / "model.config").read_text()
-    assert load_serving(path).path == path / "21"
-    assert load_serving(path, version=20).path == path / "20"
+    assert "versions: 1 versions: 20" in (path / "model.config").read_text()
+    assert load_saved_model(path).path == path / "20"
+    assert load_saved_model(path, version=1).path == path / "1"
     card = json.loads((path / "20/labels.json").read_text())
     assert tuple(card["labels"]) == LABELS
     assert card["sample_rate"] == 16000
+    assert card["features"] == preprocessor.describe()
     assert card["versions"]["tensorflow"] == tf.__version__
 
 
@@ -137,44 +182,55 @@ def test_failed_export_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        export_serving(tiny_model(), tmp_path / "name", LABELS)
+        export_saved_model(
+            tiny_network(), tmp_path / "name", LABELS, Preprocessor(MFCC())
+        )
     assert not list((tmp_path / "name").iterdir())
 
 
-def test_invalid_arguments(tmp_path):
-    model = tiny_model()
-    with pytest.raises(ValueError, match="`labels` must be as many as the"):
-        export_serving(model, tmp_path, LABELS[:3])
-    with pytest.raises(ValueError, match="`frontend` must be given"):
-        export_serving(model.model, tmp_path, LABELS)
-    with pytest.raises(ValueError, match="has a front end already"):
-        export_serving(model, tmp_path, LABELS, frontend=model.frontend)
+def test_invalid_arguments(exported, tmp_path):
+    network, preprocessor = tiny_network(), Preprocessor(MFCC())
+
+    def export(
+        match, model=network, labels=LABELS, own=preprocessor, **options
+    ):
+        with pytest.raises(ValueError, match=match):
+            export_saved_model(model, tmp_path, labels, own, **options)
+
+    export("`labels` must be as many as the", labels=LABELS[:3])
+    export("`preprocessor` must be the Prep.*=None", own=None)
+    export("`preprocessor` must be the Prep.*<MFCC", own=MFCC())
+    streams = StreamPreprocessors({"handcrafted": preprocessor})
+    export("`preprocessor` must be the Prep.*StreamPrep", own=streams)
+    export("incompatible", own=Preprocessor(MFCC(num_coefficients=13)))
+    export("has a preprocessor and a temp", model=exported[0])
+    export("temperature=2.0", model=exported[0], own=None, temperature=2.0)
+    export("`temperature` must be positive", temperature=0.0)
+    for max_duration in (0, float("inf")):
+        export("`max_duration` must be pos", max_duration=max_duration)
     for version in (0, -1, "latest"):
-        with pytest.raises(ValueError, match="`version` must be a positive"):
-            export_serving(model, tmp_path, LABELS, version=version)
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+        export("`version` must be a positive", version=version)
+    assert not list(tmp_path.iterdir())
 
 
-def test_reading_errors(exported, tmp_path):
+def test_reading_errors(exported, served, tmp_path):
     with pytest.raises(FileNotFoundError, match="versions there: "):
-        load_serving(tmp_path)
+        load_saved_model(tmp_path)
     with pytest.raises(FileNotFoundError, match="has no version 7"):
-        load_serving(exported[1].parent, version=7)
-    served = load_serving(exported[1])
+        load_saved_model(exported[1].parent, version=7)
     for clip in (np.zeros(0), np.full(100, np.nan), np.zeros((2, 3, 4))):
         with pytest.raises(ValueError, match="`waveforms` must be"):
             served([clip])
 
 
-def test_an_answer_that_is_not_finite_is_an_error(exported, recordings):
-    signatures = load_serving(exported[1]).signatures
+def test_an_answer_that_is_not_finite_is_an_error(served, recordings):
     clip = recordings[0][:8000]
     loud = np.stack([clip, np.full(8000, 3e38, "float32")])
-    outputs = signatures["serving_default"](waveform=tf.constant(loud))
+    outputs = served.signatures["serving_default"](waveform=tf.constant(loud))
     assert outputs["error"].numpy()[0] == b""
     assert b"too large" in outputs["error"].numpy()[1]
     assert outputs["label"].numpy()[1] == b""
     assert np.isfinite(outputs["probabilities"].numpy()[0]).all()
     assert np.isnan(outputs["probabilities"].numpy()[1]).all()
     with pytest.raises(ValueError, match="Clip 1: values too large"):
-        load_serving(exported[1])(loud)
+        served(loud)

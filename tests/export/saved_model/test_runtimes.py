@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.export.saved_model.export import export_serving
+from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.light_sernet import LightSERNet
 from ser_keras.models.waveform_model import with_frontend
@@ -61,7 +61,7 @@ def exported(request, tmp_path_factory):
         request.param(), MFCC.light_sernet(), UtteranceNormalization()
     )
     folder = tmp_path_factory.mktemp("models") / request.param.__name__
-    return model, export_serving(model, folder, LABELS)
+    return model, export_saved_model(model, folder, LABELS)
 
 
 def tensor_names(folder, signature):

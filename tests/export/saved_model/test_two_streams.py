@@ -10,14 +10,22 @@ import soundfile
 import tensorflow as tf
 
 import ser_keras as ser
+from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.export.saved_model.export import export_saved_model
+from ser_keras.export.saved_model.model import load_saved_model
 from ser_keras.export.saved_model.model import takes_waveforms
 from ser_keras.export.saved_model.serving_files import WARM_UP
+from ser_keras.export.saved_model.two_streams import StreamFunctions
+from ser_keras.features.deep_features import DeepFeatures
 from ser_keras.features.extractors.base import Extractor
 from ser_keras.features.extractors.keras import KerasExtractor
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.preprocessor import StreamPreprocessors
 from ser_keras.search_space import SearchSpace
 
 LABELS = ("calm", "anger", "fear")
-NORMALIZATION = ser.UtteranceNormalization(over="all")
+TEMPERATURE = 0.5
 SPACE = ser.TwoStreamSearchSpace(
     SearchSpace(("skip_connect",), ("rnn_1",), num_nodes=1, edges_per_node=1),
     SearchSpace((), ("rnn_1",), num_nodes=1, edges_per_node=1),
@@ -25,9 +33,9 @@ SPACE = ser.TwoStreamSearchSpace(
 )
 
 
-@pytest.fixture(scope="module")
-def frontend():
-    return ser.LogMelSpectrogram(sample_rate=8000, num_mel_bins=6)
+def handcrafted(normalization=None):
+    frontend = ser.LogMelSpectrogram(sample_rate=8000, num_mel_bins=6)
+    return Preprocessor(frontend, normalization)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def network():
     )
 
 
-def keras_extractor(window=None):
+def deep_network(window=None):
     layers = [
         keras.Input((window,)),
         keras.layers.Reshape((-1, 1)),
@@ -50,11 +58,25 @@ def keras_extractor(window=None):
             5, 800, strides=400 if window is None else 800, activation="tanh"
         ),
     ]
-    return KerasExtractor(keras.Sequential(layers), sample_rate=8000, hop=0.05)
+    return keras.Sequential(layers)
+
+
+def keras_extractor(window=None, sample_rate=8000):
+    hop = (400 if window is None else 1600) / sample_rate
+    return KerasExtractor(deep_network(window), sample_rate, hop)
+
+
+def two_streams(extractor, own=None):
+    return StreamPreprocessors(
+        {"handcrafted": own or handcrafted(), "deep": DeepFeatures(extractor)}
+    )
 
 
 class OutsideExtractor(Extractor):
-    sample_rate, num_features, frame_rate = 8000, 5, 10.0
+    sample_rate, frame_rate = 8000, 10.0
+
+    def __init__(self, num_features=5):
+        self.num_features = num_features
 
     def settings(self):
         return {"extractor": "outside"}
@@ -71,32 +93,71 @@ def wav(clip):
     return file.getvalue()
 
 
-def expected(network, frontend, extractor):
+def expected(network, streams):
     """Each clip by itself, its features computed as for training."""
-    model = ser.models.with_frontend(network, frontend, NORMALIZATION)
     rows = []
     for clip in clips():
+        extractor = streams.streams["deep"].extractor
         features = {
-            "handcrafted": model.features(clip[None])[..., None],
+            "handcrafted": streams.streams["handcrafted"](clip[None])[
+                ..., None
+            ],
             "deep": extractor.extract(clip)[None, ..., None],
         }
-        rows.append(tf.nn.softmax(network(features))[0].numpy())
+        logits = network(features)[0] / TEMPERATURE
+        rows.append(tf.nn.softmax(logits).numpy())
     return np.array(rows)
 
 
-@pytest.mark.parametrize("window", [None, 1600], ids=["whole", "windows"])
-def test_waveform_in_where_the_extractor_is_in_the_graph(
-    network, frontend, window, tmp_path
-):
-    extractor = keras_extractor(window)
-    folder = ser.export_streams(
-        network, tmp_path / "two", LABELS, frontend, NORMALIZATION, extractor
+def export(network, path, preprocessor):
+    """The SavedModel, read back: loading takes as long as writing."""
+    folder = export_saved_model(
+        network, path, LABELS, preprocessor, temperature=TEMPERATURE
     )
-    answers = expected(network, frontend, extractor)
+    return load_saved_model(folder)
+
+
+@pytest.fixture(scope="module")
+def on_whole_clips(network, tmp_path_factory):
+    """Preprocessors of which the deep one is in the graph, and SavedModel."""
+    folder = tmp_path_factory.mktemp("whole")
+    deep_network().save(folder / "deep.keras")
+    streams = StreamPreprocessors(
+        {
+            "handcrafted": handcrafted(ser.UtteranceNormalization(over="all")),
+            "deep": DeepFeatures(
+                folder / "deep.keras", hop=0.05, sample_rate=8000
+            ),
+        }
+    )
+    return streams, export(network, folder / "whole", streams)
+
+
+@pytest.fixture(scope="module")
+def on_windows(network, tmp_path_factory):
+    """The same, of an extractor that runs on windows of 0.2 s."""
+    streams = two_streams(keras_extractor(1600))
+    path = tmp_path_factory.mktemp("windows") / "windows"
+    return streams, export(network, path, streams)
+
+
+@pytest.fixture(scope="module")
+def on_features(network, tmp_path_factory):
+    """The same, of an extractor that cannot be in a graph."""
+    streams = two_streams(OutsideExtractor())
+    path = tmp_path_factory.mktemp("features") / "features"
+    return streams, export(network, path, streams)
+
+
+@pytest.mark.parametrize("kind", ["on_whole_clips", "on_windows"])
+def test_waveform_in_where_the_extractor_is_in_the_graph(
+    network, kind, request
+):
+    streams, served = request.getfixturevalue(kind)
+    answers = expected(network, streams)
     assert np.ptp(answers, 0).max() > 1e-5
-    # As `load_serving` calls it: several lengths in one batch.
-    served = ser.load_serving(folder)
-    assert served.sample_rate == 8000 and takes_waveforms(folder)
+    assert served.sample_rate == 8000 and takes_waveforms(served.path)
+    # As `SavedModel` calls it: several lengths in one batch.
     longest, shorter = clips()
     batch = np.full((2, 6000), np.nan, "float32")
     batch[0], batch[1, :4100] = longest, shorter
@@ -135,7 +196,7 @@ def test_waveform_in_where_the_extractor_is_in_the_graph(
     )
     probabilities = outputs["probabilities"].numpy()
     np.testing.assert_allclose(probabilities[[0, 2]], answers, atol=1e-3)
-    short = window is None  # A window is filled up with zeros.
+    short = kind == "on_whole_clips"  # A window is filled up with zeros.
     assert np.isnan(probabilities).all(1).tolist() == [
         False,
         True,
@@ -153,40 +214,53 @@ def test_waveform_in_where_the_extractor_is_in_the_graph(
     assert b"not finite" in outputs["error"].numpy()[0]
 
 
-def test_warm_up_requests_are_answered(network, frontend, tmp_path):
+def test_preprocessor_beside_the_graph_makes_its_features(
+    on_whole_clips, network, tmp_path
+):
+    streams, served = on_whole_clips
+    facts = json.loads((served.path / "labels.json").read_text())
+    again = keras.saving.deserialize_keras_object(facts["preprocessor"])
+    assert again.hash == streams.hash
+    assert facts["temperature"] == TEMPERATURE
+    rows = []
+    for i, clip in enumerate(clips()):
+        path = tmp_path / f"{i}.wav"
+        soundfile.write(path, clip, 8000, "FLOAT")
+        rows.append(Utterance(str(i), str(path), "calm", "s"))
+    features = again.compute(Manifest(rows)).streams
+    for number, answer in enumerate(expected(network, streams)):
+        x = {k: s.arrays[number][None, ..., None] for k, s in features.items()}
+        probabilities = tf.nn.softmax(network(x)[0] / TEMPERATURE)
+        np.testing.assert_allclose(probabilities, answer, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["on_whole_clips", "on_features"])
+def test_warm_up_requests_are_answered(kind, request):
     predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    for name, extractor in (
-        ("waveform", keras_extractor()),
-        ("features", OutsideExtractor()),
-    ):
-        folder = ser.export_streams(
-            network, tmp_path / name, LABELS, frontend, None, extractor
+    _, served = request.getfixturevalue(kind)
+    asked = []
+    for record in tf.data.TFRecordDataset([str(served.path / WARM_UP)]):
+        log = logs.PredictionLog.FromString(record.numpy())
+        asked_for = log.predict_log.request
+        assert isinstance(asked_for, predict_pb2.PredictRequest)
+        assert asked_for.model_spec.name == served.path.parent.name
+        signature = asked_for.model_spec.signature_name
+        outputs = served.signatures[signature](
+            **{
+                key: tf.constant(tf.make_ndarray(value))
+                for key, value in asked_for.inputs.items()
+            }
         )
-        module, asked = tf.saved_model.load(str(folder)), []
-        for record in tf.data.TFRecordDataset([str(folder / WARM_UP)]):
-            log = logs.PredictionLog.FromString(record.numpy())
-            request = log.predict_log.request
-            assert isinstance(request, predict_pb2.PredictRequest)
-            assert request.model_spec.name == name
-            signature = request.model_spec.signature_name
-            outputs = module.signatures[signature](
-                **{
-                    key: tf.constant(tf.make_ndarray(value))
-                    for key, value in request.inputs.items()
-                }
-            )
-            assert set(outputs["error"].numpy()) == {b""}
-            asked.append(signature)
-        assert set(asked) == set(module.signatures)
+        assert set(outputs["error"].numpy()) == {b""}
+        asked.append(signature)
+    assert set(asked) == set(served.signatures)
 
 
-def test_features_in_where_it_is_not(network, frontend, tmp_path):
-    folder = ser.export_streams(
-        network, tmp_path / "two", LABELS, frontend, None, OutsideExtractor()
-    )
-    module = tf.saved_model.load(str(folder))
-    assert set(module.signatures) == {
+def test_features_in_where_it_is_not(network, on_features):
+    _, served = on_features
+    folder = served.path
+    assert set(served.signatures) == {
         "serving_default",
         "handcrafted_and_deep_features",
     }
@@ -196,53 +270,42 @@ def test_features_in_where_it_is_not(network, frontend, tmp_path):
         "deep": rng.normal(size=(2, 4, 5)).astype("float32"),
     }
     x["deep"][1] = 0  # Missing.
-    answers = tf.nn.softmax(network({k: v[..., None] for k, v in x.items()}))
-    for name in module.signatures:
-        outputs = module.signatures[name](**x)
+    logits = network({k: v[..., None] for k, v in x.items()})
+    answers = tf.nn.softmax(logits / TEMPERATURE)
+    for signature in served.signatures.values():
+        outputs = signature(**x)
         np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
+    # Of a clip too short for any frame, the stream has none.
+    outputs = signature(handcrafted=x["handcrafted"], deep=x["deep"][:, :0])
+    logits = network({"handcrafted": x["handcrafted"][..., None]})
+    answers = tf.nn.softmax(logits / TEMPERATURE)
+    np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
     with pytest.raises(ValueError, match="takes features, not .*'handcr"):
-        ser.load_serving(folder)(clips())
+        served(clips())
     assert not takes_waveforms(folder)
     card = json.loads((folder / "labels.json").read_text())
     assert card["deep_features"] == {"extractor": "outside"}
-    own = card["handcrafted_features"]
-    assert own["normalization"] is None
-    again = keras.saving.deserialize_keras_object(own["frontend"])
-    assert again.get_config() == frontend.get_config()
-    assert "handcrafted features" in (folder / "card.md").read_text()
+    assert card["features"].startswith("handcrafted: 6 LogMelSpectrogram")
+    own = card["preprocessor"]["config"]["streams"]["handcrafted"]
+    again = keras.saving.deserialize_keras_object(own)
+    assert again.hash == handcrafted().hash
+    assert card["features"] in (folder / "card.md").read_text()
     assert "versions: 1" in (folder.parent / "model.config").read_text()
 
 
-def test_features_of_both_streams_in_where_no_layer_makes_them(
-    network, tmp_path
-):
+def test_features_of_both_streams_in_where_no_layer_makes_them(network):
     """Of openSMILE, for instance."""
-    for extractor in (None, keras_extractor()):
-        folder = ser.export_streams(
-            network, tmp_path / "two", LABELS, extractor=extractor
-        )
-        signatures = tf.saved_model.load(str(folder)).signatures
-        names = {"serving_default", "handcrafted_and_deep_features"}
-        assert set(signatures) == names
-    x = np.random.default_rng(0).normal(size=(1, 20, 6)).astype("float32")
-    call = signatures["serving_default"]
-    outputs = call(handcrafted=x, deep=np.zeros((1, 0, 5), "float32"))
-    answer = tf.nn.softmax(network({"handcrafted": x[..., None]}))
-    np.testing.assert_allclose(outputs["probabilities"], answer, atol=1e-6)
+    own = DeepFeatures(OutsideExtractor(6))
+    streams = two_streams(keras_extractor(), own)
+    functions = StreamFunctions(network, LABELS, streams, 60.0, 1.0)
+    assert set(functions.signatures) == {
+        "serving_default",
+        "handcrafted_and_deep_features",
+    }
 
 
-def test_a_clip_without_a_deep_frame_has_its_own_error(
-    network, frontend, tmp_path
-):
-    folder = ser.export_streams(
-        network,
-        tmp_path / "two",
-        LABELS,
-        frontend,
-        NORMALIZATION,
-        keras_extractor(),
-    )
-    call = ser.load_serving(folder).signatures["serving_lengths"]
+def test_a_clip_without_a_deep_frame_has_its_own_error(on_whole_clips):
+    call = on_whole_clips[1].signatures["serving_lengths"]
     clip = clips()[0]
     for lengths in ([300], [799, 300], [6000, 300, 799]):
         batch = np.zeros((len(lengths), max(lengths)), "float32")
@@ -271,36 +334,40 @@ def test_a_deep_stream_alone(tmp_path):
         num_cells=0,
         recurrent_filters=4,
     )
-    folder = ser.export_streams(network, tmp_path / "deep", LABELS)
-    module = tf.saved_model.load(str(folder))
+    served = export(
+        network, tmp_path / "deep", DeepFeatures(OutsideExtractor())
+    )
     x = np.random.default_rng(0).normal(size=(2, 4, 5)).astype("float32")
-    outputs = module.signatures["deep_features"](deep=x)
-    answers = tf.nn.softmax(network(x[..., None]))
+    outputs = served.signatures["deep_features"](deep=x)
+    answers = tf.nn.softmax(network(x[..., None]) / TEMPERATURE)
     np.testing.assert_allclose(outputs["probabilities"], answers, atol=1e-6)
 
 
-def test_other_exports_point_here(network, frontend, tmp_path):
-    path = tmp_path / "two"
-    for export in (ser.export_serving, ser.export_litert):
-        for model, own in (
-            (network, frontend),
-            (ser.models.with_frontend(network, frontend), None),
-        ):
-            with pytest.raises(ValueError, match="`export_streams` writes"):
-                export(model, path, LABELS, own)
+def test_litert_files_have_one_stream(network, tmp_path):
+    for model, own in (
+        (network, handcrafted()),
+        (network, two_streams(OutsideExtractor())),
+        (network.deep_encoder, DeepFeatures(OutsideExtractor())),
+        (ser.models.with_frontend(network, handcrafted()), None),
+    ):
+        with pytest.raises(ValueError, match="`export_saved_model` writes"):
+            ser.export_litert(model, tmp_path / "m.tflite", LABELS, own)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_does_not_fit_is_refused(network, frontend, tmp_path):
-    arguments = (network, tmp_path / "two")
-    with pytest.raises(ValueError, match="3 classes"):
-        ser.export_streams(*arguments, ("calm", "anger"), frontend)
-    other = OutsideExtractor()
-    other.num_features = 9
-    with pytest.raises(ValueError, match="reads 5 deep features"):
-        ser.export_streams(*arguments, LABELS, frontend, None, other)
-    faster = keras_extractor()
-    faster.sample_rate = 16000
-    with pytest.raises(ValueError, match="one sample rate"):
-        ser.export_streams(*arguments, LABELS, frontend, None, faster)
+def test_what_does_not_fit_is_refused(network, tmp_path):
+    def refused(match, preprocessor, labels=LABELS, model=network, **options):
+        path = tmp_path / "two"
+        with pytest.raises(ValueError, match=match):
+            export_saved_model(model, path, labels, preprocessor, **options)
+
+    streams = two_streams(OutsideExtractor())
+    refused("3 classes", streams, ("calm", "anger"))
+    refused("reads 5 deep features", two_streams(OutsideExtractor(9)))
+    refused("one sample rate", two_streams(keras_extractor(None, 16000)))
+    refused("`temperature` must be positive", streams, temperature=-1)
+    for one in (handcrafted(), DeepFeatures(OutsideExtractor()), None):
+        refused("of 'handcrafted' and 'deep' for a network of two", one)
+    named = StreamPreprocessors({"mel": handcrafted()})
+    refused("of 'handcrafted' and 'deep' for a network of two", named)
     assert not list(tmp_path.iterdir())
