@@ -17,6 +17,7 @@ from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.options import OutputOptions
 from ser_keras.experiments.options import check_positive_integers
 from ser_keras.experiments.output import open_run
+from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import config_class
 from ser_keras.features.extraction import extract_features
 from ser_keras.features.feature_set import FeatureSet
@@ -42,7 +43,8 @@ CLASSICAL = {
     "compare_rbf": ("rbf_svm", "ComParE_2016"),
     "yamnet_probe": ("logistic_regression", "yamnet"),
 }
-#: All systems; an architecture drawn at random is made for each seed.
+#: What is compared unless `--systems` says otherwise; an architecture drawn at
+#: random is made for each seed.
 COMPARED = (*CLASSICAL, *HAND_MADE, "random", "light_sernet", "emodarts")
 #: Classical systems, the strongest by design first. To choose the reference by
 #: its score would choose on the test speakers.
@@ -96,10 +98,12 @@ class CompareConfig(CorpusOptions, OutputOptions):
     def __post_init__(self):
         super().__post_init__()
         check_positive_integers(self, "jobs")
-        unknown = [name for name in self.systems if name not in COMPARED]
+        # Every system that is registered can be compared.
+        known = (*COMPARED, *(name for name in SYSTEMS if name not in COMPARED))
+        unknown = [name for name in self.systems if name not in known]
         if unknown:
             raise ValueError(
-                f"`systems` must be among {', '.join(COMPARED)}. Received: "
+                f"`systems` must be among {', '.join(known)}. Received: "
                 f"{', '.join(unknown)}"
             )
         if "yamnet_probe" in self.systems and not self.yamnet:
@@ -115,10 +119,10 @@ class CompareConfig(CorpusOptions, OutputOptions):
             )
         if self.protocol != "speaker-groups":
             get_protocol(self.protocol)
+        _check_settings(self)
         for name in self.chosen:
             if name not in CLASSICAL:
                 _network_config(name, self)
-        _check_settings(self)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -243,12 +247,12 @@ def _network_config(name, config):
         "smoke": config.smoke,
         "deterministic": config.deterministic,
         "final": False,
+        "litert": False,
     }
-    hints = typing.get_type_hints(kind)
-    if "litert" in hints:
-        options["litert"] = False
     if name == "emodarts":
         options["genotype"] = config.genotype
+    hints = typing.get_type_hints(kind)
+    options = {k: v for k, v in options.items() if k in hints}
     for setting in config.settings:
         owner, field, text = _split(setting)
         if field in hints and owner in ("", name, system):
@@ -270,33 +274,47 @@ def _split(setting):
 
 def _parsed(setting, hint, text):
     """A setting's value, of the type that the option has."""
+    parts = (hint, *typing.get_args(hint))
+    types = [part for part in parts if isinstance(part, type)]
+    if str in types:
+        return text
     try:
         value = json.loads(text)
     except ValueError:
         value = text
     choices = [
         choice
-        for part in (hint, *typing.get_args(hint))
+        for part in parts
         if typing.get_origin(part) is typing.Literal
         for choice in typing.get_args(part)
     ]
-    if choices and value not in choices:
+    if float in types:
+        types.append(int)
+    if value not in choices and type(value) not in types:
+        name = getattr(hint, "__name__", hint)
+        must = f"one of {choices}" if choices else f"of type {name}"
         raise ValueError(
-            f"The value of a setting must be one of {choices}. Received: "
-            f"{setting}"
+            f"The value of a setting must be {must}. Received: {setting}"
         )
     return value
 
 
 def _check_settings(config):
-    """Raises `ValueError` for a setting that no system has."""
+    """Raises `ValueError` for a setting of no system, or of the comparison."""
     systems = {
         name: _system(name)[0]
         for name in config.chosen
         if name not in CLASSICAL
     }
+    decided = {field.name for field in dataclasses.fields(config)}
+    decided |= {"export_dir", "final", "seeds"}
     for setting in config.settings:
         owner, field, _ = _split(setting)
+        if field in decided:
+            raise ValueError(
+                "A setting must be an option that systems may differ in. The "
+                f"comparison decides `{field}` for all. Received: {setting}"
+            )
         owners = {
             name
             for name, system in systems.items()

@@ -1,3 +1,5 @@
+"""Several systems on the same folds; most of these runs train nothing."""
+
 import dataclasses
 import json
 import pathlib
@@ -7,15 +9,23 @@ import numpy as np
 import pytest
 
 import ser_keras as ser
+from ser_keras.cli.main import main
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import write_synthetic_corpus
+from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import fold_folders
+from ser_keras.evaluation.cross_validation import protocol_of
+from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments import compare
-from ser_keras.experiments import light_sernet
-from ser_keras.experiments import tune
+from ser_keras.experiments.compare import CompareConfig
+from ser_keras.experiments.compare import run_compare
+from ser_keras.experiments.corpus import make_folds
+from ser_keras.experiments.output import open_run
+from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.leak_guard import LeakError
-from ser_keras.protocols.leak_guard import exposed_by_search
+from ser_keras.reports.report import summary
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def corpus(tmp_path_factory):
 
 
 def make_config(folder, **changes):
-    return ser.experiments.CompareConfig(
+    return CompareConfig(
         **{
             "output_dir": str(folder / "compare"),
             "cache_dir": str(folder / "cache"),
@@ -38,10 +48,45 @@ def make_config(folder, **changes):
     )
 
 
-def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def runs(monkeypatch):
+    """Configurations of the networks' runs, which predict what they please."""
+    begun = []
+
+    def run_experiment(config, folds):
+        begun.append(config)
+        run, labels = open_run(config.resolved()), folds[0].test.labels
+        test = Manifest([u for fold in folds for u in fold.test], labels)
+        features = FeatureSet(test, [[[0.0]]] * len(test))
+        fold_folders(folds, features, run, None)
+        save_tested(folds, features, run)
+        rows = np.random.default_rng(0).dirichlet(
+            np.ones(len(labels)), len(test)
+        )
+        predictions = Predictions.of(test, rows)
+        predictions.save_csv(run.path / "predictions.csv")
+        scores = ser.score(predictions)
+        outcome = CrossValidation(
+            predictions,
+            scores,
+            {fold.name: scores for fold in folds},
+            None,
+            leaks_speakers=folds[0].leaks_speakers,
+            protocol=protocol_of(folds),
+        )
+        versions = ser.package_versions()
+        run.write_json(
+            "result.json", {**summary(outcome), "versions": versions}
+        )
+
+    monkeypatch.setattr(compare, "run_experiment", run_experiment)
+    return begun
+
+
+def test_systems_side_by_side_and_reused(corpus, tmp_path, runs, capsys):
     config = make_config(tmp_path)
-    folds = ser.experiments.compare_protocol(config).folds(corpus)
-    page = ser.experiments.run_compare(config, folds, "babble")
+    folds = make_folds(config, corpus)
+    page = run_compare(config, folds)
     text = page.read_text()
     assert "majority" in text and "lstm" in text and "SYNTHETIC" in text
     table = (page.parent / "report.md").read_text()
@@ -51,81 +96,105 @@ def test_systems_side_by_side_and_reused(corpus, tmp_path, monkeypatch, capsys):
         for name in ("majority", "lstm")
     ]
     assert parts[0].ids == parts[1].ids
+    # A smoke run is of one fold.
     assert set(parts[0].speakers) == set(folds[0].test.speakers)
-
-    def fail(*arguments, **options):
-        raise AssertionError("a finished run is run again")
-
-    for name in ("cross_validate", "cross_validate_classifier"):
-        monkeypatch.setattr(compare, name, fail)
+    assert len(runs) == 1
     capsys.readouterr()
-    ser.experiments.run_compare(config, folds, "babble")
+    run_compare(config, folds)
     assert capsys.readouterr().out.count("finished before") == 2
+    assert len(runs) == 1
 
     # A finished run of anybody's stands beside them.
     alone = make_config(
-        tmp_path,
-        systems=("majority",),
-        runs=(str(page.parent / "lstm"),),
+        tmp_path, systems=("majority",), runs=(str(page.parent / "lstm"),)
     )
-    assert (
-        "lstm"
-        in ser.experiments.run_compare(alone, folds, "babble").read_text()
-    )
+    assert "lstm" in run_compare(alone, folds).read_text()
     other = dataclasses.replace(alone, fold=2)
     with pytest.raises(ValueError, match=r"lstm: Predictions must cover"):
-        ser.experiments.run_compare(other, folds, "babble")
-    changed = make_config(tmp_path, train_epochs=7, learning_rate=1.0)
-    with pytest.raises(ValueError, match="learning_rate"):
-        ser.experiments.run_compare(changed, folds, "babble")
+        run_compare(other, folds)
+    changed = make_config(tmp_path, settings=("lstm.learning_rate=1.0",))
+    with pytest.raises(ValueError, match="learning_rate: 0.002 there, 1.0 now"):
+        run_compare(changed, folds)
     fewer = dataclasses.replace(config, systems=("lstm",), fold=2)
     with pytest.raises(ValueError, match="lstm was run on other folds"):
-        ser.experiments.run_compare(fewer, folds, "babble")
+        run_compare(fewer, folds)
+    assert len(runs) == 1
 
 
-def test_every_network_is_trained_alike(tmp_path):
-    config = make_config(tmp_path, smoke=False, random_architectures=2)
-    paths = {name: tmp_path / name for name in ("cnn", "random_1", "random_2")}
-    networks = {
-        name: compare._cell_network(name, config, path)
-        for name, path in paths.items()
-    }
-    genotypes = [
-        ser.Genotype.load(networks[name].genotype)
-        for name in ("random_1", "random_2")
-    ]
-    assert genotypes[0] != genotypes[1]
-    space = ser.SearchSpace.emodarts("lstm_att")
-    assert all(space.contains(genotype) for genotype in genotypes)
-    alike = [
-        {
-            key: value
-            for key, value in dataclasses.asdict(network).items()
-            if key not in ("genotype", "output_dir", "export_dir")
-        }
-        for network in networks.values()
-    ]
-    assert alike[0] == alike[1] == alike[2]
-    # Drawn again, it is the same one.
-    again = compare._cell_network("random_1", config, paths["random_1"])
-    assert ser.Genotype.load(again.genotype) == genotypes[0]
+def test_every_network_is_trained_alike(corpus, tmp_path, runs):
+    """By the defaults of `ser_keras train`, and on all folds it is given."""
+    config = make_config(
+        tmp_path,
+        systems=("cnn", "random"),
+        smoke=False,
+        random_architectures=2,
+        seed=3,
+    )
+    run_compare(config, make_folds(config, corpus))
+    cnn, *drawn = runs
+    assert [x.architecture_seed for x in drawn] == [1, 2]
+    for run in runs:
+        assert (run.fold, run.seed, run.final, run.litert) == (0, 3, False, 0)
+        for name in (
+            "filters", "train_epochs", "batch_size", "learning_rate", "dropout",
+            "drop_path_rate", "held_out_speakers", "speed_range", "features",
+            "clips", "num_features", "duration",
+        ):  # fmt: skip
+            default = getattr(type(run)(), name)
+            assert getattr(run, name) == getattr(cnn, name) == default, name
+
+
+def test_settings_are_of_all_systems_or_of_one(corpus, tmp_path, runs):
+    config = make_config(
+        tmp_path,
+        systems=("cnn", "lstm", "light_sernet"),
+        settings=(
+            "dropout=0.5",
+            "lstm.dropout=0",
+            "hand_made.train-epochs=7",
+            "light_sernet.loss=focal",
+            "epochs=3",
+        ),
+    )
+    run_compare(config, make_folds(config, corpus))
+    assert [run.dropout for run in runs] == [0.5, 0, 0.5]
+    assert [run.train_epochs for run in runs[:2]] == [7, 7]
+    assert (runs[2].loss, runs[2].epochs) == ("focal", 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("droput=0.5", "option of a system that is compared.*: droput=0.5"),
+        ("emodarts.dropout=0.5", "Received: emodarts.dropout=0.5, .*: lstm"),
+        ("majority.seed=3", "comparison decides `seed`.*: majority.seed=3"),
+        ("lstm.fold=2", "comparison decides `fold`"),
+        ("lstm.final=true", "comparison decides `final`"),
+        ("lstm.features=mel", r"\['mfcc', 'log_mel'\].*lstm.features=mel"),
+        ("lstm.train_epochs=many", "of type int.*lstm.train_epochs=many"),
+        ("lstm.train_epochs=1.5", "of type int.*=1.5"),
+        ("lstm.train_epochs=true", "of type int.*=true"),
+        ("lstm.dropout=2", "`dropout` must be at least 0 and below 1"),
+        ("dropout", "must be OPTION=VALUE"),
+        ("lstm.=1", "must be OPTION=VALUE"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path, setting, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(tmp_path, settings=(setting,))
 
 
 def test_a_run_of_another_state_of_the_corpus_is_not_reused(corpus, tmp_path):
     config = make_config(tmp_path, systems=("majority",), smoke=False)
-    folds = ser.experiments.compare_protocol(config).folds(corpus)
-    ser.experiments.run_compare(config, folds, "babble")
+    folds = make_folds(config, corpus)
+    run_compare(config, folds)
     # A file less to train on and to test, in folds of the same names.
     fewer = Manifest(tuple(corpus)[:-1], corpus.labels)
-    changed = ser.experiments.compare_protocol(config).folds(fewer)
+    changed = make_folds(config, fewer)
     assert [x.name for x in changed] == [x.name for x in folds]
     with pytest.raises(ValueError, match="another state of the corpus.*Hash"):
-        ser.experiments.run_compare(config, changed, "babble")
-    # An older run did not record its folds; its predictions say enough.
-    (tmp_path / "compare/majority/folds.json").unlink()
-    with pytest.raises(ValueError, match=f"test part only.*{corpus[-1].id}"):
-        ser.experiments.run_compare(config, changed, "babble")
-    assert ser.experiments.run_compare(config, folds, "babble").exists()
+        run_compare(config, changed)
+    assert run_compare(config, folds).exists()
 
 
 @pytest.fixture
@@ -145,67 +214,9 @@ def leaky_corpus(corpus, tmp_path):
 
 def test_nothing_is_run_if_a_recording_is_there_twice(leaky_corpus, tmp_path):
     config = make_config(tmp_path, systems=("majority", "light_sernet"))
-    folds = ser.experiments.compare_protocol(config).folds(leaky_corpus)
     with pytest.raises(LeakError, match=r"\(in train\)"):
-        ser.experiments.run_compare(config, folds, "babble")
+        run_compare(config, make_folds(config, leaky_corpus))
     assert not (tmp_path / "compare").exists()
-
-
-def test_nothing_is_tuned_if_a_recording_is_there_twice(
-    leaky_corpus, tmp_path, monkeypatch
-):
-    tuning = pytest.importorskip("ser_keras.experiments.hypermodels")
-
-    def fail(*arguments):
-        raise AssertionError("it is tuned")
-
-    monkeypatch.setattr(tuning, "tune", fail)
-    config = ser.experiments.TuneConfig(
-        output_dir=str(tmp_path / "tune"),
-        cache_dir=str(tmp_path / "cache"),
-        smoke=True,
-    )
-    folds = ser.protocols.leave_one_speaker_out(leaky_corpus)
-    with pytest.raises(LeakError, match=r"\(in train\)"):
-        ser.experiments.run_tune(config, folds)
-
-
-def test_two_streams_are_tuned(corpus, tmp_path, monkeypatch):
-    tuning = pytest.importorskip("ser_keras.experiments.hypermodels")
-
-    def read(width, rate):
-        def read_features(config, manifest, *_):
-            arrays = [np.ones((4, width), "float32")] * len(manifest)
-            return FeatureSet(manifest, arrays, frame_rate=rate)
-
-        return read_features
-
-    tuned = []
-    monkeypatch.setattr(tune, "read_features", read(16, 62.5))
-    monkeypatch.setattr(tune, "deep_features", read(5, 8.0))
-    monkeypatch.setattr(tune, "deep_extractor", lambda config: None)
-    monkeypatch.setattr(tuning, "tune", lambda model, *_: tuned.append(model))
-    config = ser.experiments.TuneConfig(
-        output_dir=str(tmp_path / "tune"), smoke=True, model="two_stream"
-    )
-    folds = ser.protocols.leave_one_speaker_out(corpus)
-    assert ser.experiments.run_tune(config, folds) is None  # As in a worker.
-    (model,) = tuned
-    assert isinstance(model, tuning.TwoStreamHyperModel)
-    assert model.num_features == {"handcrafted": 16, "deep": 5}
-    assert folds[0].name not in model.settings()["train_speakers"]
-    file = tmp_path / "genotype.json"
-    ser.SearchSpace(num_nodes=1).sample(0).save(file)
-    config = dataclasses.replace(config, genotype=str(file))
-    with pytest.raises(ValueError, match="genotype of two streams"):
-        ser.experiments.run_tune(config, folds)
-
-
-def test_a_random_architecture_has_heard_nobody(tmp_path, capsys):
-    config = make_config(tmp_path)
-    network = compare._cell_network("random_1", config, tmp_path / "random_1")
-    assert exposed_by_search(network.genotype).stages == {}
-    assert "cannot be checked" not in capsys.readouterr().out
 
 
 def test_what_is_run(tmp_path):
@@ -217,6 +228,19 @@ def test_what_is_run(tmp_path):
         make_config(tmp_path, systems=("svm",))
     with pytest.raises(ValueError, match="--yamnet"):
         make_config(tmp_path, systems=("yamnet_probe",))
+
+
+def test_every_system_that_is_registered_can_be_compared(
+    corpus, tmp_path, runs, monkeypatch
+):
+    entry = ("tests.experiments.toy_system:Toy", "A hidden layer.")
+    monkeypatch.setitem(SYSTEMS, "toy", entry)
+    config = make_config(
+        tmp_path, systems=tuple(SYSTEMS), settings=("toy.units=8",)
+    )
+    run_compare(config, make_folds(config, corpus))
+    names = [pathlib.Path(run.output_dir).name for run in runs]
+    assert names == list(SYSTEMS) and runs[-1].units == 8
 
 
 def test_what_the_others_are_compared_with(tmp_path):
@@ -235,36 +259,35 @@ def test_what_the_others_are_compared_with(tmp_path):
         make_config(tmp_path, reference="cnn")
 
 
-def test_every_protocol_by_name(corpus, tmp_path, monkeypatch, capsys):
-    """Also one that overstates, with networks that it did not suit before."""
+def test_every_protocol_by_name(corpus, tmp_path, runs):
+    """Also one that overstates, of which the report says so."""
     config = make_config(
         tmp_path, systems=("majority", "light_sernet"), protocol="random-folds"
     )
-    folds = ser.experiments.compare_protocol(config).folds(corpus)
-    begun = []
-
-    def begin(config):
-        begun.append(config.protocol)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(light_sernet, "read_features", lambda c, *_: begin(c))
     with pytest.warns(UserWarning, match="OVERSTATES"):
-        with pytest.raises(KeyboardInterrupt):
-            ser.experiments.run_compare(config, folds, "babble")
-    assert begun == ["random-folds"]
+        page = run_compare(config, make_folds(config, corpus))
+    assert [run.protocol for run in runs] == ["random-folds"]
+    assert "random-folds" in page.read_text()
     with pytest.raises(ValueError, match="name='random'"):
         make_config(tmp_path, protocol="random")
 
 
-def test_groups_of_emodb(corpora_root):
-    config = ser.experiments.CompareConfig(protocol="speaker-groups")
-    corpus = ser.load_corpus("emodb", corpora_root / "emodb")
-    folds = ser.experiments.compare_protocol(config).folds(corpus)
-    assert [fold.name for fold in folds] == [
-        "03+08", "09+10", "11+13", "12+14", "15+16",
-    ]  # fmt: skip
-    config = ser.experiments.CompareConfig()
-    assert len(ser.experiments.compare_protocol(config).folds(corpus)) == 10
+def test_command(tmp_path, monkeypatch, capfd):
+    """A network is trained and stands beside a classifier."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["compare", "--smoke", "--systems", "majority", "lstm", "--json"]
+    argv += ["--settings", "lstm.speed_range=0", "--output-dir", "out"]
+    assert main(argv) == 0
+    out, _ = capfd.readouterr()
+    assert json.loads(out) == {"report": "out/report.html"}
+    table = (tmp_path / "out/report.md").read_text()
+    assert "| majority |" in table and "| lstm |" in table
+    result = json.loads((tmp_path / "out/lstm/result.json").read_text())
+    assert (result["kind"], result["final"]) == ("hand_made", False)
+    assert result["scores"]["n"] == 4  # A speaker of the built-in corpus.
+    with pytest.raises(SystemExit, match="2"):
+        main([*argv, "--settings", "lstm.speed=0"])
+    assert "lstm.speed=0" in capfd.readouterr().err
 
 
 def test_recipe(tmp_path, run_recipe):
@@ -273,8 +296,9 @@ def test_recipe(tmp_path, run_recipe):
     process = run_recipe("compare.py", tmp_path, *systems)
     assert process.returncode == 0, process.stderr[-4000:]
     folder = tmp_path / "results/run"
+    # The reference, and the difference from it.
     assert "| egemaps_linear |" in process.stdout
-    assert "| majority | -" in process.stdout or "+" in process.stdout
+    assert "UAR minus that of egemaps_linear" in process.stdout
     result = json.loads((folder / "egemaps_linear/result.json").read_text())
-    assert result["scores"]["n"] == 8
+    assert result["scores"]["n"] == 4
     assert (folder / "report.html").stat().st_size > 10000
