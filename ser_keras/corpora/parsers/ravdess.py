@@ -3,6 +3,7 @@
 import re
 
 from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
 from ser_keras.corpora.parsers._reading import unknown_code
@@ -18,16 +19,7 @@ SOURCE = Source(
 )
 
 # In the order of the emotion codes 01 ... 08.
-LABELS = (
-    "neutral",
-    "calm",
-    "happiness",
-    "sadness",
-    "anger",
-    "fear",
-    "disgust",
-    "surprise",
-)
+LABELS = ("neutral", "calm", *BASIC_EMOTIONS)
 _TEXTS = {
     "01": "Kids are talking by the door",
     "02": "Dogs are sitting by the door",

@@ -1,0 +1,116 @@
+import pytest
+
+from ser_keras.corpora.parsers import CorpusError
+from ser_keras.corpora.parsers import load_corpus
+from ser_keras.protocols.protocol import Partitions
+
+LABELS = """\
+FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set
+MSP-PODCAST_0001_0008.wav,N,2.2,4.0,2.6,30,Male,Test1
+MSP-PODCAST_0001_0009.wav,X,3.7,3.5,3.7,30,Male,Test1
+MSP-PODCAST_0002_0039.wav,H,5.0,4.4,5.2,Unknown,Unknown,Train
+MSP-PODCAST_0003_0001.wav,U,5.0,4.4,5.2,Unknown,Unknown,Test2
+MSP-PODCAST_0004_0002.wav,C,5.0,4.4,5.2,41,Female,Validation
+MSP-PODCAST_0005_0002.wav,N,5.0,4.4,5.2,42,Female,Train
+"""
+
+
+def write_partitions(root, labels=LABELS):
+    lines = [line.split(",") for line in labels.splitlines()[1:]]
+    (root / "Partitions.txt").write_text(
+        "".join(f"{line[-1]}; {line[0]}\n" for line in lines)
+    )
+
+
+@pytest.fixture
+def msp_podcast(tmp_path):
+    root = tmp_path / "MSP-PODCAST-Publish-1.11"
+    (root / "Labels").mkdir(parents=True)
+    (root / "Audios").mkdir()
+    (root / "Labels/labels_consensus.csv").write_text(LABELS)
+    for line in LABELS.splitlines()[1:]:
+        (root / "Audios" / line.split(",")[0]).touch()
+    return root
+
+
+def test_msp_podcast(msp_podcast):
+    write_partitions(msp_podcast)
+    manifest = load_corpus("msp_podcast", msp_podcast, version="1.11")
+    found = {u.id[12:]: (u.label, u.speaker, u.partition) for u in manifest}
+    assert found == {
+        "0001_0008": ("neutral", "30", "test1"),
+        "0002_0039": ("happiness", "unknown-0002", "train"),
+        "0003_0001": ("surprise", "unknown-0003", "test2"),
+        "0004_0002": ("contempt", "41", "development"),
+        "0005_0002": ("neutral", "42", "train"),
+    }
+    assert [u.sex for u in manifest[:2]] == ["male", None]
+    (fold,) = Partitions().folds(manifest)
+    assert fold.name == "test1" and not fold.overstates
+    assert fold.train.speakers == ("42", "unknown-0002")
+    both = Partitions(("train", "development"), ("test1", "test2"))
+    assert [len(f.test) for f in both.folds(manifest)] == [1, 1]
+    with pytest.raises(ValueError, match="Missing: .'test3'.*another release"):
+        Partitions(test=("test3",)).folds(manifest)
+
+
+def test_msp_podcast_of_another_release(msp_podcast):
+    with pytest.raises(CorpusError, match="release 1.10. Its name .*: 1.11"):
+        load_corpus("msp_podcast", msp_podcast, version="1.10")
+    extra = LABELS + "MSP-PODCAST_0009_0001.wav,,,,,,,Train\n"
+    shorter = "\n".join(LABELS.splitlines()[:-1])
+    moved = LABELS.replace("42,Female,Train", "42,Female,Test2")
+    for labels, message in (
+        (extra, r"1 of 6 files are not in .*0009_0001.wav \(line 7\)"),
+        (shorter, "1 of 6 files are in labels_consensus.csv only.*0005_0002"),
+        (moved, r"another partition than .*0005_0002.wav \(line 6\)"),
+    ):
+        write_partitions(msp_podcast, labels)
+        with pytest.raises(CorpusError, match=f"another release.*{message}"):
+            load_corpus("msp_podcast", msp_podcast)
+    write_partitions(msp_podcast, LABELS + LABELS.splitlines()[1])
+    with pytest.raises(
+        CorpusError, match="0001_0008.wav' .*txt, line 1, and .*txt, line 7"
+    ):
+        load_corpus("msp_podcast", msp_podcast)
+    (msp_podcast / "Partitions.txt").write_text("Train MSP-PODCAST\n")
+    with pytest.raises(CorpusError, match="Partitions.txt, line 1: cannot"):
+        load_corpus("msp_podcast", msp_podcast)
+
+
+def test_msp_podcast_keeps_the_labels_of_test3(msp_podcast):
+    hidden = "MSP-PODCAST_test3_0001.wav,,,,,,,Test3\n"
+    hidden += hidden.replace("0001", "0002")
+    write_partitions(msp_podcast, LABELS + hidden)
+    with pytest.warns(UserWarning, match="2 files of Test3 have no labels"):
+        manifest = load_corpus("msp_podcast", msp_podcast)
+    assert len(manifest) == 5
+    # Of any other part, a file without labels is of another release.
+    write_partitions(msp_podcast, LABELS + hidden.replace("Test3", "Test2"))
+    with pytest.raises(CorpusError, match="2 of 6 files are not in .*test3_00"):
+        load_corpus("msp_podcast", msp_podcast)
+
+
+def test_msp_podcast_bad_tables(msp_podcast):
+    table = msp_podcast / "Labels/labels_consensus.csv"
+    for labels, message in (
+        (LABELS.replace(",Split_Set", ",Set"), "Missing: .'Split_Set'"),
+        (LABELS.replace(",U,", ",Q,"), "line 5: unknown label 'Q'"),
+        (LABELS.replace(",41,", ",,"), "line 6: nothing in .'SpkrID'"),
+        (
+            LABELS + LABELS.splitlines()[1],
+            "'MSP-PODCAST_0001_0008' .*csv, line 2, and .*csv, line 8",
+        ),
+    ):
+        table.write_text(labels)
+        with pytest.raises(CorpusError, match=message):
+            load_corpus("msp_podcast", msp_podcast)
+    table.write_text(LABELS.replace("MSP-PODCAST_0002_0039", "turn"))
+    with pytest.raises(CorpusError, match="line 4: .* podcast from 'turn'"):
+        load_corpus("msp_podcast", msp_podcast)
+    table.write_text(LABELS)
+    with pytest.raises(CorpusError, match="labels .'fear'.*5 utterances"):
+        load_corpus("msp_podcast", msp_podcast, labels=["fear"])
+    (msp_podcast / "Audios/MSP-PODCAST_0003_0001.wav").unlink()
+    with pytest.raises(CorpusError, match="1 of 5 .*no audio.*0003_0001"):
+        load_corpus("msp_podcast", msp_podcast)
