@@ -124,15 +124,15 @@ def run_tune(config, folds: list[Fold] | None = None) -> dict | None:
     system = system_of(config)
     experiment = system_class(system)(config)
     config = experiment.config
-    if folds is None:
-        folds = make_folds(config, read_corpus(config))
-    (fold,) = chosen_folds(folds, config.fold)
     if experiment.searches:
         raise ValueError(
             "A search for every trial would take days. Tune the network of a "
             "genotype (--genotype FILE) or of an architecture drawn at random "
             f"(--architecture random). Received: {system} with a search"
         )
+    if folds is None:
+        folds = make_folds(config, read_corpus(config))
+    (fold,) = chosen_folds(folds, config.fold)
     if (pathlib.Path(config.output_dir) / "config.json").exists():
         open_run(config)
     hypermodel = SystemHyperModel(config, fold)
