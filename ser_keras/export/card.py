@@ -1,8 +1,13 @@
 """The model card: what a model is, how good it is, and what it is not for."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from ser_keras.corpora.built_in import LABELS
 from ser_keras.corpora.parsers import corpus_names
@@ -55,7 +60,12 @@ class ModelCard:
     limits: str = _LIMITS
 
     @classmethod
-    def from_run(cls, path, final=None, **fields):
+    def from_run(
+        cls,
+        path: str | os.PathLike[str],
+        final: bool | None = None,
+        **fields: Any,
+    ) -> ModelCard:
         """The card of a finished run.
 
         Args:
@@ -84,7 +94,13 @@ class ModelCard:
         )
 
     @classmethod
-    def from_result(cls, config, result, predictions=None, **fields):
+    def from_result(
+        cls,
+        config: Mapping[str, Any],
+        result: Mapping[str, Any],
+        predictions: Predictions | None = None,
+        **fields: Any,
+    ) -> ModelCard:
         """The card of a run's configuration and of what its `result.json` has.
 
         Args:
@@ -159,7 +175,7 @@ class ModelCard:
         }  # fmt: skip
         return cls(**(known | fields))
 
-    def markdown(self, name, **facts):
+    def markdown(self, name: str, **facts: Any) -> str:
         """The card as a Markdown page.
 
         Args:

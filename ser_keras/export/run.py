@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -33,7 +34,7 @@ class TrainedNetwork:
     folder: pathlib.Path
     network: keras.Model
     preprocessor: Any
-    labels: tuple[str, ...]
+    labels: Sequence[str]
     temperature: float
     card: ModelCard
 

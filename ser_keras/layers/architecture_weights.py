@@ -1,5 +1,9 @@
 """The architecture parameters (alphas) of a search."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -34,7 +38,12 @@ class ArchitectureWeights(keras.layers.Layer):
         - DARTS, arXiv 1806.09055, equation 2.
     """
 
-    def __init__(self, shapes, seed=None, **kwargs):
+    def __init__(
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.shapes = {kind: list(shape) for kind, shape in shapes.items()}
         self.seed = seed
@@ -53,7 +62,9 @@ class ArchitectureWeights(keras.layers.Layer):
             )
         self.built = True
 
-    def mixing_weights(self, alphas=None) -> dict:
+    def mixing_weights(
+        self, alphas: Mapping[str, tf.Tensor] | None = None
+    ) -> dict:
         """Softmax of the alphas over the candidates of each edge.
 
         Args:
@@ -69,7 +80,7 @@ class ArchitectureWeights(keras.layers.Layer):
             }
         return {k: tf.nn.softmax(alpha, axis=-1) for k, alpha in alphas.items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "shapes": self.shapes,

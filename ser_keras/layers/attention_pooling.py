@@ -1,5 +1,8 @@
 """Pooling over time: from a sequence to one vector per clip."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -34,11 +37,11 @@ class AttentionPooling(FrameLayer):
           Embedding", arXiv 1803.10963, equations 1 to 5.
     """
 
-    def __init__(self, units=64, **kwargs):
+    def __init__(self, units: int = 64, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         # Explicit names: `inherit_weights` matches weights by name.
         self.hidden = keras.layers.Dense(
             self.units,
@@ -52,7 +55,9 @@ class AttentionPooling(FrameLayer):
         )
         self.score.build((*input_shape[:-1], self.units))
 
-    def call(self, inputs, mask=None):
+    def call(
+        self, inputs: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         scores = self.score(self.hidden(inputs))
         if mask is not None:
             scores = tf.where(mask[..., None], scores, scores.dtype.min / 2)
@@ -63,7 +68,7 @@ class AttentionPooling(FrameLayer):
         deviation = tf.sqrt(tf.maximum(square - tf.square(mean), 1e-5))
         return tf.concat([mean, deviation], -1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
 
 
@@ -83,7 +88,9 @@ class MeanPooling(FrameLayer):
     array([[2.]], dtype=float32)
     """
 
-    def call(self, inputs, mask=None):
+    def call(
+        self, inputs: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         return mean_over_frames(inputs, mask)
 
 

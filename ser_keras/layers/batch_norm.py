@@ -1,5 +1,8 @@
 """Batch normalisation for searches: fused, scaled per channel, synchronised."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -57,11 +60,11 @@ class BatchNorm(keras.layers.Layer):
 
     def __init__(
         self,
-        affine=False,
-        momentum=MOMENTUM,
-        epsilon=EPSILON,
-        one_pass=False,
-        **kwargs,
+        affine: bool = False,
+        momentum: float = MOMENTUM,
+        epsilon: float = EPSILON,
+        one_pass: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.affine = affine
@@ -69,7 +72,7 @@ class BatchNorm(keras.layers.Layer):
         self.momentum = momentum
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         shape = (input_shape[-1],)
 
         def weight(name, initializer, trainable):
@@ -87,7 +90,12 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
-    def call(self, inputs, scale=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        scale: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         channels = inputs.shape[-1]
         wide = self.moving_mean.dtype
         if scale is not None:
@@ -161,7 +169,7 @@ class BatchNorm(keras.layers.Layer):
         }
         return {k: v for k, v in weights.items() if v is not None}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "affine": self.affine,

@@ -1,5 +1,8 @@
 """A cell: a directed acyclic graph of mixed operations."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -64,15 +67,15 @@ class Cell(FrameLayer):
 
     def __init__(
         self,
-        kind,
-        edges,
-        concat,
-        filters,
-        affine=False,
-        drop_path_rate=0.0,
-        shared_stacks=False,
-        dropout=0.0,
-        **kwargs,
+        kind: str,
+        edges: Sequence[Any],
+        concat: Sequence[int],
+        filters: int,
+        affine: bool = False,
+        drop_path_rate: float = 0.0,
+        shared_stacks: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         for _, _, names in edges:
@@ -88,7 +91,11 @@ class Cell(FrameLayer):
         self.dropout = dropout
         self.sources = sorted({source for source, _, _ in self.edges})
 
-    def build(self, older_shape=None, newer_shape=None):
+    def build(
+        self,
+        older_shape: Sequence[Any] | None = None,
+        newer_shape: Sequence[Any] | None = None,
+    ) -> None:
         # One mixed operation for each state. A flat list: before version 3.14
         # Keras did not save layers in nested lists.
         self.mixed_ops = []
@@ -125,7 +132,14 @@ class Cell(FrameLayer):
     def _leaving(self, source):
         return [i for i, edge in enumerate(self.edges) if edge[0] == source]
 
-    def call(self, older, newer, weights=None, mask=None, training=None):
+    def call(
+        self,
+        older: tf.Tensor,
+        newer: tf.Tensor,
+        weights: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         states = {0: older, 1: newer}
         if weights is not None:
             weights = tf.unstack(weights)
@@ -180,7 +194,7 @@ class Cell(FrameLayer):
         mixed = self.mixed_ops[self.sources.index(source)]
         return mixed, self._leaving(source).index(edge)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "kind": self.kind,

@@ -1,5 +1,8 @@
 """Mixed operations of a CNN cell: all edges that leave one state."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -72,14 +75,21 @@ class ConvMixedOp(FrameLayer):
         - DARTS, arXiv 1806.09055, equation 2; emoDARTS, arXiv 2403.14083.
     """
 
-    def __init__(self, candidates, filters, strides=1, affine=False, **kwargs):
+    def __init__(
+        self,
+        candidates: Sequence[Sequence[str]],
+        filters: int,
+        strides: int = 1,
+        affine: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.candidates = [list(names) for names in candidates]
         self.filters = filters
         self.strides = strides
         self.affine = affine
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         # Saved files name their groups after the attributes that hold layers
         # (`pools`, `convolutions`, `others`, `reduce`), which therefore keep
         # their names. `others` are the operations of users.
@@ -136,7 +146,13 @@ class ConvMixedOp(FrameLayer):
         """Numbers of the edges that have a candidate."""
         return [e for e, names in enumerate(self.candidates) if op in names]
 
-    def call(self, inputs, weights=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        weights: Sequence[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[tf.Tensor | None]:
         if weights is None and any(len(n) > 1 for n in self.candidates):
             raise ValueError(
                 "`weights` must be given where an edge has several "
@@ -303,7 +319,7 @@ class ConvMixedOp(FrameLayer):
                 f"of edge {edge}. Received: op={op!r}"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "candidates": self.candidates,

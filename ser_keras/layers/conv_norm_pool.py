@@ -1,5 +1,8 @@
 """The convolution block of Light-SERNet."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -50,15 +53,15 @@ class ConvNormPool(FrameLayer):
 
     def __init__(
         self,
-        filters,
-        kernel_size=(3, 3),
-        pool_size=(1, 1),
-        use_bias=False,
-        separable=False,
-        l2=0.0,
-        momentum=0.99,
-        epsilon=1e-3,
-        **kwargs,
+        filters: int,
+        kernel_size: tuple[int, int] = (3, 3),
+        pool_size: tuple[int, int] = (1, 1),
+        use_bias: bool = False,
+        separable: bool = False,
+        l2: float = 0.0,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = filters
@@ -78,7 +81,7 @@ class ConvNormPool(FrameLayer):
             name="norm",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         channels = input_shape[-1]
         kernel_size = self.kernel_size
         self.depthwise_kernel = None
@@ -105,7 +108,12 @@ class ConvNormPool(FrameLayer):
             regularizer=keras.regularizers.L2(self.l2) if self.l2 else None,
         )
 
-    def call(self, inputs, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         x = inputs
         if self.depthwise_kernel is not None:
             x = tf.nn.depthwise_conv2d(
@@ -130,7 +138,7 @@ class ConvNormPool(FrameLayer):
             x *= 1.0 / tf.maximum(real, 1.0 / self.pool_size[0])
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         batch, *sizes, _ = input_shape
         pooled = [
             None if size is None else -(-size // pool)
@@ -138,7 +146,7 @@ class ConvNormPool(FrameLayer):
         ]
         return (batch, *pooled, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -1,5 +1,7 @@
 """Drop path (stochastic depth) for the edges of derived cells."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -31,7 +33,7 @@ class DropPath(keras.layers.Layer):
         - Larsson et al., "FractalNet", arXiv 1605.07648, section 3.
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
@@ -49,7 +51,9 @@ class DropPath(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
         if not training or self.rate == 0:
             return inputs
         shape = (tf.shape(inputs)[0],) + (1,) * (inputs.shape.rank - 1)
@@ -60,5 +64,5 @@ class DropPath(keras.layers.Layer):
         kept = drawn < keep
         return inputs * tf.cast(tf.cast(kept, keep.dtype) / keep, inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -1,5 +1,8 @@
 """Factorised reduction: halves the resolution of feature maps."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -41,13 +44,19 @@ class FactorizedReduce(FrameLayer):
         - Zoph et al., arXiv 1707.07012; as in the code of DARTS.
     """
 
-    def __init__(self, filters, num_edges=1, affine=False, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        num_edges: int = 1,
+        affine: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.filters = filters
         self.num_edges = num_edges
         self.affine = affine
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         first = self.filters // 2
         bound = (3 / input_shape[-1]) ** 0.5
         initializer = keras.initializers.RandomUniform(-bound, bound)
@@ -62,7 +71,13 @@ class FactorizedReduce(FrameLayer):
         self.norm = BatchNorm(self.affine, dtype=self.dtype_policy, name="norm")
         self.norm.build((None, None, None, self.num_edges * self.filters))
 
-    def call(self, inputs, weights=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        weights: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         # Both convolutions as one of 2x2 that uses two of its positions: this
         # needs neither a shifted copy of the input nor a concatenation.
         first, second = (tf.convert_to_tensor(k) for k in self.kernels)
@@ -117,7 +132,7 @@ class FactorizedReduce(FrameLayer):
     def _channels(self, edge):
         return slice(edge * self.filters, (edge + 1) * self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

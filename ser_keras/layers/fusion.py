@@ -1,5 +1,8 @@
 """Fusion of two streams: one method, or a mixture of several in a search."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -61,7 +64,12 @@ class Fusion(FrameLayer):
     """
 
     def __init__(
-        self, candidates, num_classes, units=32, dropout=0.0, **kwargs
+        self,
+        candidates: Sequence[str],
+        num_classes: int,
+        units: int = 32,
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not candidates:
@@ -76,7 +84,7 @@ class Fusion(FrameLayer):
         self.units = units
         self.dropout = dropout
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.heads = []
         for name in self.candidates:
             head = _HEADS[name](
@@ -90,8 +98,13 @@ class Fusion(FrameLayer):
             self.heads.append(head)
 
     def call(
-        self, sequences, masks=None, present=None, weights=None, training=None
-    ):
+        self,
+        sequences: tuple[tf.Tensor, tf.Tensor],
+        masks: tuple[tf.Tensor, tf.Tensor] | None = None,
+        present: tuple[tf.Tensor, tf.Tensor] | None = None,
+        weights: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         masks = masks or (None, None)
         if present is None:
             ones = tf.ones_like(sequences[0][:, 0, 0])
@@ -107,14 +120,14 @@ class Fusion(FrameLayer):
         weights = tf.unstack(tf.cast(weights, logits[0].dtype))
         return tf.add_n([w * x for w, x in zip(weights, logits, strict=True)])
 
-    def head(self, name) -> keras.layers.Layer:
+    def head(self, name: str) -> keras.layers.Layer:
         """The layer of the candidate `name`."""
         return self.heads[self.candidates.index(name)]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0][0], self.num_classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "candidates": self.candidates,

@@ -1,5 +1,7 @@
 """Information supplement: gated exchange between two streams over time."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -50,7 +52,7 @@ class InformationSupplement(FrameLayer):
           ours.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         widths = [shape[-1] for shape in input_shape]
 
         def dense(name, units, activation=None):
@@ -69,7 +71,12 @@ class InformationSupplement(FrameLayer):
         self.gate_0.build((None, None, 2 * widths[0]))
         self.gate_1.build((None, None, 2 * widths[1]))
 
-    def call(self, sequences, masks=None, present=None):
+    def call(
+        self,
+        sequences: tuple[tf.Tensor, tf.Tensor],
+        masks: tuple[tf.Tensor, tf.Tensor] | None = None,
+        present: tuple[tf.Tensor, tf.Tensor] | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         masks = masks or (None, None)
         first, second = sequences
         return (
@@ -94,7 +101,7 @@ class InformationSupplement(FrameLayer):
         output = own + zero_padding(gated, masks[0])
         return output if present is None else zero_missing(output, present[0])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(tuple(shape) for shape in input_shape)
 
 

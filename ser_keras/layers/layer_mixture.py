@@ -1,9 +1,18 @@
 """Weighted sum of the layers of a frozen encoder."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 from keras import ops
 
 from ser_keras._registry import serializable
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @serializable
@@ -38,7 +47,7 @@ class LayerMixture(keras.layers.Layer):
           2018, equation 1, with a scale of 1.
     """
 
-    def __init__(self, num_layers, **kwargs):
+    def __init__(self, num_layers: int, **kwargs: Any):
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(
@@ -47,13 +56,13 @@ class LayerMixture(keras.layers.Layer):
             )
         self.num_layers = num_layers
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.compute_output_shape(input_shape)
         self.mixture = self.add_weight(
             shape=(self.num_layers,), initializer="zeros", name="mixture"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         weights = ops.softmax(self.mixture)
         channels = inputs.shape[2] // self.num_layers
         # Layer by layer: this copies nothing, and all shapes are known.
@@ -62,7 +71,7 @@ class LayerMixture(keras.layers.Layer):
             for i in range(self.num_layers)
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         if input_shape[2] % self.num_layers:
             raise ValueError(
                 f"The feature axis must be a multiple of {self.num_layers}, "
@@ -71,5 +80,5 @@ class LayerMixture(keras.layers.Layer):
         batch, time, features, *rest = input_shape
         return (batch, time, features // self.num_layers, *rest)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_layers": self.num_layers}

@@ -16,7 +16,7 @@ class FrameLayer(keras.layers.Layer):
         return None
 
 
-def frame_mask(features):
+def frame_mask(features: tf.Tensor) -> tf.Tensor:
     """Mask of the real frames of features whose padding is exactly zero.
 
     A clip ends with its last frame that is not zero in every feature. Zero

@@ -1,5 +1,8 @@
 """3x3 pooling with batch norm, computed once for all edges of a state."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -43,7 +46,9 @@ class PoolNorm(FrameLayer):
         - DARTS, arXiv 1806.09055, section 3.1.1.
     """
 
-    def __init__(self, mode, strides=1, affine=False, **kwargs):
+    def __init__(
+        self, mode: str, strides: int = 1, affine: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if mode not in ("max", "avg"):
             raise ValueError(
@@ -53,11 +58,17 @@ class PoolNorm(FrameLayer):
         self.strides = strides
         self.affine = affine
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.norm = BatchNorm(self.affine, dtype=self.dtype_policy, name="norm")
         self.norm.build(input_shape)
 
-    def call(self, inputs, input_mask=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         if input_mask is not None:
             input_mask = input_mask[:, :, None, None]
         x = self._pool(inputs, input_mask)
@@ -91,7 +102,7 @@ class PoolNorm(FrameLayer):
         x = tf.pad(x, pad, constant_values=border)
         return pool(x, 3, self.strides, "VALID")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "mode": self.mode,

@@ -2,6 +2,9 @@
 
 import contextlib
 import inspect
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,7 +17,11 @@ BUILT_IN = {"cnn": CNN_OPERATIONS, "recurrent": RECURRENT_OPERATIONS}
 _factories = {}
 
 
-def register_primitive(name, family, factory=None):
+def register_primitive(
+    name: str,
+    family: str,
+    factory: Callable[..., keras.layers.Layer] | None = None,
+) -> Any:
     """Registers a candidate operation under a name of the user's choice.
 
     The layer is created and built with the dtype policy of the network, as if
@@ -62,7 +69,11 @@ def register_primitive(name, family, factory=None):
 
 
 def build_primitive(
-    name, family, dtype=None, input_shape=None, **arguments
+    name: str,
+    family: str,
+    dtype: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    **arguments: Any,
 ) -> keras.layers.Layer:
     """The layer of a user-registered operation.
 

@@ -1,6 +1,8 @@
 """Mixed operations of a recurrent cell: all edges that leave one state."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,7 +89,12 @@ class RecurrentMixedOp(FrameLayer):
     """
 
     def __init__(
-        self, candidates, filters, shared_stacks=False, dropout=0.0, **kwargs
+        self,
+        candidates: Sequence[Sequence[str]],
+        filters: int,
+        shared_stacks: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.candidates = [list(names) for names in candidates]
@@ -95,7 +102,7 @@ class RecurrentMixedOp(FrameLayer):
         self.shared_stacks = shared_stacks
         self.dropout = dropout
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         # Saved files name their groups after the attributes that hold layers
         # (`stacks`, `attention`, `others`), which therefore keep their names.
         self.stacks = {}
@@ -165,7 +172,13 @@ class RecurrentMixedOp(FrameLayer):
                 stacks += [_Stack(n, {n: c}) for n, c in readers.items()]
         return sorted(stacks, key=lambda stack: stack.depth)
 
-    def call(self, inputs, weights=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        weights: Sequence[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[tf.Tensor | None]:
         if weights is None and any(len(n) > 1 for n in self.candidates):
             raise ValueError(
                 "`weights` must be given where an edge has several "
@@ -310,7 +323,7 @@ class RecurrentMixedOp(FrameLayer):
                 f"of edge {edge}. Received: op={op!r}"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "candidates": self.candidates,

@@ -1,5 +1,8 @@
 """Depthwise-separable convolutions of several edges at once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -55,14 +58,14 @@ class SeparableConvs(FrameLayer):
 
     def __init__(
         self,
-        num_edges,
-        filters,
-        kernel_size,
-        strides=1,
-        dilation=1,
-        stages=1,
-        affine=False,
-        **kwargs,
+        num_edges: int,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        dilation: int = 1,
+        stages: int = 1,
+        affine: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_edges = num_edges
@@ -73,7 +76,7 @@ class SeparableConvs(FrameLayer):
         self.stages = stages
         self.affine = affine
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         size, edges, filters = self.kernel_size, self.num_edges, self.filters
         # Fan-in and fan-out of one edge's convolutions, not of the stack's.
         depthwise = keras.initializers.RandomUniform(-1 / size, 1 / size)
@@ -101,7 +104,13 @@ class SeparableConvs(FrameLayer):
             norm.build((None, None, None, edges * filters))
             self.norms.append(norm)
 
-    def call(self, inputs, weights=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        weights: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         scale = None if weights is None else spread(weights, self.filters)
         x = inputs
         for stage in range(self.stages):
@@ -180,7 +189,7 @@ class SeparableConvs(FrameLayer):
     def _channels(self, edge):
         return slice(edge * self.filters, (edge + 1) * self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_edges": self.num_edges,

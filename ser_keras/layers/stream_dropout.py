@@ -1,5 +1,7 @@
 """Stream dropout: which of two streams each clip has."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -40,7 +42,7 @@ class StreamDropout(FrameLayer):
           dropped by itself, and so sometimes all).
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
@@ -49,7 +51,9 @@ class StreamDropout(FrameLayer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, streams, training=None):
+    def call(
+        self, streams: tuple[tf.Tensor, tf.Tensor], training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         first, second = [self._present(x) for x in streams]
         if not training or not self.rate:
             return first, second
@@ -67,8 +71,8 @@ class StreamDropout(FrameLayer):
         axes = list(range(1, x.shape.rank))
         return tf.cast(tf.reduce_max(tf.abs(x), axes) > 0, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple((shape[0],) for shape in input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

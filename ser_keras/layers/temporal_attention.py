@@ -1,5 +1,8 @@
 """Attention over time for several bidirectional stacks at once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -37,12 +40,16 @@ class TemporalAttention(FrameLayer):
         - emoDARTS, arXiv 2403.14083, `lstm_att_1` ... `rnn_att_2`.
     """
 
-    def __init__(self, heads, filters, **kwargs):
+    def __init__(self, heads: int, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.heads = heads
         self.filters = filters
 
-    def build(self, outputs_shape=None, last_shape=None):
+    def build(
+        self,
+        outputs_shape: Sequence[Any] | None = None,
+        last_shape: Sequence[Any] | None = None,
+    ) -> None:
         wide = 2 * self.filters
         self.parameters = {}
         for name, rows, columns in (
@@ -61,7 +68,9 @@ class TemporalAttention(FrameLayer):
                 initializer="zeros",
             )
 
-    def call(self, outputs, last, mask=None):
+    def call(
+        self, outputs: tf.Tensor, last: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         values = {
             name: tf.convert_to_tensor(variable)
             for name, variable in self.parameters.items()
@@ -98,7 +107,7 @@ class TemporalAttention(FrameLayer):
         y = y + values["output/bias"][:, None]
         return tf.reshape(y, [self.heads, time, batch, self.filters])
 
-    def head_weights(self, head):
+    def head_weights(self, head: int) -> Any:
         """Where the weights of one head are.
 
         Returns:
@@ -106,7 +115,7 @@ class TemporalAttention(FrameLayer):
         """
         return {name: (v, head) for name, v in self.parameters.items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "heads": self.heads,

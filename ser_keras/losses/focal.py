@@ -1,9 +1,18 @@
 """Focal cross-entropy of class numbers."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 from keras import ops
 
 from ser_keras._registry import serializable
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @serializable
@@ -51,13 +60,13 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        gamma=2.0,
-        from_logits=True,
-        label_smoothing=0.0,
-        class_weights=None,
-        reduction="sum_over_batch_size",
-        name="sparse_categorical_focal_crossentropy",
-        dtype=None,
+        gamma: float = 2.0,
+        from_logits: bool = True,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        reduction: str = "sum_over_batch_size",
+        name: str = "sparse_categorical_focal_crossentropy",
+        dtype: Any = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not gamma >= 0:
@@ -81,7 +90,7 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         classes = y_pred.shape[-1]
         weights = self.class_weights
         if weights is not None and len(weights) != classes:
@@ -121,7 +130,7 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
             loss *= ops.sum(labels * weights, axis=-1)
         return loss
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "dtype": self.dtype,

@@ -1,10 +1,18 @@
 """Unweighted average recall, the standard metric of the field."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 from keras import ops
 
 from ser_keras._keras_private import set_direction
 from ser_keras._registry import serializable
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @serializable
@@ -47,7 +55,7 @@ class UnweightedAverageRecall(keras.metrics.Metric):
         Interspeech 2009.
     """
 
-    def __init__(self, num_classes, name="uar", dtype=None):
+    def __init__(self, num_classes: int, name: str = "uar", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(
@@ -62,7 +70,12 @@ class UnweightedAverageRecall(keras.metrics.Metric):
             name="confusion",
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self,
+        y_true: tf.Tensor,
+        y_pred: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+    ) -> None:
         y_true = ops.convert_to_tensor(y_true)
         y_pred = ops.convert_to_tensor(y_pred)
         if y_pred.shape[-1] != self.num_classes:
@@ -93,12 +106,12 @@ class UnweightedAverageRecall(keras.metrics.Metric):
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         return ops.one_hot(labels, self.num_classes, dtype=self.dtype)
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         confusion = ops.convert_to_tensor(self.confusion)
         support = ops.sum(confusion, axis=1)
         recall = ops.divide_no_nan(ops.diagonal(confusion), support)
         classes = ops.sum(ops.cast(support > 0, self.dtype))
         return ops.divide_no_nan(ops.sum(recall), classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}

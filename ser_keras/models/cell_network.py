@@ -1,5 +1,9 @@
 """CellNetwork: the network of cells, searched or derived."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -98,25 +102,25 @@ class CellNetwork(Network):
 
     def __init__(
         self,
-        architecture,
-        input_shape,
-        num_classes,
-        filters=16,
-        num_cells=4,
-        num_recurrent_cells=1,
-        recurrent_filters=64,
-        stem_strides=1,
-        frequency_pooling="mean",
-        pooling="attention",
-        dropout=0.0,
-        cell_dropout=0.0,
-        stack_dropout=0.3,
-        drop_path_rate=0.0,
-        auxiliary_weight=0.0,
-        shared_stacks=False,
-        masking=True,
-        layer_mixture=1,
-        **kwargs,
+        architecture: Genotype | SearchSpace,
+        input_shape: Sequence[int | None],
+        num_classes: int,
+        filters: int = 16,
+        num_cells: int = 4,
+        num_recurrent_cells: int = 1,
+        recurrent_filters: int = 64,
+        stem_strides: int = 1,
+        frequency_pooling: str = "mean",
+        pooling: str = "attention",
+        dropout: float = 0.0,
+        cell_dropout: float = 0.0,
+        stack_dropout: float = 0.3,
+        drop_path_rate: float = 0.0,
+        auxiliary_weight: float = 0.0,
+        shared_stacks: bool = False,
+        masking: bool = True,
+        layer_mixture: int = 1,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if isinstance(architecture, dict):
@@ -225,7 +229,7 @@ class CellNetwork(Network):
                 f"Received: num_cells={self.num_cells}"
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         time, features, channels = self.feature_shape
         searching = isinstance(self.architecture, SearchSpace)
         # Saved files name their groups after the attributes that hold layers,
@@ -400,7 +404,12 @@ class CellNetwork(Network):
             projection.build((None, None, width))
             self.sequence_preprocess.append(projection)
 
-    def encode(self, inputs, mixing_weights=None, training=None):
+    def encode(
+        self,
+        inputs: tf.Tensor,
+        mixing_weights: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> Any:
         """The network up to pooling over time.
 
         Args:
@@ -493,7 +502,12 @@ class CellNetwork(Network):
             sequences.append(tf.reshape(x, (shape[0], shape[1], width)))
         return sequences
 
-    def call(self, inputs, mixing_weights=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        mixing_weights: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         sequence, mask, auxiliary = self.encode(
             inputs, mixing_weights, training
         )
@@ -506,8 +520,13 @@ class CellNetwork(Network):
         return logits
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = True,
+    ) -> tf.Tensor:
         auxiliary = None
         if isinstance(y_pred, dict):
             y_pred, auxiliary = y_pred["logits"], y_pred["auxiliary"]
@@ -519,7 +538,9 @@ class CellNetwork(Network):
             )
         return loss
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
         if isinstance(y_pred, dict):
             y_pred = y_pred["logits"]
         return super().compute_metrics(x, y, y_pred, sample_weight)
@@ -527,7 +548,7 @@ class CellNetwork(Network):
     def training_callbacks(self, epochs: int) -> list:
         return [DropPathSchedule(epochs)] if self.drop_path_rate else []
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "architecture": architecture_to_config(self.architecture),

@@ -1,15 +1,22 @@
 """Computational cost of a network."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
 
 _CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D")
 _PRODUCTS = ("MatMul", "BatchMatMulV2")
 _LOOPS = ("While", "StatelessWhile")
 
 
-def count_macs(model, input_shape):
+def count_macs(model: keras.Model, input_shape: Sequence[int]) -> int:
     """Number of multiply-accumulates of a prediction for one clip.
 
     Those of convolutions and matrix products are counted in the graph of the

@@ -1,5 +1,7 @@
 """Schedule of the drop path rate."""
 
+from typing import Any
+
 import keras
 
 
@@ -27,11 +29,13 @@ class DropPathSchedule(keras.callbacks.Callback):
           "FractalNet", arXiv 1605.07648.
     """
 
-    def __init__(self, epochs):
+    def __init__(self, epochs: int):
         super().__init__()
         self.epochs = epochs
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         for cell in [*self.model.cells, *self.model.recurrent_cells]:
             if cell.drop_path is not None:
                 rate = cell.drop_path_rate * epoch / max(self.epochs - 1, 1)

@@ -1,5 +1,8 @@
 """Hand-made networks, the baselines of searched ones."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from ser_keras.genotype import CellGenotype
 from ser_keras.genotype import Edge
 from ser_keras.genotype import Genotype
@@ -77,7 +80,11 @@ def hand_made_chain(num_nodes: int = 3, cnn: bool = True) -> Genotype:
 
 
 def hand_made_network(
-    name: str, input_shape, num_classes: int, num_cells: int = 4, **arguments
+    name: str,
+    input_shape: Sequence[int | None],
+    num_classes: int,
+    num_cells: int = 4,
+    **arguments: Any,
 ) -> CellNetwork:
     """A hand-made network: CNN, LSTM or both, with or without attention.
 

@@ -1,7 +1,11 @@
 """Light-SERNet, a small convolutional network."""
 
+from __future__ import annotations
+
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -89,16 +93,16 @@ class LightSERNet(Network):
 
     def __init__(
         self,
-        input_shape,
-        num_classes,
-        width=1.0,
-        separable=False,
-        dropout=0.3,
-        l2=1e-6,
-        momentum=0.99,
-        epsilon=1e-3,
-        masking=True,
-        **kwargs,
+        input_shape: Sequence[int | None],
+        num_classes: int,
+        width: float = 1.0,
+        separable: bool = False,
+        dropout: float = 0.3,
+        l2: float = 1e-6,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        masking: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.feature_shape = input_shape
@@ -114,7 +118,12 @@ class LightSERNet(Network):
         self.build(self.input_shape)
 
     @classmethod
-    def published(cls, num_classes, input_shape=(184, 40, 1), **kwargs):
+    def published(
+        cls,
+        num_classes: int,
+        input_shape: Sequence[int | None] = (184, 40, 1),
+        **kwargs: Any,
+    ) -> LightSERNet:
         """The network of the paper's code: for clips of 3 s, without masking.
 
         Its front end is `ser_keras.FixedDuration` of `MFCC.light_sernet()`.
@@ -130,9 +139,12 @@ class LightSERNet(Network):
         """
         return cls(input_shape, num_classes, **({"masking": False} | kwargs))
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         channels = input_shape[-1]
-        norm = {"momentum": self.momentum, "epsilon": self.epsilon}
+        norm: dict[str, Any] = {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
         filters = self._filters(PATH_FILTERS)
         self.paths = []
         for kernel in PATHS:
@@ -177,7 +189,9 @@ class LightSERNet(Network):
         """Channels at this width: multiples of a CPU's vectors, int8 tiles."""
         return max(8, 8 * round(self.width * filters / 8))
 
-    def call(self, inputs, training=None):
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
         x = as_features(inputs, self.feature_shape)
         mask = frame_mask(x) if self.masking else None
         x = tf.concat(
@@ -190,7 +204,7 @@ class LightSERNet(Network):
         x = self.pool(tf.reduce_mean(x, 2), mask=mask)
         return self.classifier(self.head_dropout(x, training=training))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "input_shape": list(self.feature_shape),

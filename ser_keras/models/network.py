@@ -1,5 +1,7 @@
 """Base class of this library's networks."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -28,7 +30,9 @@ class Network(HookedModel):
     """
 
     #: A `Genotype`, a search space, or what an architecture is in a subclass.
-    architecture = None
+    architecture: Any = None
+    feature_shape: Any
+    num_classes: Any
 
     @property
     def input_shape(self):

@@ -1,5 +1,9 @@
 """TwoStreamNet: two streams of features, each with a searched architecture."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from ser_keras._registry import serializable
@@ -110,17 +114,17 @@ class TwoStreamNet(Network):
 
     def __init__(
         self,
-        architecture,
-        input_shape,
-        num_classes,
-        handcrafted=None,
-        deep=None,
-        fusion_units=32,
-        stream_dropout=0.0,
-        dropout=0.0,
-        drop_path_rate=0.0,
-        masking=True,
-        **kwargs,
+        architecture: TwoStreamGenotype | TwoStreamSearchSpace,
+        input_shape: Mapping[str, Sequence[int | None]],
+        num_classes: int,
+        handcrafted: Mapping[str, Any] | None = None,
+        deep: Mapping[str, Any] | None = None,
+        fusion_units: int = 32,
+        stream_dropout: float = 0.0,
+        dropout: float = 0.0,
+        drop_path_rate: float = 0.0,
+        masking: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if isinstance(architecture, dict):
@@ -157,10 +161,10 @@ class TwoStreamNet(Network):
         self.build(self.input_shape)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> dict[str, tuple[int | None, ...]]:
         return {s: (None, *shape) for s, shape in self.feature_shapes.items()}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         searching = isinstance(self.architecture, TwoStreamSearchSpace)
         self.handcrafted_encoder = self._encoder("handcrafted")
         self.deep_encoder = self._encoder("deep")
@@ -210,7 +214,12 @@ class TwoStreamNet(Network):
         """Recurrent cells of both streams."""
         return [cell for e in self.encoders for cell in e.recurrent_cells]
 
-    def encode(self, inputs, mixing_weights=None, training=None):
+    def encode(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        mixing_weights: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> Any:
         """The sequences of both streams before the fusion.
 
         Args:
@@ -264,7 +273,12 @@ class TwoStreamNet(Network):
                 found[stream] = tf.zeros(shape, given.dtype)
         return tuple(found[s] for s in STREAMS)
 
-    def call(self, inputs, mixing_weights=None, training=None):
+    def call(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        mixing_weights: Mapping[str, Any] | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         sequences, masks, present = self.encode(
             inputs, mixing_weights, training
         )
@@ -280,7 +294,7 @@ class TwoStreamNet(Network):
     def training_callbacks(self, epochs: int) -> list:
         return [DropPathSchedule(epochs)] if self.drop_path_rate else []
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "architecture": architecture_to_config(self.architecture),

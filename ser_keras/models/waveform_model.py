@@ -1,5 +1,12 @@
 """A network with its front end: waveforms in, probabilities out."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -9,8 +16,16 @@ from ser_keras.models.preset import read_metadata
 from ser_keras.models.preset import read_network
 from ser_keras.models.preset import read_preprocessor
 
+if TYPE_CHECKING:
+    from ser_keras.audio.front_end import FrontEnd
 
-def with_frontend(model, frontend, normalization=None, **arguments):
+
+def with_frontend(
+    model: keras.Model,
+    frontend: FrontEnd,
+    normalization: keras.layers.Layer | None = None,
+    **arguments: Any,
+) -> WaveformModel:
     """Puts a front end before a network that was trained on features.
 
     The result computes features as the training pipeline did, with the same
@@ -76,7 +91,12 @@ class WaveformModel(keras.Model):
     """
 
     def __init__(
-        self, model, frontend, normalization=None, temperature=1.0, **kwargs
+        self,
+        model: keras.Model,
+        frontend: FrontEnd | Preprocessor,
+        normalization: keras.layers.Layer | None = None,
+        temperature: float = 1.0,
+        **kwargs: Any,
     ):
         super().__init__(**{"dtype": "float32"} | kwargs)
         if not model.built:
@@ -98,20 +118,22 @@ class WaveformModel(keras.Model):
         self.build((None, None))
 
     @property
-    def frontend(self):
+    def frontend(self) -> FrontEnd:
         """Front end of the preprocessor."""
         return self.preprocessor.frontend
 
     @property
-    def normalization(self):
+    def normalization(self) -> keras.layers.Layer | None:
         """Normalization of the preprocessor, or `None`."""
         return self.preprocessor.normalization
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.preprocessor(keras.Input(input_shape[1:]))
         self.built = True
 
-    def predict_features(self, features, training=None):
+    def predict_features(
+        self, features: tf.Tensor, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
         """From features `(batch, time, features)` to the outputs of a call."""
         logits = self.model(features[..., None], training=training)
         logits = scaled_logits(logits, self.temperature)
@@ -120,11 +142,16 @@ class WaveformModel(keras.Model):
             "label_id": tf.argmax(logits, -1, output_type=tf.int32),
         }
 
-    def call(self, inputs, lengths=None, training=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        lengths: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
         features = self.preprocessor(inputs, lengths)
         return self.predict_features(features, training=training)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
@@ -137,7 +164,7 @@ class WaveformModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> WaveformModel:
         layers = {
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("model", "frontend", "normalization")
@@ -152,7 +179,7 @@ class WaveformModel(keras.Model):
         return cls(**config)
 
     @classmethod
-    def from_preset(cls, preset) -> "WaveformModel":
+    def from_preset(cls, preset: str | os.PathLike[str]) -> WaveformModel:
         """Reads a trained network with its preprocessor and calibration.
 
         Args:
@@ -173,7 +200,12 @@ class WaveformModel(keras.Model):
             temperature=read_metadata(preset)["temperature"],
         )
 
-    def save_to_preset(self, folder, labels, card=None) -> None:
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike[str],
+        labels: Sequence[str],
+        card: str | None = None,
+    ) -> None:
         """Writes a preset that also the network alone can be read from.
 
         Args:

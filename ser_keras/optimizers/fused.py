@@ -7,6 +7,9 @@ the first step. TensorFlow's kernels do the same arithmetic in one operation,
 in place.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -49,7 +52,12 @@ class FusedSGD(_ClipsGlobally, keras.optimizers.SGD):
     array([0.5, 1.5], dtype=float32)
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> Any:
         if not self.momentum:
             return super().update_step(gradient, variable, learning_rate)
         momentum = self.momentums[variable_index(self, variable)]
@@ -87,7 +95,9 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
           arXiv 1711.05101, algorithm 2.
     """
 
-    def __init__(self, learning_rate=1e-3, decay=0.0, **kwargs):
+    def __init__(
+        self, learning_rate: Any = 1e-3, decay: float = 0.0, **kwargs: Any
+    ):
         if kwargs.get("amsgrad") or kwargs.get("weight_decay"):
             raise ValueError(
                 "`amsgrad` is not in TensorFlow's kernel, and `weight_decay` "
@@ -96,16 +106,28 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
         super().__init__(learning_rate, **kwargs)
         self.decay = decay
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> Any:
         # Computed once for all variables.
         step = tf.cast(self.iterations + 1, tf.float32)
-        self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        self._powers: Any = (
+            tf.pow(self.beta_1, step),
+            tf.pow(self.beta_2, step),
+        )
         try:
             return super().apply(grads, trainable_variables)
         finally:
             self._powers = None  # Else the graph would live as long as this.
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> Any:
         momentum, velocity = adam_slots(self, variable)
         rate = tf.cast(learning_rate, variable.dtype)
         if self.decay:
@@ -124,7 +146,7 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
             grad=tf.convert_to_tensor(gradient, variable.dtype),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "decay": self.decay}
 
 

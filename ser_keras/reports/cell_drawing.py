@@ -1,7 +1,11 @@
 """Drawing the cells of a genotype, as an image or as Graphviz text."""
 
+from __future__ import annotations
+
 import functools
 import itertools
+import os
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -9,6 +13,10 @@ from ser_keras._files import replace_file
 from ser_keras._files import write_text
 from ser_keras.reports.cell_layout import place_labels
 from ser_keras.reports.cell_layout import place_states
+
+if TYPE_CHECKING:
+    from ser_keras.genotype import Genotype
+    from ser_keras.genotype import TwoStreamGenotype
 
 CELL_TITLES = {
     "normal": "Normal cell",
@@ -51,7 +59,11 @@ def save_figure(figure, path):
     replace_file(path, save)
 
 
-def draw_genotype(genotype, path, dot_path=None):
+def draw_genotype(
+    genotype: Genotype | TwoStreamGenotype,
+    path: str | os.PathLike[str],
+    dot_path: str | os.PathLike[str] | None = None,
+) -> None:
     """Draws the cells of a genotype as graphs.
 
     Args:
@@ -135,7 +147,7 @@ def _arrow(axis, start, end, **style):
     )
 
 
-def genotype_dot(genotype):
+def genotype_dot(genotype: Genotype | TwoStreamGenotype) -> str:
     """Graphviz text of a genotype, with one cluster for each cell.
 
     Args:

@@ -5,7 +5,14 @@ and do not change the caller's `pyplot` state. The ending of the file name
 determines the format: `.png`, `.svg` or `.pdf`.
 """
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +22,9 @@ from ser_keras.reports.cell_drawing import cell_title
 from ser_keras.reports.cell_drawing import math_name
 from ser_keras.reports.cell_drawing import save_figure
 from ser_keras.reports.cell_drawing import state_name
+
+if TYPE_CHECKING:
+    from ser_keras.evaluation.scores import Scores
 
 # The colour-blind-safe palette of Okabe and Ito.
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -31,7 +41,9 @@ def tidy(axis, xlabel="", ylabel="", title=""):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def plot_alphas(history, path):
+def plot_alphas(
+    history: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
     """Draws the softmaxed alphas of every edge over the epochs of a search.
 
     Each edge has a heat map, epochs by candidates, whose title is its best
@@ -145,7 +157,9 @@ def _marker(x):
     return "o" if len(x) <= 12 else None
 
 
-def plot_learning_curves(rows, path):
+def plot_learning_curves(
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
     """Draws losses, recall and accuracy, and the learning rate over epochs.
 
     Args:
@@ -222,7 +236,7 @@ def plot_learning_curves(rows, path):
     save_figure(figure, path)
 
 
-def plot_confusion(scores, path):
+def plot_confusion(scores: Scores, path: str | os.PathLike[str]) -> None:
     """Draws a confusion matrix: proportions of rows as colours, and counts.
 
     Args:

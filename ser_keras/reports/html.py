@@ -1,6 +1,8 @@
 """Reports of finished runs, as a self-contained HTML page or in Markdown."""
 
+import os
 import pathlib
+from collections.abc import Sequence
 
 import jinja2
 import markupsafe
@@ -28,7 +30,12 @@ _PICTURES = 8  # Of a run; each has up to 250 kB.
 _SOUNDS = 40  # Of a page; each has up to 40 kB.
 
 
-def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
+def write_html(
+    runs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    errors: int = 8,
+    audio: bool = True,
+) -> pathlib.Path:
     """Writes a self-contained HTML page about finished runs.
 
     It has the settings of each run, its protocol with warnings, scores with
@@ -74,7 +81,9 @@ def write_html(runs, output, errors=8, audio=True) -> pathlib.Path:
     return pathlib.Path(output)
 
 
-def write_markdown(runs, output) -> pathlib.Path:
+def write_markdown(
+    runs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+) -> pathlib.Path:
     """Writes the scores of finished runs as a Markdown table.
 
     Args:

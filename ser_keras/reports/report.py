@@ -1,5 +1,7 @@
 """Pictures and `result.json` of a finished run."""
 
+from typing import Any
+
 from ser_keras._files import read_rows
 from ser_keras._registry import package_versions
 from ser_keras.evaluation.calibration import measure_calibration
@@ -13,7 +15,9 @@ from ser_keras.reports.figures import plot_learning_curves
 from ser_keras.training.run_folder import RunFolder
 
 
-def write_report(run: RunFolder, outcome: CrossValidation, **entries) -> dict:
+def write_report(
+    run: RunFolder, outcome: CrossValidation, **entries: Any
+) -> dict:
     """Writes `result.json` and the pictures of a run and of its folds.
 
     Args:

@@ -1,5 +1,9 @@
 """Figure of a stream: probabilities over time above the waveform."""
 
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -8,7 +12,13 @@ from ser_keras.reports.figures import COLOURS
 from ser_keras.reports.figures import tidy
 
 
-def plot_stream(updates, labels, path, chunks=None, sample_rate=None):
+def plot_stream(
+    updates: Iterable[tuple[float, np.ndarray, str]],
+    labels: Sequence[str],
+    path: str | os.PathLike[str],
+    chunks: Iterable[np.ndarray] | None = None,
+    sample_rate: int | None = None,
+) -> None:
     """Draws probabilities over time above the waveform.
 
     Args:

@@ -3,9 +3,12 @@
 import base64
 import io
 import json
+import os
 import random
 import time
 import urllib.parse
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -51,15 +54,19 @@ class Client:
 
     def __init__(
         self,
-        url,
-        model=None,
-        sample_rate=16000,
-        batch_size=8,
-        timeout=30.0,
-        retries=4,
-        back_off=0.25,
+        url: str,
+        model: str | None = None,
+        sample_rate: int = 16000,
+        batch_size: int = 8,
+        timeout: float = 30.0,
+        retries: int = 4,
+        back_off: float = 0.25,
     ):
-        transports = {"http": _REST, "https": _REST, "grpc": _GRPC}
+        transports: dict[str, Any] = {
+            "http": _REST,
+            "https": _REST,
+            "grpc": _GRPC,
+        }
         try:
             parts = urllib.parse.urlsplit(url)
             known = parts.scheme in transports and parts.hostname
@@ -81,7 +88,9 @@ class Client:
         self.back_off = back_off
         self._transport = transports[parts.scheme](self.url, timeout)
 
-    def predict(self, files):
+    def predict(
+        self, files: Sequence[str | os.PathLike[str] | np.ndarray]
+    ) -> list[dict[str, Any]]:
         """Classifies recordings.
 
         Args:
@@ -111,8 +120,9 @@ class Client:
                     file = load_audio(file, self.sample_rate)
                 ready.append((row, self._wav(file)))
             except (ValueError, OSError) as error:
-                audio = isinstance(error, AudioError)
-                row["error"] = error.found if audio else str(error)
+                row["error"] = (
+                    error.found if isinstance(error, AudioError) else str(error)
+                )
         try:
             for i in range(0, len(ready), self.batch_size):
                 self._ask(ready[i : i + self.batch_size])
@@ -185,7 +195,7 @@ class Client:
             pause *= 2
         return None
 
-    def close(self):
+    def close(self) -> None:
         """Closes the connections."""
         self._transport.close()
 

@@ -1,11 +1,14 @@
 """Model server with TensorFlow Serving's REST interface."""
 
+from __future__ import annotations
+
 import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
 import json
 import logging
+import os
 import pathlib
 import signal
 
@@ -63,13 +66,13 @@ class Limits:
 
 
 def serve(
-    model_dir,
-    host="127.0.0.1",
-    port=8501,
+    model_dir: str | os.PathLike[str],
+    host: str = "127.0.0.1",
+    port: int = 8501,
     *,
-    poll_seconds=2.0,
-    limits=Limits(),  # noqa: B008 - it is frozen
-):
+    poll_seconds: float = 2.0,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+) -> None:
     """Serves models until SIGTERM or Ctrl-C; running requests are finished.
 
     | call | answer |
@@ -106,7 +109,8 @@ def serve(
             app,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=limits.shutdown_seconds,
+            # It waits for any number of seconds.
+            timeout_graceful_shutdown=limits.shutdown_seconds,  # type: ignore[arg-type]
         )
         # uvicorn raises the signal again when it has finished, which would end
         # the process.

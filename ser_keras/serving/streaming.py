@@ -1,8 +1,14 @@
 """StreamingRecognizer: emotions over time in a stream of audio."""
 
+from __future__ import annotations
+
 import collections
 import math
 import numbers
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -78,12 +84,12 @@ class StreamingRecognizer:
 
     def __init__(
         self,
-        predictor,
-        labels=None,
-        window=None,
-        hop=1.0,
-        smoothing="exponential",
-        smoothing_seconds=2.0,
+        predictor: Any,
+        labels: Sequence[str] | None = None,
+        window: float | None = None,
+        hop: float = 1.0,
+        smoothing: str | None = "exponential",
+        smoothing_seconds: float = 2.0,
     ):
         if smoothing not in ("exponential", "median", None):
             raise ValueError(
@@ -119,7 +125,8 @@ class StreamingRecognizer:
             ("hop", hop),
             ("smoothing_seconds", smoothing_seconds),
         ):
-            if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+            real = isinstance(value, numbers.Real)
+            if not real or not 0 < value < math.inf:
                 raise ValueError(
                     f"`{name}` must be positive seconds. "
                     f"Received: {name}={value!r}"
@@ -151,7 +158,7 @@ class StreamingRecognizer:
         """Samples of the shortest clip that the predictor takes."""
         return max(getattr(self.predictor, "min_samples", None) or 1, 1)
 
-    def stream(self, chunks):
+    def stream(self, chunks: Iterable[np.ndarray]) -> Iterator[StreamUpdate]:
         """Classifies a stream, chunk by chunk.
 
         Args:

@@ -8,7 +8,7 @@ import tensorflow as tf
 NAMES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 
 
-def strategy(name="auto"):
+def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """Makes a strategy by name; build and compile models in its scope.
 
     Args:

@@ -1,6 +1,8 @@
 """The two trainings of a run: the search, and the derived network's own."""
 
 import typing
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -10,6 +12,7 @@ from ser_keras.features.dataset import make_dataset
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import join
 from ser_keras.genotype import Genotype
+from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.losses.focal import SparseCategoricalFocalCrossentropy
 from ser_keras.metrics.recall import UnweightedAverageRecall
 from ser_keras.optimizers.fused import FusedAdamW
@@ -36,11 +39,11 @@ def search_architecture(
     warm_up_epochs: int = 0,
     learning_rate: float = 0.025,
     architecture_learning_rate: float = 3e-4,
-    augment=None,
+    augment: Any = None,
     seed: int = 0,
-    callbacks=(),
-    **compile_arguments,
-) -> Genotype:
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    **compile_arguments: Any,
+) -> Genotype | TwoStreamGenotype:
     """Searches an architecture on two speaker-disjoint halves; resumable.
 
     The genotype is the last epoch's. It is written to `genotype.json` in the
@@ -145,7 +148,7 @@ def train_network(
     run: RunFolder,
     epochs: int,
     held_out: FeatureSet | None = None,
-    augmented=(),
+    augmented: Sequence[FeatureSet] = (),
     stop_after: int | None = None,
     stage: str = "train",
     batch_size: int = 32,
@@ -155,12 +158,12 @@ def train_network(
     label_smoothing: float = 0.1,
     focal_gamma: float = 0.0,
     balance_classes: bool = True,
-    optimizer=None,
+    optimizer: keras.optimizers.Optimizer | None = None,
     select_by: typing.Literal["uar", "accuracy"] = "uar",
     shared_speakers: bool = False,
-    augment=None,
+    augment: Any = None,
     seed: int = 0,
-    callbacks=(),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> int:
     """Trains a network by AdamW, with warm-up and cosine decay; resumable.
 

@@ -8,9 +8,18 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 
-def run_in_processes(function, calls, jobs, logs):
+def run_in_processes(
+    function: Callable[..., Any],
+    calls: Mapping[str, Sequence[Any]],
+    jobs: int,
+    logs: Mapping[str, str | os.PathLike[str]],
+) -> None:
     """Runs `function(*arguments)` for each name, `jobs` at a time.
 
     It prints when each call is finished and the remaining time. The processes

@@ -1,5 +1,9 @@
 """Resumable training: `model.fit` with a checkpoint after each epoch."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,15 +16,15 @@ from ser_keras.training.tracing import new_graphs
 
 
 def fit_resumable(
-    model,
-    dataset_from,
+    model: keras.Model,
+    dataset_from: Callable[[int], tf.data.Dataset],
     *,
     epochs: int,
     run: RunFolder,
     stage: str,
-    validation_data=None,
-    callbacks=(),
-):
+    validation_data: tf.data.Dataset | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> int:
     """Trains a model to `epochs`, from the last checkpoint of this run.
 
     At the end of each epoch all state is saved: weights, state of every
@@ -94,7 +98,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         stage: Name of the training within the run.
     """
 
-    def __init__(self, model, run, stage):
+    def __init__(self, model: keras.Model, run: RunFolder, stage: str):
         super().__init__()
         self._run, self._stage = run, stage
         metrics = {id(v) for v in model.metrics_variables}
@@ -136,7 +140,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.epoch = int(path.rsplit("-", 1)[1])
         return self.epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         self.epoch = epoch + 1
         # Before the checkpoint, which does not store that a callback has
         # stopped the training: a run killed in between would train on.
@@ -162,13 +168,20 @@ class BestWeights(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, run, stage, monitor="val_uar", latest=False, averaged=None
+        self,
+        run: RunFolder,
+        stage: str,
+        monitor: str = "val_uar",
+        latest: bool = False,
+        averaged: keras.callbacks.Callback | None = None,
     ):
         super().__init__()
         self._run, self._stage, self._monitor = run, stage, monitor
         self._latest, self._averaged = latest, averaged
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         best = self._best(self._rows(epoch))
         kept = None if best is None else self._file(best)
         name = f"{self._stage}_best_*.weights.h5"
@@ -176,8 +189,10 @@ class BestWeights(keras.callbacks.Callback):
             if file != kept:
                 file.unlink()
 
-    def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, self._monitor: logs[self._monitor]}
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        row = {"epoch": epoch + 1, self._monitor: (logs or {})[self._monitor]}
         if self._best([*self._rows(epoch), row]) != epoch + 1:
             return
         if self._averaged is not None:
@@ -186,7 +201,7 @@ class BestWeights(keras.callbacks.Callback):
         if self._averaged is not None:
             self._averaged.on_test_end()
 
-    def restore(self, model) -> int:
+    def restore(self, model: keras.Model) -> int:
         """Loads the best weights.
 
         Args:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class RunFolder:
     [{'epoch': 1, 'loss': 0.5}]
     """
 
-    def __init__(self, path, config):
+    def __init__(self, path: str | os.PathLike[str], config: Any):
         self.path = pathlib.Path(path)
         self.config = to_json_types(dict(config))
         if self.path.exists() and not self.path.is_dir():
@@ -102,12 +103,12 @@ class RunFolder:
             resumed.append({"time": _now(), "versions": versions})
             self.write_json(_CONFIG, {**record, "resumed": resumed})
 
-    def write_json(self, name, value):
+    def write_json(self, name: str, value: Any) -> None:
         """Writes `value` to the file `name`, in one atomic step."""
         text = json.dumps(to_json_types(value), indent=2, ensure_ascii=False)
         write_text(self.path / name, text + "\n")
 
-    def read_json(self, name):
+    def read_json(self, name: str) -> Any:
         """What `write_json` wrote, or None if there is no such file."""
         file = self.path / name
         try:
@@ -117,7 +118,7 @@ class RunFolder:
         except ValueError as error:
             raise ValueError(f"{file} is not valid JSON: {error}") from error
 
-    def log(self, stage, epoch, **metrics):
+    def log(self, stage: str, epoch: int, **metrics: Any) -> None:
         """Appends an epoch to `<stage>_metrics.jsonl`.
 
         Args:
@@ -128,11 +129,11 @@ class RunFolder:
         row = to_json_types({"epoch": epoch, **metrics})
         append_row(self._metrics_file(stage), row)
 
-    def rows(self, stage):
+    def rows(self, stage: str) -> list[dict[str, Any]]:
         """List of the dicts that were logged for a stage, oldest first."""
         return read_rows(self._metrics_file(stage))
 
-    def truncate(self, stage, epoch):
+    def truncate(self, stage: str, epoch: int) -> None:
         """Drops what was logged after `epoch`, where a checkpoint resumes."""
         drop_rows(self._metrics_file(stage), after=epoch)
 

@@ -2,8 +2,12 @@
 
 import math
 import numbers
+import os
 import pathlib
 import warnings
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,18 +28,18 @@ _PRECISIONS = ("float32", "float16", "int8")
 
 
 def export_litert(
-    model,
-    path,
-    labels,
-    preprocessor=None,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    labels: Sequence[str],
+    preprocessor: Preprocessor | None = None,
     *,
-    inputs="waveform",
-    precision="float32",
-    duration=None,
-    padding=None,
-    representative=None,
-    features_path=None,
-    temperature=1.0,
+    inputs: tf.Tensor = "waveform",
+    precision: str = "float32",
+    duration: float | None = None,
+    padding: str | None = None,
+    representative: Iterable[np.ndarray] | None = None,
+    features_path: str | os.PathLike[str] | None = None,
+    temperature: float = 1.0,
 ) -> pathlib.Path:
     """Writes a `.tflite` file that the plain LiteRT interpreter runs.
 
@@ -169,7 +173,7 @@ def export_litert(
             f"`labels` must be as many as the model's {classes} classes. "
             f"Received: labels={labels}"
         )
-    front = None
+    front: Any = None
     if preprocessor is not None:
         front = _FrontEnd(preprocessor, samples, padding)
     clips = None

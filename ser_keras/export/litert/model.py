@@ -1,6 +1,10 @@
 """Reading LiteRT files of `export_litert` back, and predicting with them."""
 
+from __future__ import annotations
+
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -23,7 +27,9 @@ _FIELDS = (
 )
 
 
-def load_litert(path, num_threads=1):
+def load_litert(
+    path: str | os.PathLike[str], num_threads: int = 1
+) -> LiteRTModel:
     """Reads what `export_litert` wrote.
 
     Args:
@@ -62,7 +68,7 @@ class LiteRTModel:
         path: The file.
     """
 
-    def __init__(self, path, num_threads=1):
+    def __init__(self, path: str | os.PathLike[str], num_threads: int = 1):
         self.path = pathlib.Path(path)
         content = self.path.read_bytes()
         if not is_litert(content):
@@ -124,7 +130,11 @@ class LiteRTModel:
                 f"labels {said['labels']}. Export it again."
             )
 
-    def __call__(self, waveforms, sample_rate=None):
+    def __call__(
+        self,
+        waveforms: np.ndarray | Sequence[np.ndarray],
+        sample_rate: int | None = None,
+    ) -> dict[str, np.ndarray]:
         """Classifies clips of any lengths.
 
         Of a clip longer than `samples` the middle is taken; a shorter one is
@@ -172,7 +182,9 @@ class LiteRTModel:
             clips.append(_fit(clip, self.samples, mode))
         return self._predict(clips)
 
-    def predict_features(self, features):
+    def predict_features(
+        self, features: np.ndarray | Sequence[np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Classifies features, for a file of `inputs="features"`.
 
         Args:

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -27,15 +29,18 @@ from ser_keras.models.waveform_model import check_temperature
 
 
 def export_saved_model(
-    model,
-    path,
-    labels,
-    preprocessor=None,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    labels: Sequence[str],
+    preprocessor: Preprocessor
+    | DeepFeatures
+    | StreamPreprocessors
+    | None = None,
     *,
-    version=None,
-    card=None,
-    max_duration=60.0,
-    temperature=1.0,
+    version: int | None = None,
+    card: ModelCard | None = None,
+    max_duration: float = 60.0,
+    temperature: float = 1.0,
 ) -> pathlib.Path:
     """Writes a SavedModel `<path>/<version>/` with the preprocessor inside.
 
@@ -142,7 +147,7 @@ def export_saved_model(
         "labels": labels,
         "max_duration": max_duration,
         "temperature": temperature,
-        "features": preprocessor.describe(),
+        "features": preprocessor.describe(),  # type: ignore[union-attr]
         "preprocessor": keras.saving.serialize_keras_object(preprocessor),
         "versions": package_versions(),
     }

@@ -1,7 +1,13 @@
 """SavedModels of `export_saved_model`, read back for predictions in Python."""
 
+from __future__ import annotations
+
 import json
+import os
 import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +15,9 @@ import tensorflow as tf
 CARD = "labels.json"
 
 
-def load_saved_model(path, version=None):
+def load_saved_model(
+    path: str | os.PathLike[str], version: int | None = None
+) -> SavedModel:
     """Reads what `export_saved_model` wrote.
 
     Args:
@@ -49,7 +57,7 @@ class SavedModel:
         signatures: The SavedModel's functions by name.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
         card = self.path / CARD
         if not card.exists():
@@ -64,7 +72,7 @@ class SavedModel:
         self._module = tf.saved_model.load(str(path))
         self.signatures = self._module.signatures
 
-    def check_waveforms(self):
+    def check_waveforms(self) -> None:
         """Raises `ValueError` if the model takes features, not waveforms."""
         if "serving_lengths" in self.signatures:
             return
@@ -75,7 +83,9 @@ class SavedModel:
             "says which features"
         )
 
-    def __call__(self, waveforms):
+    def __call__(
+        self, waveforms: np.ndarray | Sequence[np.ndarray] | Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
         """Classifies clips of any lengths.
 
         Args:
