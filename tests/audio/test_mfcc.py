@@ -1,19 +1,11 @@
 """MFCC and LogMelSpectrogram against librosa, scipy and tf.signal."""
 
-import gc
-import weakref
-
 import keras
 import librosa
 import numpy as np
 import pytest
-import scipy.fft
-import soundfile
 import tensorflow as tf
 
-from ser_keras.audio import functional
-from ser_keras.audio.batches import compute_features
-from ser_keras.audio.batches import features_from_files
 from ser_keras.audio.batches import pad_batch
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
@@ -22,14 +14,6 @@ from ser_keras.testing import check_tf_data
 
 RATE = 16000
 WINDOW = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 64}
-
-
-@pytest.fixture(scope="module")
-def speech(corpora_root):
-    """Real utterances of both corpora."""
-    paths = sorted((corpora_root / "emodb").glob("*.flac"))[::120]
-    paths += sorted((corpora_root / "ravdess").glob("*.flac"))[::400]
-    return [soundfile.read(path, dtype="float32")[0] for path in paths]
 
 
 def melspectrogram(x, **options):
@@ -107,32 +91,9 @@ def test_light_sernet_equals_tf_signal(speech):
         )
 
 
-@pytest.mark.parametrize("htk", [False, True])
-@pytest.mark.parametrize("norm", ["slaney", None])
-def test_mel_matrix(htk, norm):
-    scale = "htk" if htk else "slaney"
-    expected = librosa.filters.mel(
-        sr=22050, n_fft=1024, n_mels=60, fmin=30, fmax=9e3, htk=htk, norm=norm
-    )
-    matrix = functional.mel_matrix(60, 1024, 22050, 30, 9000, scale, norm)
-    np.testing.assert_allclose(matrix, expected.T, atol=1e-6)
-    x = np.random.default_rng(0).random((3, 513), np.float32)
-    product = functional.banded_matmul(x, functional.banded_blocks(matrix, 7))
-    np.testing.assert_allclose(product, x @ matrix, rtol=1e-5)
-
-
-@pytest.mark.parametrize("norm", ["ortho", None])
-def test_dct_matrix(norm):
-    x = np.random.default_rng(0).normal(size=(5, 64))
-    expected = scipy.fft.dct(x, norm=norm)[:, :20]
-    matrix = functional.dct_matrix(64, 20, norm)
-    np.testing.assert_allclose(x @ matrix, expected, atol=1e-5)
-
-
 # Two steps of float32 at 512 to 1024, the size of coefficient 0: how many clips
 # and threads share a product decides in which order it is added up.
 ROUNDING = 1.3e-4
-
 LAYERS = {
     "mfcc": MFCC(),
     "light_sernet": MFCC.light_sernet(),
@@ -213,38 +174,6 @@ def test_short_clip_is_an_error_or_padded():
     np.testing.assert_allclose(dynamic(short), layer(padded), atol=1e-5)
 
 
-@pytest.mark.parametrize("frames", [1, 4, 9, 10])
-def test_deltas_of_short_clips_are_finite(frames):
-    x = tf.random.normal((2, frames, 3))
-    y = functional.deltas(x, order=2, lengths=[frames, 1])
-    assert y.shape == x.shape
-    assert np.isfinite(y).all()
-    np.testing.assert_allclose(y[1], 0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_compute_features_equals_clip_by_clip(speech, name):
-    features = compute_features(speech, LAYERS[name], batch_size=3)
-    for x, y in zip(speech, features, strict=True):
-        np.testing.assert_allclose(y, LAYERS[name](x), rtol=0, atol=ROUNDING)
-
-
-def test_features_from_files(corpora_root):
-    paths = sorted((corpora_root / "emodb").glob("*.flac"))[:5]
-    dataset = features_from_files(paths, MFCC(), batch_size=2)
-    found = [x[:n] for xs, ns in dataset for x, n in zip(xs, ns, strict=True)]
-    for path, features in zip(paths, found, strict=True):
-        waveform, _ = soundfile.read(path, dtype="float32")
-        np.testing.assert_allclose(features, MFCC()(waveform), atol=1e-5)
-
-
-def test_features_from_files_names_the_bad_file(tmp_path):
-    path = tmp_path / "bad.wav"
-    path.write_bytes(b"nothing")
-    with pytest.raises(tf.errors.OpError, match="bad.wav: not audio"):
-        list(features_from_files([path], MFCC()))
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -272,22 +201,3 @@ def test_empty_filters_are_reported():
 def test_wrong_rank():
     with pytest.raises(ValueError, match="batch, samples"):
         MFCC()(np.ones((1, 16000, 1), "float32"))
-
-
-def test_a_front_end_is_traced_once_and_let_go():
-    calls = []
-
-    class Counted(MFCC):
-        def call(self, waveform, lengths=None):
-            calls.append(1)
-            return super().call(waveform, lengths)
-
-    layer = Counted()
-    clips = [np.ones(8000, "float32")] * 3
-    for _ in range(3):
-        compute_features(clips, layer, batch_size=1)
-    assert len(calls) == 1
-    kept = weakref.ref(layer)
-    del layer
-    gc.collect()
-    assert kept() is None
