@@ -56,6 +56,23 @@ def write_text(path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def read_json(path):
+    """Content of a JSON file, or None if there is no such file.
+
+    Raises:
+        ValueError: It is not valid JSON; the message names the file.
+
+    >>> print(read_json("no_such_file.json"))
+    None
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
 def append_row(path, row: dict) -> None:
     """Appends a row to a log of JSON lines.
 

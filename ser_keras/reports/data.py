@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 
 import numpy as np
 
+from ser_keras._files import read_json
 from ser_keras.corpora.built_in import is_built_in
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import is_synthetic
@@ -220,13 +220,13 @@ def read_run(path, name=None) -> Run:
     path = pathlib.Path(path)
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder. Give the folder of a run.")
-    record = _read_json(path / "config.json")
+    record = read_json(path / "config.json")
     if not isinstance(record, dict) or "config" not in record:
         raise ValueError(
             f"{path} is not a run of ser_keras: its config.json is missing or "
             "of another program. Give the --output-dir of a run."
         )
-    result = _read_json(path / "result.json")
+    result = read_json(path / "result.json")
     file = path / "predictions.csv"
     if result is None or not file.exists():
         raise ValueError(_unfinished(path))
@@ -357,15 +357,6 @@ def _names(resolved):
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _read_json(file):
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from error
 
 
 def _unfinished(path):

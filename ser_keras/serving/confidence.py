@@ -1,10 +1,10 @@
 """Calibration of a single answer, from the predictions of a model's test."""
 
-import json
 import pathlib
 
 import numpy as np
 
+from ser_keras._files import read_json
 from ser_keras.evaluation.predictions import Predictions
 
 _NEAR = 0.1  # Largest difference of confidence of similar answers.
@@ -69,8 +69,7 @@ def calibration_note(probability, predictions=None, overstates=False):
 
 def overstates(path):
     """Whether the protocol of a run overstates, by its `result.json`."""
-    file = pathlib.Path(path) / "result.json"
-    if not file.exists():
+    result = read_json(pathlib.Path(path) / "result.json")
+    if result is None:
         return False
-    result = json.loads(file.read_text(encoding="utf-8"))
     return bool(result["leaks_speakers"] or result["selects_on_test"])

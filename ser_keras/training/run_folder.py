@@ -12,6 +12,7 @@ import numpy as np
 
 from ser_keras._files import append_row
 from ser_keras._files import drop_rows
+from ser_keras._files import read_json
 from ser_keras._files import read_rows
 from ser_keras._files import write_text
 from ser_keras._registry import package_versions
@@ -110,13 +111,7 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         """What `write_json` wrote, or None if there is no such file."""
-        file = self.path / name
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ValueError(f"{file} is not valid JSON: {error}") from error
+        return read_json(self.path / name)
 
     def log(self, stage: str, epoch: int, **metrics: Any) -> None:
         """Appends an epoch to `<stage>_metrics.jsonl`.
