@@ -6,10 +6,12 @@ SavedModel, a SavedModel and a LiteRT file exported again, `ser_keras predict`
 and the REST server must agree.
 """
 
+import gc
 import itertools
 import json
 import typing
 
+import keras
 import numpy as np
 import pytest
 
@@ -125,9 +127,6 @@ def test_every_consumer_gives_the_recorded_answer(
 
     again = export(ExportConfig("run", output="again"))["exported"]
     check(answers(load_saved_model(again), waveforms), scaled)
-    raw = export(ExportConfig("run", output="raw", calibrate=False))["exported"]
-    check(answers(load_saved_model(raw), waveforms), recorded.probabilities)
-
     litert = ExportConfig(
         "run",
         output="model.tflite",
@@ -147,6 +146,14 @@ def test_every_consumer_gives_the_recorded_answer(
 
     rows = serve(tmp_path / "again", files)
     check([list(row["probabilities"].values()) for row in rows], scaled)
+
+
+@pytest.fixture(autouse=True)
+def freed():
+    """Graphs of a case are large, and there are many cases."""
+    yield
+    keras.utils.clear_session()
+    gc.collect()
 
 
 @pytest.fixture
