@@ -1,4 +1,4 @@
-import importlib
+import functools
 import subprocess
 import sys
 
@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import ser_keras
 from ser_keras.audio.fixed_duration import FixedDuration
+from ser_keras.audio.front_end import FrontEnd
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
@@ -18,12 +19,14 @@ from ser_keras.export.litert.export import export_litert
 from ser_keras.export.litert.file_format import chain
 from ser_keras.export.litert.file_format import read_metadata
 from ser_keras.export.litert.model import load_litert
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.waveform_model import with_frontend
 from ser_keras.search_space import SearchSpace
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
 SAMPLES = 48000
+TEMPERATURE = 1.5
 
 
 def small_network(frames=184, features=40):
@@ -48,14 +51,31 @@ def model(recordings):
     network.optimizer.learning_rate = 0.01
     targets = np.eye(4)[[0, 1, 2, 3, 0, 1]]
     network.fit(frontend(clips)[..., None], targets, epochs=40, verbose=0)
-    return with_frontend(network, frontend)
+    return with_frontend(network, frontend, temperature=TEMPERATURE)
 
 
 @pytest.fixture(scope="module")
-def waveform_file(model, tmp_path_factory):
-    """Its LiteRT file, float32, waveform in."""
-    folder = tmp_path_factory.mktemp("files")
-    return export_litert(model, folder / "model.tflite", LABELS)
+def file_of(model, recordings, tmp_path_factory):
+    """`file_of(precision, inputs)`: a LiteRT file of it, written once."""
+
+    @functools.cache
+    def folder_of(precision):
+        folder = tmp_path_factory.mktemp(precision) / "new"
+        path = export_litert(
+            model,
+            folder / "waveform.tflite",
+            LABELS,
+            precision=precision,
+            representative=recordings if precision == "int8" else None,
+            features_path=folder / "features.tflite",
+        )
+        assert path == folder / "waveform.tflite"
+        return folder
+
+    def file(precision="float32", inputs="waveform"):
+        return folder_of(precision) / f"{inputs}.tflite"
+
+    return file
 
 
 def fitted(clip, center=False):
@@ -81,7 +101,8 @@ def features_of(model, clips):
     rows = []
     for clip in clips:
         clip, length = fitted(clip)
-        rows.append(model.features(clip[None], np.array([length]))[0].numpy())
+        features = model.preprocessor(clip[None], np.array([length]))
+        rows.append(features[0].numpy())
     return rows
 
 
@@ -90,19 +111,18 @@ TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "int8": 0.1}
 
 @pytest.mark.parametrize("forms", [("waveform", "features"), ("features",)])
 @pytest.mark.parametrize("precision", list(TOLERANCE))
-def test_equals_keras(model, recordings, tmp_path, forms, precision):
+def test_equals_keras(model, file_of, recordings, tmp_path, forms, precision):
     assert min(map(len, recordings)) < SAMPLES < max(map(len, recordings))
-    files = {form: tmp_path / "new" / f"{form}.tflite" for form in forms}
-    path = export_litert(
-        model,
-        files[forms[0]],
-        LABELS,
-        inputs=forms[0],
-        precision=precision,
-        representative=recordings if precision == "int8" else None,
-        features_path=files["features"] if len(forms) == 2 else None,
-    )
-    assert path == files[forms[0]]
+    files = {form: file_of(precision, form) for form in forms}
+    if forms == ("features",):
+        files["features"] = export_litert(
+            model,
+            tmp_path / "m",
+            LABELS,
+            inputs="features",
+            precision=precision,
+            representative=recordings if precision == "int8" else None,
+        )
     expected = keras_answer(model, recordings)
     # A file that ignored its input could not pass.
     assert np.ptp(expected, axis=0).max() > 0.3
@@ -122,7 +142,23 @@ def test_equals_keras(model, recordings, tmp_path, forms, precision):
         assert read.precision == precision and read.inputs == form
         assert read.sample_rate == 16000 and read.samples == SAMPLES
         assert read.metadata["version"] == ser_keras.__version__
-        assert read.metadata["frontend"]["config"]["fft_length"] == 1024
+        preprocessor = keras.saving.deserialize_keras_object(
+            read.metadata["preprocessor"]
+        )
+        assert preprocessor.hash == model.preprocessor.hash
+
+
+def test_logits_are_divided_by_the_temperature(model, file_of, recordings):
+    features = features_of(model, recordings[:1])[0]
+    logits = np.asarray(model.model(features[None, ..., None], training=False))
+    scaled = np.exp(logits / TEMPERATURE)
+    expected = scaled / scaled.sum(-1, keepdims=True)
+    plain = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert np.abs(expected - plain).max() > 1e-3
+    read = load_litert(file_of())
+    outputs = read(recordings[0])["probabilities"]
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+    assert read.metadata["temperature"] == TEMPERATURE
 
 
 def graph(path):
@@ -141,11 +177,8 @@ def graph(path):
     ]
 
 
-def test_int8_is_integer_throughout_the_network(model, recordings, tmp_path):
-    path = export_litert(
-        model, tmp_path / "m", LABELS, precision="int8",
-        representative=recordings,
-    )  # fmt: skip
+def test_int8_is_integer_throughout_the_network(file_of):
+    path = file_of("int8")
     names = [name for name, *_ in graph(path)]
     start, end = names.index("QUANTIZE"), names.index("DEQUANTIZE")
     inside = graph(path)[start + 1 : end]
@@ -153,17 +186,17 @@ def test_int8_is_integer_throughout_the_network(model, recordings, tmp_path):
     for name, inputs, outputs in inside:
         kinds = {t["dtype"] for t in inputs + outputs if t["shape"].size}
         assert kinds <= {np.int8, np.int32}, name
-    # The rest is the front end and the softmax.
+    # The rest is the front end, and the softmax of the scaled logits.
     assert "CONV_2D" not in names[:start] + names[end:]
-    assert names[end + 1 :] == ["SOFTMAX"]
+    assert names[end + 1 :] == ["MUL", "SOFTMAX"]
     for name, inputs, outputs in graph(path)[:start]:
         kinds = {t["dtype"] for t in inputs + outputs}
         assert np.int8 not in kinds, name
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_builtin_operations_only(model, tmp_path, precision):
-    path = export_litert(model, tmp_path / "m", LABELS, precision=precision)
+def test_builtin_operations_only(file_of, precision):
+    path = file_of(precision)
     content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     codes = [code.builtinCode for code in content.operatorCodes]
     assert codes and schema.BuiltinOperator.CUSTOM not in codes
@@ -172,15 +205,13 @@ def test_builtin_operations_only(model, tmp_path, precision):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_no_file_leaves_its_precision_to_the_processor(
-    model, tmp_path, precision
-):
+def test_no_file_leaves_its_precision_to_the_processor(file_of, precision):
     """Float16 is how weights are kept; sums are float32 everywhere.
 
     An entry `reduced_precision_support` would have XNNPACK compute in float16
     where the processor can, as Arm's do.
     """
-    path = export_litert(model, tmp_path / "m", LABELS, precision=precision)
+    path = file_of(precision)
     content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     names = {entry.name for entry in content.metadata}
     assert names == {b"ser_keras", b"min_runtime_version"}
@@ -192,9 +223,8 @@ def test_no_file_leaves_its_precision_to_the_processor(
     assert set(half) == ({"DEQUANTIZE"} if precision == "float16" else set())
 
 
-def test_constants_are_aligned(model, tmp_path):
-    path = export_litert(model, tmp_path / "m", LABELS)
-    content = path.read_bytes()
+def test_constants_are_aligned(file_of):
+    content = file_of().read_bytes()
     root = schema.Model.GetRootAs(content, 0)
     starts = []
     for i in range(root.BuffersLength()):
@@ -206,8 +236,10 @@ def test_constants_are_aligned(model, tmp_path):
     assert not [start for start in starts if start % 16]
 
 
-def test_plain_interpreter_needs_nothing_of_ours(model, recordings, tmp_path):
-    path = export_litert(model, tmp_path / "model.tflite", LABELS)
+def test_plain_interpreter_needs_nothing_of_ours(
+    model, file_of, recordings, tmp_path
+):
+    path = file_of()
     clip, _ = fitted(recordings[0])
     np.save(tmp_path / "clip.npy", clip[None])
     script = (
@@ -227,12 +259,13 @@ def test_plain_interpreter_needs_nothing_of_ours(model, recordings, tmp_path):
     )
 
 
-def test_silence_as_padding_or_as_sound(model, recordings, tmp_path):
+def test_silence_as_padding_or_as_sound(model, file_of, recordings, tmp_path):
     clip = min(recordings, key=len)
-    answers = {}
-    for padding in ("features", "waveform"):
-        path = export_litert(model, tmp_path / padding, LABELS, padding=padding)
-        answers[padding] = load_litert(path)(clip)["probabilities"]
+    path = export_litert(model, tmp_path / "m", LABELS, padding="waveform")
+    answers = {
+        "features": load_litert(file_of())(clip)["probabilities"],
+        "waveform": load_litert(path)(clip)["probabilities"],
+    }
     sound, _ = fitted(clip, center=True)
     np.testing.assert_allclose(
         answers["waveform"], model(sound[None])["probabilities"], atol=1e-4
@@ -266,19 +299,16 @@ def test_other_front_ends_with_normalization(frontend, recordings, tmp_path):
 def test_masked_network_and_foreign_front_end(
     waveform_model, recordings, tmp_path
 ):
-    class Foreign(keras.layers.Layer):
-        """A front end that only has what `with_frontend` asks for."""
+    class Foreign(FrontEnd):
+        """A front end that only has what `FrontEnd` asks for."""
 
-        sample_rate = 16000
         inner = waveform_model.frontend
+        sample_rate, num_features = inner.sample_rate, inner.num_features
+        frame_length, frame_step = inner.frame_length, inner.frame_step
         num_frames = inner.num_frames
-        compute_output_shape = inner.compute_output_shape
 
         def call(self, waveform, lengths=None):
             return self.inner(waveform, lengths=lengths)
-
-        def get_config(self):
-            return {}
 
     foreign = with_frontend(
         waveform_model.model, Foreign(), waveform_model.normalization
@@ -334,21 +364,22 @@ def test_features_without_a_front_end(recordings, tmp_path):
 
 
 def test_representative_features_are_as_good_as_waveforms(
-    model, recordings, tmp_path
+    model, file_of, recordings, tmp_path
 ):
-    answers = []
-    for clips in (recordings, features_of(model, recordings)):
-        path = export_litert(
-            model, tmp_path / "m", LABELS, precision="int8",
-            representative=iter(clips),
-        )  # fmt: skip
-        answers.append(load_litert(path)(recordings)["probabilities"])
-    np.testing.assert_allclose(*answers, atol=0.02)
+    path = export_litert(
+        model, tmp_path / "m", LABELS, precision="int8",
+        representative=iter(features_of(model, recordings)),
+    )  # fmt: skip
+    of_features, of_waveforms = (
+        load_litert(file)(recordings)["probabilities"]
+        for file in (path, file_of("int8"))
+    )
+    np.testing.assert_allclose(of_features, of_waveforms, atol=0.02)
 
 
-def test_silence_has_no_length(model, recordings, tmp_path):
+def test_silence_has_no_length(model, file_of):
     # All of it is padding; the front end still makes one frame.
-    read = load_litert(export_litert(model, tmp_path / "m", LABELS))
+    read = load_litert(file_of())
     silence = np.zeros(20000, "float32")
     expected = model(np.zeros((1, SAMPLES)), lengths=np.array([0]))
     np.testing.assert_allclose(
@@ -382,9 +413,13 @@ def test_invalid_arguments(model, recordings, tmp_path):
     export("`features_path` must be left out.*'features'", inputs="features",
            features_path=tmp_path / "x")  # fmt: skip
     export("`labels` must be as many", labels=LABELS[:3])
-    export(r"of which the front end makes \(434, 40\)", duration=7.0)
-    export("has a front end already", frontend=model.frontend)
-    export("`frontend` must be given", network=model.model)
+    export(r"of which the preprocessor makes \(434, 40\)", duration=7.0)
+    export("has a preprocessor and a", preprocessor=model.preprocessor)
+    export("temperature=2.0", temperature=2.0)
+    export("`temperature` must be pos", network=model.model, temperature=-1.0)
+    export("`preprocessor` must be a Prepr.*<MFCC", network=model.model,
+           preprocessor=model.frontend)  # fmt: skip
+    export("`preprocessor` must be given", network=model.model)
     path = tmp_path
     export("`path` must be the file to write.*folder")
     assert not list(tmp_path.iterdir())
@@ -392,10 +427,10 @@ def test_invalid_arguments(model, recordings, tmp_path):
 
 @pytest.mark.parametrize("duration", [0.5, 2.0])
 def test_a_front_end_of_one_duration_takes_no_other(tmp_path, duration):
-    frontend = FixedDuration(MFCC.light_sernet(), 3.0)
+    fixed = Preprocessor(FixedDuration(MFCC.light_sernet(), 3.0))
     with pytest.raises(ValueError, match=f"3.0 s.*duration={duration}"):
         export_litert(
-            small_network(None), tmp_path / "m", LABELS, frontend,
+            small_network(None), tmp_path / "m", LABELS, fixed,
             duration=duration,
         )  # fmt: skip
 
@@ -411,10 +446,10 @@ def test_a_front_end_of_one_duration_takes_no_other(tmp_path, duration):
     ],
 )
 def test_a_graph_that_is_not_what_the_metadata_says(
-    waveform_file, tmp_path, changes, message
+    file_of, tmp_path, changes, message
 ):
     path = tmp_path / "m.tflite"
-    content = waveform_file.read_bytes()
+    content = file_of().read_bytes()
     metadata = read_metadata(content) | changes
     metadata = {k: v for k, v in metadata.items() if k != "min_samples" or v}
     path.write_bytes(chain([content], "waveform", "probabilities", metadata))
@@ -424,8 +459,8 @@ def test_a_graph_that_is_not_what_the_metadata_says(
     assert "Export it again" in str(caught.value)
 
 
-def test_reading_errors(model, recordings, tmp_path):
-    path = export_litert(model, tmp_path / "model.tflite", LABELS)
+def test_reading_errors(file_of, recordings, tmp_path):
+    path = file_of()
     content = path.read_bytes()
     with pytest.raises(FileNotFoundError):
         load_litert(tmp_path / "nowhere.tflite")
@@ -471,10 +506,3 @@ def test_parts_must_fit():
 
     with pytest.raises(ValueError, match=r"takes \[1, 4\] .* follows one"):
         chain([part((1, 3)), part((1, 4))], "x", "y", {})
-
-
-def test_hint_without_the_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    monkeypatch.delitem(sys.modules, "ser_keras.export.litert.file_format")
-    with pytest.raises(ModuleNotFoundError, match="pip install ai-edge-litert"):
-        importlib.import_module("ser_keras.export.litert.file_format")
