@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from typing import Any
 
 from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
@@ -58,7 +59,7 @@ def check_together(config, *names) -> None:
         )
 
 
-def read_corpus(config) -> Manifest:
+def read_corpus(config: Any) -> Manifest:
     """Reads the corpus that `CorpusOptions` name, or the built-in one.
 
     Raises:
@@ -90,7 +91,7 @@ def read_corpus(config) -> Manifest:
     return corpus
 
 
-def on_corpus(config, name):
+def on_corpus(config: Any, name: str) -> Any:
     """A recipe's configuration, on its corpus or the built-in one.
 
     A recipe is a command with a corpus: each reads what the other has written.
@@ -136,7 +137,7 @@ def protocol_for(config, corpus) -> Protocol:
     return get_protocol("speaker-groups-6")
 
 
-def make_folds(config, corpus) -> list[Fold]:
+def make_folds(config: Any, corpus: Manifest) -> list[Fold]:
     """All folds that `--protocol` asks for."""
     return protocol_for(config, corpus).folds(corpus)
 

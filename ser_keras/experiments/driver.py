@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import statistics
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,7 +47,7 @@ from ser_keras.training.run_folder import RunFolder
 
 
 def run_experiment(
-    config, folds: list[Fold] | None = None, other: Manifest | None = None
+    config: Any, folds: list[Fold] | None = None, other: Manifest | None = None
 ) -> dict:
     """Runs a system: corpus, features, folds, search, training, scores, export.
 

@@ -1,6 +1,10 @@
 """Experiment: a system as hooks, which the one driver calls."""
 
+from __future__ import annotations
+
 import typing
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 
@@ -13,6 +17,10 @@ from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.protocols.fold_parts import check_fold_parts
 from ser_keras.protocols.splits import Fold
 from ser_keras.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ser_keras.features.preprocessor import Preprocessor
+    from ser_keras.features.preprocessor import StreamPreprocessors
 
 
 class Experiment:
@@ -34,14 +42,14 @@ class Experiment:
 
     tunable: typing.ClassVar[dict] = {}
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         self.config = config.resolved()
 
     def tunable_options(self) -> dict:
         """Those of `tunable` that mean something to this configuration."""
         return self.tunable
 
-    def preprocessor(self):
+    def preprocessor(self) -> Preprocessor | StreamPreprocessors:
         """From audio files to the network's input, see `Preprocessor`.
 
         Called once, before anything is trained.
@@ -49,7 +57,9 @@ class Experiment:
         raise NotImplementedError
 
     def build(
-        self, features: FeatureSet | FeatureStreams, genotype=None
+        self,
+        features: FeatureSet | FeatureStreams,
+        genotype: Genotype | TwoStreamGenotype | None = None,
     ) -> keras.Model:
         """A new network for these features and their classes.
 

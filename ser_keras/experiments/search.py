@@ -1,6 +1,7 @@
 """A search by itself: a genotype for later trainings, and no more."""
 
 import pathlib
+from typing import Any
 
 from ser_keras.experiments.corpus import chosen_folds
 from ser_keras.experiments.corpus import make_folds
@@ -12,7 +13,7 @@ from ser_keras.features.preprocessor import PREPROCESSOR_FILE
 from ser_keras.protocols.leak_guard import ExposedAudio
 
 
-def run_search(config) -> dict:
+def run_search(config: Any) -> dict:
     """Searches an architecture on a fold's training speakers, or on all.
 
     The run's folder then holds `genotype.json`, `preprocessor.json`, and the

@@ -6,6 +6,7 @@ import json
 import pathlib
 import tempfile
 import typing
+from typing import Any
 
 import keras
 
@@ -56,7 +57,7 @@ class TuneOptions(Options):
 
 
 @functools.cache
-def tune_config_class(system) -> type:
+def tune_config_class(system: str) -> type:
     """Configuration of a system's tuning: its own options, and those above."""
 
     @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def tune_config_class(system) -> type:
     return TuneConfig
 
 
-def run_tune(config, folds: list[Fold] | None = None) -> dict | None:
+def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
     """Tunes on a fold's training speakers, then scores its test speakers.
 
     Several processes share the trials in keras-tuner's way: with the

@@ -1,9 +1,14 @@
 """DeepFeatures: the preprocessor of a stream of deep features."""
 
+from __future__ import annotations
+
 import functools
 import math
+import os
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 
@@ -18,6 +23,9 @@ from ser_keras.features.extractors.base import check_file
 from ser_keras.features.extractors.keras import KerasExtractor
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.preprocessor import Saved
+
+if TYPE_CHECKING:
+    from ser_keras.corpora.manifest import Manifest
 
 _UNTRAINED_HOP = 0.128  # Seconds; 8 frames of the front end.
 
@@ -52,13 +60,13 @@ class DeepFeatures(Saved):
 
     def __init__(
         self,
-        extractor="",
-        output="",
-        hop=0.48,
-        sample_rate=16000,
-        layers=1,
-        duration=None,
-        content=None,
+        extractor: Any = "",
+        output: str | os.PathLike[str] = "",
+        hop: float = 0.48,
+        sample_rate: int = 16000,
+        layers: int = 1,
+        duration: float | None = None,
+        content: str | None = None,
     ):
         given = isinstance(extractor, Extractor)
         self.path = ""
@@ -92,8 +100,11 @@ class DeepFeatures(Saved):
         path = check_file(self.path)
         if path.is_dir():
             return None
-        options = {"sample_rate": self._sample_rate, "hop": self.hop}
-        output = self.output or None
+        options: dict[str, Any] = {
+            "sample_rate": self._sample_rate,
+            "hop": self.hop,
+        }
+        output: Any = self.output or None
         # Each needs a runtime of its own.
         if path.suffix == ".tflite":
             from ser_keras.features.extractors.litert import LiteRTExtractor
@@ -161,7 +172,11 @@ class DeepFeatures(Saved):
         return math.ceil(self.duration * self.frame_rate)
 
     def compute(
-        self, manifest, cache_dir=None, *, skip_bad_audio=False
+        self,
+        manifest: Manifest,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        skip_bad_audio: bool = False,
     ) -> FeatureSet:
         """Extracts the features of every utterance once, or reads the store.
 
@@ -188,7 +203,7 @@ class DeepFeatures(Saved):
         with tempfile.TemporaryDirectory() as folder:
             return extract(cache_dir=folder)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         extractor = self.path
         if self._given:
             extractor = {"object": type(self.extractor).__name__}
@@ -203,7 +218,7 @@ class DeepFeatures(Saved):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> DeepFeatures:
         if isinstance(config["extractor"], dict):
             raise ValueError(
                 "An extractor can be loaded again if it was given as a file or "

@@ -1,6 +1,8 @@
 """Callbacks of searches."""
 
 import math
+import os
+from typing import Any
 
 import keras
 
@@ -27,19 +29,23 @@ class ArchitectureLogger(keras.callbacks.Callback):
           Architecture Search", arXiv 1909.09656 (the failure).
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str] | None):
         super().__init__()
         self.path = path
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._first = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         if self._first:
             drop_rows(self.path, after=epoch)
             self._first = False
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         alphas = self.model.alphas()
         space = self.model.search_space
         genotype = self.model.derive()
@@ -66,11 +72,13 @@ class SkipConnectionStop(keras.callbacks.Callback):
         - Liang et al., "DARTS+", arXiv 1909.06035, section 3.2 (two).
     """
 
-    def __init__(self, limit=2):
+    def __init__(self, limit: int = 2):
         super().__init__()
         self.limit = limit
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         skips = self.model.derive().count("skip_connect", "normal")
         if skips >= self.limit:
             print(

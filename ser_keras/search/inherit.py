@@ -1,5 +1,7 @@
 """Derived networks, and the weights they inherit from the supernet."""
 
+from typing import Any
+
 import keras
 
 from ser_keras.genotype import Genotype
@@ -13,7 +15,7 @@ def derive_network(
     supernet: SuperNet,
     genotype: Genotype | TwoStreamGenotype | None = None,
     inherit: bool = True,
-    **arguments,
+    **arguments: Any,
 ) -> keras.Model:
     """The derived network of a search, of the size of the supernet.
 
@@ -44,7 +46,8 @@ def derive_network(
     """
     if genotype is None:
         genotype = supernet.derive()
-    if not supernet.search_space.contains(genotype):
+    # Both are of one stream, or of two.
+    if not supernet.search_space.contains(genotype):  # type: ignore[arg-type]
         raise ValueError(
             "`genotype` must be one of the supernet's search space. "
             f"Received: genotype=\n{genotype.describe()}"

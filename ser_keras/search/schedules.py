@@ -1,5 +1,7 @@
 """Learning rate schedules of searches."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -24,7 +26,7 @@ class DelayedStart(keras.optimizers.schedules.LearningRateSchedule):
     [0.0, 0.0, 0.1, 0.1]
     """
 
-    def __init__(self, learning_rate, steps):
+    def __init__(self, learning_rate: Any, steps: int):
         super().__init__()
         if isinstance(learning_rate, dict):
             learning_rate = keras.optimizers.schedules.deserialize(
@@ -33,14 +35,14 @@ class DelayedStart(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate = learning_rate
         self.steps = steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
         rate = self.learning_rate
         if callable(rate):
             rate = rate(tf.maximum(step - self.steps, 0.0))
         return tf.where(step < self.steps, 0.0, tf.cast(rate, tf.float32))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         rate = self.learning_rate
         if callable(rate):
             rate = keras.optimizers.schedules.serialize(rate)

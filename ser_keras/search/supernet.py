@@ -1,6 +1,11 @@
 """SuperNet: bilevel search of an architecture and its weights."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,6 +23,9 @@ from ser_keras.search.gradients import first_order
 from ser_keras.search.gradients import unrolled
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.search_space import search_space_from_config
+
+if TYPE_CHECKING:
+    from ser_keras.search_space import SearchSpace
 
 
 @serializable
@@ -71,14 +79,16 @@ class SuperNet(Network):
         - DARTS, arXiv 1806.09055, algorithm 1; emoDARTS, arXiv 2403.14083.
     """
 
+    train_function: Any  # Of `keras.Model`.
+
     def __init__(
         self,
-        search_space,
-        input_shape,
-        num_classes,
-        seed=None,
-        network_class=None,
-        **network,
+        search_space: SearchSpace | TwoStreamSearchSpace,
+        input_shape: Any,
+        num_classes: int,
+        seed: int | None = None,
+        network_class: type[Any] | None = None,
+        **network: Any,
     ):
         own = ("name", "dtype", "trainable")
         super().__init__(**{k: network.pop(k) for k in own if k in network})
@@ -111,10 +121,10 @@ class SuperNet(Network):
         self.architecture_loss = keras.metrics.Mean(name="architecture_loss")
         self.build(self.input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         """Records the shapes, which Keras' `export` needs; nothing is built."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         return self.network(
             inputs,
             mixing_weights=self.architecture.mixing_weights(),
@@ -123,16 +133,16 @@ class SuperNet(Network):
 
     def compile(
         self,
-        optimizer=None,
-        architecture_optimizer=None,
+        optimizer: Any = None,
+        architecture_optimizer: Any = None,
         *,
-        loss=None,
-        order=1,
-        clip_norm=5.0,
-        weight_decay=3e-4,
-        architecture_decay=1e-3,
-        **kwargs,
-    ):
+        loss: Any = None,
+        order: int = 1,
+        clip_norm: float | None = 5.0,
+        weight_decay: float = 3e-4,
+        architecture_decay: float = 1e-3,
+        **kwargs: Any,
+    ) -> None:
         """Configures the search.
 
         Args:
@@ -184,7 +194,7 @@ class SuperNet(Network):
         self.optimizer.build(self.trainable_variables)
         self.architecture_optimizer.build(self._alphas())
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         if not self.compiled:
             return None
         optimizer = keras.optimizers.serialize(self.architecture_optimizer)
@@ -197,10 +207,12 @@ class SuperNet(Network):
             "architecture_decay": self.architecture_decay,
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, with a data set of `bilevel`.
 
         Raises:
@@ -228,7 +240,7 @@ class SuperNet(Network):
     def _labels(self, x, y):
         return x.element_spec[0][1]
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[..., Any]:
         """As Keras', but a step is a single graph.
 
         Keras makes a function of a batch within one of the iterator.
@@ -254,12 +266,12 @@ class SuperNet(Network):
         self.train_function = step
         return step
 
-    def batch_of_one_replica(self, element):
+    def batch_of_one_replica(self, element: Any) -> Any:
         # `fit` is given two batches, `evaluate` one.
         training = isinstance(element[0], tuple)
         return element[0] if training else element
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         weight_batch, architecture_batch = data
         loss, gradients = self._architecture_step(
             weight_batch, architecture_batch
@@ -357,14 +369,14 @@ class SuperNet(Network):
         return self.compute_metrics(x, y, logits, sample_weight)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         # Keras takes the results of a test step for those of metrics only if
         # they have the names of all of these; else it averages them over the
         # replicas.
         hidden = [self.architecture_loss] if self._in_evaluate else []
         return [m for m in super().metrics if m not in hidden]
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`, on batches `(x, y)`."""
         self._in_evaluate = True
         try:
@@ -372,7 +384,7 @@ class SuperNet(Network):
         finally:
             self._in_evaluate = False
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         logs = super().test_step(data)
         # A metric of the model that only training updates.
         return {k: v for k, v in logs.items() if k != "architecture_loss"}
@@ -395,7 +407,7 @@ class SuperNet(Network):
             for kind, alpha in self.architecture.alphas.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         network = self.network.get_config()
         for name in ("architecture", "name", "dtype", "trainable"):
             network.pop(name, None)
