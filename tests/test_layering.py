@@ -14,7 +14,8 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = [
     ("_deprecated", "_errors", "_files", "_graphs", "_keras_file"),
     ("determinism", "memory"),
-    ("_keras_private", "_lazy", "_replicas"),
+    ("_lazy", "_replicas"),
+    ("_keras_private",),
     ("_registry", "genotype"),
     ("search_space",),
     ("audio",),
@@ -41,9 +42,18 @@ UNRANKED = {"__init__", "__main__", "testing"}
 
 
 def imports(path):
-    """Packages or modules of ser_keras that a module imports from."""
-    names = []
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    """Packages or modules of ser_keras that a module imports from.
+
+    Without what only type checkers import.
+    """
+    names, pending = [], [ast.parse((ROOT / path).read_text())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == (
+            "TYPE_CHECKING"
+        ):
+            continue
+        pending += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from ser_keras import _replicas
 from ser_keras._keras_private import HookedModel
+from ser_keras.models.preset import PresetMixin
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
 
 
-class Network(HookedModel):
+class Network(PresetMixin, HookedModel):
     """Base class of networks that map features to logits.
 
     It adds three things to `keras.Model`:
@@ -24,6 +25,8 @@ class Network(HookedModel):
       where their parts of a batch differ in size: every clip has the same
       weight, while in Keras every replica has.
     - `training_callbacks`: what a network needs during its training.
+
+    It can be read from and written to a preset, see `PresetMixin`.
 
     Subclasses set `num_classes` and `feature_shape`, and return logits
     `(batch, num_classes)`.
