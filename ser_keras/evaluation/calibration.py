@@ -54,7 +54,9 @@ class Calibration:
         }
 
 
-def measure_calibration(predictions, bins=BINS):
+def measure_calibration(
+    predictions: Predictions, bins: int = BINS
+) -> Calibration:
     """Expected calibration error and the bins of a reliability diagram.
 
     Confidence is the probability of the most probable class. Bins have equal

@@ -16,7 +16,7 @@ class Options:
     def __post_init__(self):
         """Raises `ValueError` if a value is out of range."""
 
-    def resolved(self):
+    def resolved(self) -> typing.Any:
         """This configuration with what stands for others spelled out."""
         return self
 
