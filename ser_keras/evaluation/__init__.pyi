@@ -7,6 +7,7 @@ from .calibration import apply_temperature as apply_temperature
 from .calibration import calibrate as calibrate
 from .calibration import coverage_curve as coverage_curve
 from .calibration import fit_temperature as fit_temperature
+from .calibration import measure_calibration as measure_calibration
 from .calibration import plot_reliability as plot_reliability
 from .comparison import Comparison as Comparison
 from .comparison import compare_predictions as compare_predictions

@@ -1,4 +1,5 @@
 from .audit import CorpusAudit as CorpusAudit
+from .audit import ProtocolAudit as ProtocolAudit
 from .audit import audit_corpus as audit_corpus
 from .fold_lists import FoldLists as FoldLists
 from .fold_parts import check_fold_parts as check_fold_parts
