@@ -1,12 +1,15 @@
 # make run   set up .venv, then search, train, score and export on the built-in
 #            corpus; RUN_FLAGS="--data-dir ..." is passed to the recipe
-# make test  set up .venv, then style check, every test and every doctest
+# make check set up .venv, then style, types and the quick tests: the daily loop
+# make test  set up .venv, then style, types, every test and every doctest
 # make docs  set up .venv, then build docs/_build/html and run its examples
 PYTHON ?= python3
 VENV ?= .venv
 # Two processes at most: each test process holds TensorFlow and both cores. Files
 # in the order of tests/conftest.py, the longest first.
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Of this process and its tests' processes; programs that tests start are left out.
+COVERAGE ?= --cov=ser_keras --cov-report=term:skip-covered
 BIN := $(VENV)/bin
 # Bytecode is made of what is imported, when it is: most modules never are. Where
 # it may not be kept (containers often set this variable), each process that
@@ -18,13 +21,16 @@ INSTALLED := $(VENV)/.installed
 # What running needs; tests need all extras.
 RUNNABLE := $(VENV)/.runnable
 
-.PHONY: run test test-tfio install lint types docs bench clean
+.PHONY: run check test test-tfio install lint types docs bench clean
 
 run: $(RUNNABLE)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
 
+check: lint types
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -q -m "not slow"
+
 test: lint types
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(COVERAGE)
 
 # The one module that imports tensorflow-io, beside the last TensorFlow that its
 # binary loads with; a venv of its own, as that TensorFlow wants NumPy 1.
