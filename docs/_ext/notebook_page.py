@@ -1,48 +1,43 @@
-"""Directive `notebook`: the cells of a notebook as text and code.
+"""Puts the cells of a notebook into a page, as text and code.
 
-    ```{notebook} ../notebooks/from_corpus_to_served_model.ipynb
-    ```
+They replace a line such as
 
-The notebook is the only copy; the tests execute it.
+    % notebook: ../notebooks/from_corpus_to_served_model.ipynb
+
+which is a comment in MyST. The notebook is the only copy; the tests run it.
 """
 
 import json
 import pathlib
+import re
 
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
+_LINE = re.compile(r"^% notebook: (\S+)$", re.M)
 
 
-class Notebook(SphinxDirective):
-    """The cells, without the title."""
+def cells(file):
+    """Markdown of a notebook without its title, as the page has one."""
+    found = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    for cell in found:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            yield f"```python\n{text}\n```"
+        else:
+            yield re.sub(r"\A# .*\n", "", text)
 
-    required_arguments = 1
 
-    def run(self):
-        """Returns the parsed cells."""
-        page = pathlib.Path(self.env.doc2path(self.env.docname))
-        file = (page.parent / self.arguments[0]).resolve()
-        self.env.note_dependency(str(file))
-        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-        lines = []
-        for cell in cells:
-            text = "".join(cell["source"]).splitlines()
-            if cell["cell_type"] == "code":
-                text = ["```python", *text, "```"]
-            elif text[0].startswith("# "):
-                text = text[1:]  # The page has a title of its own.
-            lines += [*text, ""]
-        node = nodes.Element()
-        node.document = self.state.document
-        content = StringList(lines, source=str(file))
-        self.state.nested_parse(
-            content, self.content_offset, node, match_titles=True
-        )
-        return node.children
+def insert(app, docname, source):
+    """Before the page is parsed."""
+    page = pathlib.Path(app.env.doc2path(docname))
+
+    def text(match):
+        file = (page.parent / match[1]).resolve()
+        app.env.note_dependency(str(file))
+        return "\n\n".join(cells(file))
+
+    source[0] = _LINE.sub(text, source[0])
 
 
 def setup(app):
-    """Adds the directive."""
-    app.add_directive("notebook", Notebook)
+    """Adds the step."""
+    app.connect("source-read", insert)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
