@@ -77,3 +77,12 @@ def set_direction(metric, direction) -> None:
     is no public way to say so.
     """
     metric._direction = direction
+
+
+def flatten_layers(layer) -> list:
+    """A layer and all layers within it, at any depth.
+
+    `keras.Model.layers` has only the outermost, and other layers have no list
+    of the layers they consist of.
+    """
+    return list(layer._flatten_layers())

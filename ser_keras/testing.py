@@ -1,4 +1,4 @@
-"""Checks that any Keras layer or model should pass: ours, and yours."""
+"""Checks for tests of Keras layers and models."""
 
 import inspect
 import json
@@ -7,24 +7,38 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ser_keras._keras_private import flatten_layers
 from ser_keras.training.distribution import strategy
+
+#: Dtype policies of `check_precision`.
+POLICIES = ("float32", "mixed_bfloat16", "bfloat16", "mixed_float16")
 
 
 def check_layer(
-    layer_class, config, inputs, trains=True, rtol=1e-5, atol=1e-6, **call
+    layer_class,
+    config,
+    inputs,
+    trains=True,
+    symbolic=True,
+    rtol=1e-5,
+    atol=1e-6,
+    **call,
 ):
-    """Checks a layer's configuration, types, symbolic call and gradients.
+    """Checks a layer's configuration, symbolic call and gradients.
 
-    Its configuration survives JSON and makes an equal layer, every
-    constructor argument is an attribute, outputs have the layer's compute
-    type, a functional model gives the eager call's numbers and a shape which
-    agrees, and a gradient reaches every trainable weight.
+    The configuration survives JSON and yields an equal layer; every
+    constructor argument is an attribute and an entry of the configuration,
+    which also has `dtype` and `trainable`; a functional model of the layer
+    gives the same numbers as an eager call, with a compatible shape; and a
+    finite gradient reaches every trainable weight.
 
     Args:
-        layer_class: A registered `keras.layers.Layer` class.
+        layer_class: A registered subclass of `keras.layers.Layer`.
         config: Dict of constructor arguments.
-        inputs: Array `(batch, ...)`.
+        inputs: Array `(batch, ...)`, or a nested structure of them.
         trains: Whether to check gradients.
+        symbolic: Whether to check a functional model, whose first axis, the
+            batch, has an unknown size.
         rtol: Relative tolerance.
         atol: Absolute tolerance.
         **call: Other arguments of the layer's call.
@@ -33,7 +47,7 @@ def check_layer(
         The layer's output for `inputs`, as numpy arrays.
 
     Raises:
-        AssertionError: One of these is not so.
+        AssertionError: A check fails; the message says which.
 
     Example:
     >>> check_layer(keras.layers.ReLU, {}, np.float32([[-1, 2]])).tolist()
@@ -41,42 +55,56 @@ def check_layer(
     """
     layer = layer_class(**config)
     _check_config(layer, config)
-    outputs = keras.tree.map_structure(np.asarray, layer(inputs, **call))
-    symbolic = keras.Input(inputs.shape[1:], dtype=str(inputs.dtype))
-    model = keras.Model(symbolic, layer(symbolic, **call))
-    for ours, theirs, tensor in zip(
-        keras.tree.flatten(outputs),
-        keras.tree.flatten(model(inputs)),
-        keras.tree.flatten(model.output),
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
-        if not tf.TensorShape(tensor.shape).is_compatible_with(ours.shape):
-            raise AssertionError(
-                f"symbolic shape {tensor.shape}, real shape {ours.shape}"
-            )
-        if np.issubdtype(ours.dtype, np.floating):
-            np.testing.assert_equal(str(ours.dtype), layer.compute_dtype)
+    outputs = layer(inputs, **call)
+    for x in _tensors(outputs):
+        if x.dtype.is_floating:
+            np.testing.assert_equal(x.dtype.name, layer.compute_dtype)
+    if symbolic:
+        _check_symbolic(layer, inputs, outputs, call, rtol, atol)
     if trains:
         _check_gradients(layer, inputs, call)
-    return outputs
+    return keras.tree.map_structure(
+        lambda x: None if x is None else np.asarray(x), outputs
+    )
+
+
+def _check_symbolic(layer, inputs, outputs, call, rtol, atol):
+    symbolic = keras.tree.map_structure(
+        lambda x: keras.Input(x.shape[1:], dtype=str(x.dtype)), inputs
+    )
+    model = keras.Model(
+        keras.tree.flatten(symbolic), _tensors(layer(symbolic, **call))
+    )
+    for eager, functional, tensor in zip(
+        _tensors(outputs),
+        keras.tree.flatten(model(keras.tree.flatten(inputs))),
+        model.outputs,
+        strict=True,
+    ):
+        np.testing.assert_allclose(eager, functional, rtol=rtol, atol=atol)
+        if not tf.TensorShape(tensor.shape).is_compatible_with(eager.shape):
+            raise AssertionError(
+                f"symbolic shape {tensor.shape}, real shape {eager.shape}"
+            )
+
+
+def _tensors(outputs):
+    """Flat list of a layer's outputs without those that are `None`."""
+    return [x for x in keras.tree.flatten(outputs) if x is not None]
 
 
 def _check_config(layer, config):
     received = json.loads(json.dumps(layer.get_config()))
-    for name, value in config.items():
+    parameters = inspect.signature(type(layer)).parameters.values()
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = [p.name for p in parameters if p.kind not in variadic]
+    for name in ("dtype", "trainable", *named):
         np.testing.assert_(hasattr(layer, name), f"no attribute {name}")
-        if name not in received:
-            raise AssertionError(f"get_config() has no {name}")
+    for name in ("dtype", "trainable", *named, *config):
+        np.testing.assert_(name in received, f"get_config() has no {name}")
+    for name, value in config.items():
         if isinstance(value, (str, int, float, bool, type(None))):
             np.testing.assert_equal(received[name], value, err_msg=name)
-    for name, parameter in inspect.signature(type(layer)).parameters.items():
-        variadic = parameter.kind in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        )
-        if not variadic and name not in received:
-            raise AssertionError(f"get_config() has no {name}")
     saved = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
     copy = keras.saving.deserialize_keras_object(saved)
     np.testing.assert_(type(copy) is type(layer), f"came back as {type(copy)}")
@@ -87,8 +115,8 @@ def _check_gradients(layer, inputs, call):
     if "training" in inspect.signature(layer.call).parameters:
         call = {"training": True, **call}
     with tf.GradientTape() as tape:
-        outputs = keras.tree.flatten(layer(inputs, **call))
-        # Not a plain sum, which has no gradient behind a normalisation.
+        outputs = _tensors(layer(inputs, **call))
+        # Not a plain sum, whose gradient after a normalisation is zero.
         loss = sum(tf.reduce_sum(tf.sin(y + 0.1) ** 2) for y in outputs)
     variables = layer.trainable_variables
     gradients = tape.gradient(loss, [v.value for v in variables])
@@ -101,11 +129,98 @@ def _check_gradients(layer, inputs, call):
         )
 
 
-def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
-    """Checks that a layer gives the same numbers everywhere in `tf.data`.
+def check_precision(
+    layer_class,
+    config,
+    inputs,
+    policies=POLICIES,
+    float32=(),
+    output_dtype=None,
+    **call,
+):
+    """Checks that a dtype policy reaches all layers and variables of a layer.
 
-    That is: called directly, mapped over single examples, mapped over a
-    batch. Single examples have no batch axis, as in keras-hub's converters.
+    With each policy as `dtype`, and another global policy: all layers within
+    the layer have the policy; its floating-point variables have the policy's
+    variable dtype, and its outputs, which are finite, the compute dtype; and
+    a copy made from its configuration has the same policies.
+
+    Args:
+        layer_class: A registered subclass of `keras.layers.Layer`.
+        config: Dict of constructor arguments without `dtype`.
+        inputs: Array `(batch, ...)`, or a nested structure of them.
+        policies: Names of dtype policies.
+        float32: Names of layers and of variables that are in float32 under
+            every policy.
+        output_dtype: Dtype of floating-point outputs under every policy;
+            default: the policy's compute dtype.
+        **call: Other arguments of the layer's call.
+
+    Raises:
+        AssertionError: A check fails; the message says which.
+
+    Example:
+    >>> check_precision(keras.layers.Dense, {"units": 2}, np.ones((3, 4)))
+
+    References:
+        - `run_precision_test` of keras-hub.
+    """
+    before = keras.config.dtype_policy()
+    # One that no layer here has: whoever ignores `dtype` is found out.
+    keras.config.set_dtype_policy("float64")
+    try:
+        for name in policies:
+            policy = keras.DTypePolicy(name)
+            layer = layer_class(**config, dtype=policy)
+            outputs = _tensors(layer(inputs, **call))
+            _check_policy(layer, policy, float32)
+            wanted = output_dtype or policy.compute_dtype
+            for x in outputs:
+                if not x.dtype.is_floating:
+                    continue
+                if x.dtype.name != wanted:
+                    raise AssertionError(
+                        f"{name}: an output is {x.dtype.name}, not {wanted}"
+                    )
+                if not np.isfinite(np.asarray(x, "float32")).all():
+                    raise AssertionError(f"{name}: an output is not finite")
+            saved = keras.saving.serialize_keras_object(layer)
+            copy = keras.saving.deserialize_keras_object(
+                json.loads(json.dumps(saved))
+            )
+            copy(inputs, **call)
+            _check_policy(copy, policy, float32)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_policy(layer, policy, float32):
+    owners = {}
+    for sublayer in flatten_layers(layer):  # Outer layers come first.
+        wanted = "float32" if sublayer.name in float32 else policy.name
+        if sublayer.dtype_policy.name != wanted:
+            raise AssertionError(
+                f"{policy.name}: layer {sublayer.path} of {layer.name} has "
+                f"the policy {sublayer.dtype_policy.name}, not {wanted}"
+            )
+        owners |= {id(variable): sublayer for variable in sublayer.variables}
+    for variable in layer.variables:
+        wanted = [owners[id(variable)].variable_dtype]
+        if variable.name in float32:
+            wanted.append("float32")
+        floating = tf.as_dtype(variable.dtype).is_floating
+        if floating and variable.dtype not in wanted:
+            raise AssertionError(
+                f"{policy.name}: variable {variable.path} is "
+                f"{variable.dtype}, not {' or '.join(wanted)}"
+            )
+
+
+def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
+    """Checks that a layer gives the same numbers in `tf.data`.
+
+    The layer is called directly, mapped over single examples and mapped over
+    batches. Single examples have no batch axis, as in keras-hub's converters.
 
     Args:
         layer: A layer or function without trainable state.
@@ -117,7 +232,7 @@ def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
         The direct output, as numpy arrays.
 
     Raises:
-        AssertionError: They differ.
+        AssertionError: The results differ.
 
     Example:
     >>> check_tf_data(tf.abs, np.float32([[-1, 2], [3, -4]])).tolist()
@@ -130,25 +245,25 @@ def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
         examples.batch(len(inputs)).map(layer),
     ):
         mapped = next(iter(dataset))
-        for ours, theirs in zip(
+        for expected, found in zip(
             keras.tree.flatten(direct), keras.tree.flatten(mapped), strict=True
         ):
-            np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol)
+            np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
     return direct
 
 
 def check_model_saving(model, inputs, path, rtol=0, atol=1e-6):
-    """Checks that a model read back from a `.keras` file is the same model.
+    """Checks that a model loaded from its `.keras` file is the same.
 
     Args:
         model: A built model.
-        inputs: Whatever the model is called with.
-        path: Where to write, `....keras`.
+        inputs: The model's inputs.
+        path: The file to write, `....keras`.
         rtol: Relative tolerance.
         atol: Absolute tolerance.
 
     Returns:
-        The model that was read.
+        The loaded model.
 
     Raises:
         AssertionError: Outputs or weights differ.
@@ -180,23 +295,26 @@ def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
 
     Args:
         build: Function without arguments that returns a compiled model
-            without dropout. It is called twice, from the same seed.
-        dataset: `tf.data.Dataset` of global batches of an even size, the
-            same at every iteration, with at least `steps` of them.
+            without dropout. It is called twice, with the same seed.
+        dataset: `tf.data.Dataset` of at least `steps` global batches, which
+            are the same at every iteration.
         steps: Number of training steps.
         rtol: Relative tolerance of the weights.
         atol: Absolute tolerance of the weights.
         seed: Seed of both runs.
 
     Returns:
-        The two models, of one device and of several.
+        The two models, trained on one device and on several.
 
     Raises:
-        AssertionError: The weights differ after the steps, or did not move.
-        RuntimeError: There is one device only.
+        AssertionError: The weights differ after the steps, or did not change.
+        RuntimeError: There is only one device.
     """
     if strategy("mirrored").num_replicas_in_sync < 2:
-        raise RuntimeError("check_replicas needs two devices")
+        raise RuntimeError(
+            "check_replicas needs two devices; see "
+            "`tf.config.set_logical_device_configuration`. Received: one"
+        )
     models = []
     for name in ("none", "mirrored"):
         keras.utils.set_random_seed(seed)
@@ -209,7 +327,7 @@ def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
         np.testing.assert_(
             not start
             or any((a != np.asarray(b.value)).any() for a, b in moved),
-            "no weight moved",
+            "no weight changed",
         )
     _check_weights(*models, rtol=rtol, atol=atol)
     return tuple(models)

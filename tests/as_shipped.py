@@ -1,18 +1,19 @@
-"""Everything that learns, as it is shipped, against `tests/naive.py`.
+"""All that is trained, as users run it, against the reference `naive.py`.
 
-In float32 and bfloat16, in graphs, in training, with the optimisers of graphs
-and the kernels that the platform chooses, and with all gradients: what a user's
-training runs. The oracle runs in float64.
+Outputs and all gradients in training, in float32 and bfloat16, in graphs, with
+TensorFlow's graph optimizers and the kernels that the platform selects. The
+reference computes in float64.
 
 `test_as_shipped.py` runs this file in processes of its own, since the other
-tests go without the optimisers of graphs. By hand, or a part of it:
+tests run without graph optimizers. To run it, or a part of it, by hand:
 
     SER_KERAS_AS_SHIPPED=1 python -m pytest tests/as_shipped.py -k dil_conv
 
-Bounds: a float32 rounds to 6e-8 of its size; sums over some thousand positions
-and two normalisations, which take a mean off, leave 1e-5 of a tensor's norm
-(seen: 2e-5 through the dozen normalisations of a network). bfloat16 rounds to
-4e-3, and moves a few hundredths of all ReLUs to their other side.
+Bounds: float32 has a rounding error of 6e-8; after sums over some thousand
+positions and two normalisations, which subtract a mean, it is 1e-5 of a
+tensor's norm (measured: 2e-5 through the dozen normalisations of a network).
+bfloat16 has one of 4e-3, which changes the sign before a few hundredths of all
+ReLUs.
 """
 
 import functools
@@ -61,8 +62,8 @@ def dtype(request):
 def check(ours, theirs, dtype="float32", least=1e-2, name=""):
     """Compares dicts of arrays, and all of them as one.
 
-    A tensor whose oracle is small beside all of them may have an error of the
-    size of theirs: a bias before a normalisation has gradient 0.
+    A tensor that is small compared with all of them may have an error of
+    their size: a bias before a normalisation has gradient 0.
     """
     error, cosine = BOUNDS[dtype]
     assert set(ours) == set(theirs)
@@ -272,9 +273,9 @@ def mixed_op(layer_class, candidates, mask, seed=0, **arguments):
 
 
 def maps(size, mask, channels=FILTERS, batch=3):
-    """No value twice in a map, not even in bfloat16, as its maximum is asked.
+    """Maps of distinct values, also in bfloat16, for the maximum's gradient.
 
-    And none is 0, where ReLU has a kink.
+    None is 0, where ReLU has a kink.
     """
     rng = np.random.default_rng(0)
     values = (np.arange(size[0] * size[1]) - size[0] * size[1] // 2 + 0.5) / 16
@@ -390,7 +391,7 @@ def test_recurrent_edges_of_a_search(shared, jit_compile):
         RecurrentMixedOp, candidates, mask, shared_stacks=False
     )
     if shared:
-        # Named weights stand for one variable then; both of its readers.
+        # Candidates that share a layer return the same weights.
         layer = RecurrentMixedOp(candidates, FILTERS, shared_stacks=True)
         layer.build((None, None, FILTERS))
         randomize(layer)
@@ -472,14 +473,6 @@ def test_long_recurrences_of_few_clips_are_compiled():
 # --- Cells and networks -----------------------------------------------------
 
 
-def quiet(network):
-    """Without the dropout that recurrent cells have between their layers."""
-    for cell in network.recurrent_cells:
-        for mixed in cell.mixed_ops:
-            for stacks in mixed.stacks.values():
-                stacks.dropout = 0.0
-
-
 @pytest.mark.parametrize("kind", ["normal", "reduce", "recurrent"])
 @pytest.mark.parametrize("searching", [False, True])
 def test_cell(dtype, kind, searching):
@@ -495,7 +488,7 @@ def test_cell(dtype, kind, searching):
         for i, pair in enumerate(pairs)
     ]
     layer = Cell(kind, edges, [2, 3], FILTERS, affine=not searching)
-    layer.build(None)
+    layer.build()
     randomize(layer)
     inputs = {"x0": random(shape, 1), "x1": random(shape, 2)}
     if searching:
@@ -555,7 +548,7 @@ def test_network(cnn):
         ("lstm_att_2", "rnn_1", "none"),
         num_nodes=3,
     )
-    # The genotype that names the fault: every operation stands in it.
+    # Its cells have dilated convolutions, whose gradients were wrong once.
     genotype = space.sample(seed=4)
     network = ser.CellNetwork(
         genotype,
@@ -565,10 +558,10 @@ def test_network(cnn):
         num_cells=3 if cnn else 0,
         recurrent_filters=5,
         stem_strides=2 if cnn else 1,
+        stack_dropout=0.0,
     )
     if cnn:
         assert "dil_conv" in genotype.describe()
-    quiet(network)
     x = features()
     check_network(
         network,
@@ -605,11 +598,11 @@ def check_network(model, network, ours, theirs):
         expected = theirs(rebuild(values, leaves))
         value = naive.cross_entropy(expected, LABELS)
     names = trained(leaves)
-    slopes = tape.gradient(
+    expected_gradients = tape.gradient(
         value, {n: leaves[n] for n in names}, unconnected_gradients="zero"
     )
     check({"logits": logits}, {"logits": expected}, "network")
-    check({n: got[n] for n in names}, slopes, "network")
+    check({n: got[n] for n in names}, expected_gradients, "network")
 
 
 RATE, DECAY = 0.05, 0.01
@@ -634,9 +627,9 @@ class Search:
             num_recurrent_cells=0 if cnn else 1,
             recurrent_filters=5,
             stem_strides=2 if cnn else 1,
+            stack_dropout=0.0,
         )
         network = supernet.network
-        quiet(network)
         for alpha in supernet.architecture.alphas.values():
             rng = np.random.default_rng(7)
             alpha.assign(rng.normal(size=alpha.shape))

@@ -1,11 +1,12 @@
-"""The operations, cells and networks once more, as plainly as they can be said.
+"""Reference implementation of operations, cells and networks.
 
-Slices, sums, products and Python loops over taps and frames: no convolution,
-pooling, recurrent or normalisation kernel of TensorFlow or Keras, and nothing
-of `ser_keras`. In float64, which no fast path takes. What computes as shipped
-is compared with it, gradients included (`as_shipped.py`).
+It consists of slices, sums, products and Python loops over taps and frames:
+no convolution, pooling, recurrent or normalisation kernel of TensorFlow or
+Keras, and nothing of `ser_keras`. It computes in float64, for which there are
+no optimised kernels. `as_shipped.py` compares the library with it, gradients
+included.
 
-Weights come by name, as `get_candidate` gives them.
+Weights are dicts by name, as `get_candidate` returns them.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ def pad(x, time, bands, value=0.0):
 
 
 def windows(x, size, strides=1, dilation=1, border=0.0):
-    """Of each tap of a window, what it reads at every output position."""
+    """For each tap of a window, its input at every output position."""
     reach = dilation * (size - 1) // 2
     time, bands = x.shape[1:3]
     x = pad(x, reach, reach, border)
@@ -49,7 +50,7 @@ def convolve(x, kernel, strides=1):
 
 
 def batch_norm(x, weights, suffix="", epsilon=EPSILON):
-    """In training: by the statistics of the batch."""
+    """Batch normalisation in training: by the statistics of the batch."""
     axes = list(range(x.shape.rank - 1))
     mean = tf.reduce_mean(x, axes)
     variance = tf.reduce_mean((x - mean) ** 2, axes)
@@ -78,7 +79,7 @@ def strided(mask, strides):
 
 
 def pool(x, kind, strides, mask):
-    """Over the positions inside a clip: others never count."""
+    """Pooling over the positions inside a clip."""
     real = factor(mask, x) * tf.ones_like(x)
     if kind == "max":
         x = tf.where(real > 0, x, -1e30)
@@ -182,7 +183,7 @@ def softmax(x, axis=-1):
 
 
 def mixture(names, weights, mixing, candidate):
-    """An edge: `weights` by operation; `mixing` of each, or None of one."""
+    """Output of an edge: `weights` by operation; `mixing` None for one."""
     terms = [
         candidate(op, weights[op]) * (1.0 if mixing is None else mixing[k])
         for k, op in enumerate(names)
@@ -285,8 +286,8 @@ def read_network(network):
 def network(model, values, x, mixing=None):
     """Logits of a `CellNetwork` in training, without any dropout.
 
-    Of `model` only the structure is read; `values` is as `read_network` gives
-    it, `mixing` the mixing weights by kind of cell.
+    Of `model` only the structure is read; `values` is as `read_network`
+    returns it, `mixing` the mixing weights by kind of cell.
     """
     mixing = mixing or {}
     mask = frame_mask(x)

@@ -81,6 +81,82 @@ def test_unregistered_layer_fails():
         testing.check_layer(NotRegistered, {"factor": 2.0}, X)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Pair(keras.layers.Layer):
+    """A correct layer of two; subclasses break its precision."""
+
+    def build(self, input_shape):
+        self.inner = self.make_inner()
+        self.inner.build(input_shape)
+
+    def make_inner(self):
+        return keras.layers.Dense(2, dtype=self.dtype_policy, name="inner")
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return super().get_config()
+
+
+@keras.saving.register_keras_serializable("tests")
+class IgnoresPolicy(Pair):
+    def make_inner(self):
+        return keras.layers.Dense(2, name="inner")
+
+
+@keras.saving.register_keras_serializable("tests")
+class FixedPolicy(Pair):
+    def make_inner(self):
+        return keras.layers.Dense(2, dtype="float32", name="inner")
+
+
+@keras.saving.register_keras_serializable("tests")
+class FixedVariable(Pair):
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.statistic = self.add_weight(
+            shape=(), name="statistic", trainable=False, dtype="float32"
+        )
+
+
+@keras.saving.register_keras_serializable("tests")
+class FixedOutput(Pair):
+    def call(self, x):
+        return tf.cast(super().call(x), "float32")
+
+
+@keras.saving.register_keras_serializable("tests")
+class ForgetsPolicy(Pair):
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_precision_check():
+    testing.check_precision(Pair, {}, X)
+    testing.check_precision(FixedVariable, {}, X, float32=["statistic"])
+    testing.check_precision(FixedOutput, {}, X, output_dtype="float32")
+    testing.check_precision(
+        FixedPolicy, {}, X, float32=["inner"], output_dtype="float32"
+    )
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("layer_class", "message"),
+    [
+        (IgnoresPolicy, "has the policy float64"),
+        (FixedPolicy, "has the policy float32"),
+        (FixedVariable, "statistic is float32"),
+        (FixedOutput, "an output is float32"),
+        (ForgetsPolicy, "has the policy float64"),
+    ],
+)
+def test_precision_check_finds(layer_class, message):
+    with pytest.raises(AssertionError, match=message):
+        testing.check_precision(layer_class, {}, X)
+
+
 def test_tf_data_check_finds_dependence_on_the_batch():
     testing.check_tf_data(Scale(3.0), X)
     with pytest.raises(AssertionError):

@@ -1,8 +1,8 @@
-"""Genotypes: architectures as plain, comparable data.
+"""Genotypes: architectures as plain data.
 
-A genotype is the result of a search: for each kind of cell, which operation
-runs on which edge. This package uses the standard library alone, so a genotype
-can be read, compared and drawn where TensorFlow is not installed.
+A genotype is the result of a search: for each kind of cell, the operation on
+each edge. This package uses only the standard library, so a genotype can be
+read, compared and drawn where TensorFlow is not installed.
 """
 
 from ser_keras._lazy import attach

@@ -1,4 +1,4 @@
-"""The genotype of one network: its cells as data."""
+"""The genotype of a network of one stream: its cells as data."""
 
 import dataclasses
 
@@ -11,8 +11,13 @@ from ser_keras.genotype.operations import check_operation
 class Edge:
     """One operation between two states of a cell.
 
-    States 0 and 1 are the cell's two inputs (the outputs of the cell before
-    the last and of the last one); states 2, 3, ... are its nodes.
+    States 0 and 1 are the cell's inputs, the outputs of the last cell but one
+    and of the last cell; states 2, 3, ... are its nodes.
+
+    Args:
+        source: Number of the state that the operation reads.
+        target: Number of the node to which its output is added.
+        op: Name of the operation.
     """
 
     source: int
@@ -22,15 +27,20 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class CellGenotype:
-    """The edges of one cell, and the states whose concatenation it returns.
+    """The genotype of one cell: its edges, and the nodes of its output.
 
     Args:
-        edges: The cell's edges, each running from an earlier to a later state.
-        concat: Nodes that make up the output.
+        edges: `Edge`s, each from an earlier to a later state.
+        concat: Numbers of the nodes whose concatenation is the output.
 
     Raises:
-        ValueError: An edge runs backwards, a node has no incoming edge, or an
-            edge occurs twice.
+        ValueError: An edge leads to an earlier state, a node has no incoming
+            edge, or an edge occurs twice.
+
+    Example:
+    >>> edges = (Edge(0, 2, "lstm_1"), Edge(1, 2, "skip_connect"))
+    >>> CellGenotype(edges, concat=(2,)).num_nodes
+    1
     """
 
     edges: tuple[Edge, ...]
@@ -47,15 +57,21 @@ class CellGenotype:
         for edge in self.edges:
             if not 0 <= edge.source < edge.target or edge.target < 2:
                 raise ValueError(
-                    "An edge must run from an earlier state to a later node "
+                    "An edge must lead from an earlier state to a later node "
                     f"(nodes are numbered from 2). Received: {edge}"
                 )
         pairs = [(edge.source, edge.target) for edge in self.edges]
         if len(set(pairs)) != len(pairs):
-            raise ValueError(f"An edge occurs twice in a cell: {pairs}")
+            raise ValueError(
+                "Each edge must occur once in a cell. Received some twice: "
+                f"{pairs}"
+            )
         missing = set(range(2, self.num_nodes + 2)) - {t for _, t in pairs}
         if missing:
-            raise ValueError(f"Nodes without an incoming edge: {missing}")
+            raise ValueError(
+                "Each node must have an incoming edge. Received none for: "
+                f"{sorted(missing)}"
+            )
         nodes = set(range(2, self.num_nodes + 2))
         if not set(self.concat) <= nodes or len(set(self.concat)) < len(
             self.concat
@@ -67,17 +83,23 @@ class CellGenotype:
 
     @property
     def num_nodes(self) -> int:
+        """Number of nodes."""
         return max(edge.target for edge in self.edges) - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Genotype(JSONFile):
-    """A whole architecture: one genotype for each kind of cell it uses.
+    """The architecture of a network: one cell genotype for each kind of cell.
 
     Args:
-        normal: CNN cell that keeps the resolution, or `None`.
-        reduce: CNN cell that halves time and frequency, or `None`.
-        recurrent: Cell over time, or `None`.
+        normal: `CellGenotype` of CNN cells that keep the resolution, or
+            `None`.
+        reduce: That of CNN cells that halve time and frequency, or `None`.
+        recurrent: That of recurrent cells, or `None`.
+
+    Raises:
+        ValueError: There is no cell, only one of `normal` and `reduce`, or an
+            unknown operation.
 
     Example:
     >>> cell = CellGenotype(
@@ -108,21 +130,27 @@ class Genotype(JSONFile):
             for edge in cell.edges:
                 check_operation(edge.op, kind)
         if not self.cells:
-            raise ValueError("A genotype needs at least one cell.")
+            raise ValueError(
+                "A genotype needs at least one cell: `normal` and `reduce`, "
+                "`recurrent`, or all three. Received: none"
+            )
         if (self.normal is None) != (self.reduce is None):
             raise ValueError(
-                "`normal` and `reduce` come together. Received: "
+                "`normal` and `reduce` must be given together. Received: "
                 f"normal={self.normal}, reduce={self.reduce}"
             )
 
     @property
     def cells(self) -> dict[str, CellGenotype]:
-        """The cells that exist, by kind."""
+        """The cells that are not `None`, by kind."""
         cells = {kind: getattr(self, kind) for kind in CELL_KINDS}
         return {kind: cell for kind, cell in cells.items() if cell is not None}
 
     def edges(self, kind: str) -> list:
-        """Edges as `[source, target, [op]]`: a search cell's list, decided."""
+        """Edges of a kind of cell as `[source, target, [op]]`.
+
+        As `SearchSpace.edges`, with one candidate on each edge.
+        """
         cell = self.cells.get(kind)
         return (
             []
@@ -131,11 +159,16 @@ class Genotype(JSONFile):
         )
 
     def concat(self, kind: str) -> list[int]:
-        """States whose concatenation is the output of cells of this kind."""
+        """Nodes whose concatenation is the output of cells of this kind."""
         return list(self.cells[kind].concat)
 
     def count(self, op: str, kind: str | None = None) -> int:
-        """How many edges use `op` (in cells of `kind`, or in all)."""
+        """Number of edges with an operation.
+
+        Args:
+            op: Name of the operation.
+            kind: Kind of cell; `None`: all kinds.
+        """
         return sum(
             edge.op == op
             for name, cell in self.cells.items()
@@ -144,7 +177,7 @@ class Genotype(JSONFile):
         )
 
     def describe(self) -> str:
-        """A few lines a person can read."""
+        """The architecture as text: a line for each node of each cell."""
         lines = []
         for kind, cell in self.cells.items():
             lines.append(kind)
@@ -159,7 +192,7 @@ class Genotype(JSONFile):
         return "\n".join(lines)
 
     def to_dict(self) -> dict:
-        """Plain JSON types."""
+        """The genotype as plain JSON types, for `from_dict`."""
         return {
             "version": self.VERSION,
             "cells": {
@@ -173,11 +206,11 @@ class Genotype(JSONFile):
 
     @classmethod
     def from_dict(cls, config: dict) -> "Genotype":
-        """The inverse of `to_dict`.
+        """The genotype whose `to_dict()` this is.
 
         Raises:
-            ValueError: Not a genotype, another version, or an unknown
-                operation.
+            ValueError: It is not the dict of a genotype, is of another
+                version, or has an unknown operation.
         """
         if not isinstance(config, dict) or "cells" not in config:
             raise ValueError(
@@ -187,8 +220,8 @@ class Genotype(JSONFile):
         if config.get("version") != cls.VERSION:
             raise ValueError(
                 f"This release reads genotypes of version {cls.VERSION}. "
-                f"Received: version={config.get('version')!r}. Derive it "
-                "again, or use the release that wrote it."
+                f"Received: version={config.get('version')!r}. Search again, "
+                "or use the release that wrote it."
             )
         wrong = (
             "Not a genotype: each cell needs `edges`, a list of "
@@ -200,8 +233,8 @@ class Genotype(JSONFile):
         unknown = set(config["cells"]) - set(CELL_KINDS)
         if unknown:
             raise ValueError(
-                f"Unknown kinds of cell {sorted(unknown)}; known are "
-                f"{tuple(CELL_KINDS)}."
+                f"Unknown kinds of cell {sorted(unknown)}; a genotype may "
+                f"have {tuple(CELL_KINDS)}."
             )
         try:
             parts = {
@@ -221,7 +254,7 @@ class Genotype(JSONFile):
 
 
 def _state(value):
-    # `int` would take 0.9, "0" and true for states as well.
+    # `int` would accept 0.9, "0" and true as well.
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"not a state: {value!r}")
     return value

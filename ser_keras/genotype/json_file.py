@@ -1,4 +1,4 @@
-"""What is written to a JSON file of its own."""
+"""JSON files of genotypes."""
 
 import json
 
@@ -6,10 +6,10 @@ from ser_keras._files import write_text
 
 
 class JSONFile:
-    """Saves and loads what has `to_dict` and `from_dict`."""
+    """Mixin of classes with `to_dict` and `from_dict`: saving and loading."""
 
     def save(self, path) -> None:
-        """Writes the genotype to a JSON file, in one step."""
+        """Writes the genotype to a JSON file, atomically."""
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
@@ -17,21 +17,29 @@ class JSONFile:
         """Reads a genotype from a JSON file.
 
         Raises:
-            ValueError: The file is broken or holds no usable genotype; the
+            ValueError: The file is broken or holds no valid genotype; the
                 message names the file.
         """
         return read_json(path, cls.from_dict)
 
 
 def read_json(path, from_dict):
-    """What `from_dict` makes of a file; its errors name the file."""
+    """Reads a JSON file; errors name the file.
+
+    Args:
+        path: The file.
+        from_dict: Function of its content, whose result is returned.
+
+    Raises:
+        ValueError: The file is not JSON, or `from_dict` raises it.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             return from_dict(json.load(file))
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: broken JSON ({error}). A genotype file is written "
-            "by `Genotype.save` or by a search's run folder."
+            f"{path}: broken JSON ({error}). Genotype files are written by "
+            "`Genotype.save` and by searches, into their run folder."
         ) from error
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error

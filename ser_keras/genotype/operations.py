@@ -1,6 +1,6 @@
 """Names of the operations, streams and fusions of genotypes."""
 
-#: Names of the candidate operations, per family, in the papers' order.
+#: Names of the candidate operations of CNN cells, in the papers' order.
 CNN_OPERATIONS = (
     "max_pool_3x3",
     "avg_pool_3x3",
@@ -11,6 +11,7 @@ CNN_OPERATIONS = (
     "dil_conv_5x5",
     "none",
 )
+#: Names of the candidate operations of recurrent cells, in the papers' order.
 RECURRENT_OPERATIONS = (
     "lstm_att_1",
     "lstm_att_2",
@@ -28,11 +29,12 @@ RECURRENT_OPERATIONS = (
     "none",
 )
 
-#: Kinds of cell, and the family of operations each of them is made of.
+#: The family of operations of each kind of cell.
 CELL_KINDS = {"normal": "cnn", "reduce": "cnn", "recurrent": "recurrent"}
 
-#: The two streams of a `TwoStreamGenotype`, and the ways to join them.
+#: The two streams of a `TwoStreamGenotype`.
 STREAMS = ("handcrafted", "deep")
+#: Names of the fusions of the two streams.
 FUSIONS = (
     "concatenation",
     "gating",
@@ -45,14 +47,17 @@ _KNOWN = {"cnn": set(CNN_OPERATIONS), "recurrent": set(RECURRENT_OPERATIONS)}
 
 
 def register_operation_name(name: str, family: str) -> None:
-    """Makes a user's operation name valid in genotypes and search spaces.
+    """Makes the name of a user's operation valid in genotypes and spaces.
 
-    Called by `ser_keras.layers.register_primitive`, which also says how to
+    `ser_keras.layers.register_primitive` calls it, and also registers how to
     build the operation.
 
     Args:
-        name: The operation's name, such as `"gru_1"`.
+        name: Name of the operation, such as `"gru_1"`.
         family: `"cnn"` or `"recurrent"`.
+
+    Raises:
+        ValueError: There is no such family.
     """
     if family not in _KNOWN:
         raise ValueError(
@@ -63,7 +68,7 @@ def register_operation_name(name: str, family: str) -> None:
 
 
 def check_operation(name: str, kind: str) -> None:
-    """Raises ValueError if `name` is no operation of cells of this `kind`."""
+    """Raises ValueError unless `name` is an operation of this kind of cell."""
     if kind not in CELL_KINDS:
         raise ValueError(
             f"`kind` must be one of {tuple(CELL_KINDS)}. Received: "
@@ -73,13 +78,13 @@ def check_operation(name: str, kind: str) -> None:
     if name not in known:
         raise ValueError(
             f"Unknown operation {name!r} in a {kind!r} cell. Known "
-            f"operations: {', '.join(sorted(known))}. Operations of your own "
-            "are added with `ser_keras.layers.register_primitive`."
+            f"operations: {', '.join(sorted(known))}. Add your own with "
+            "`ser_keras.layers.register_primitive`."
         )
 
 
 def check_fusion(name: str) -> None:
-    """Raises ValueError if `name` is not one of `FUSIONS`."""
+    """Raises ValueError unless `name` is one of `FUSIONS`."""
     if name not in FUSIONS:
         raise ValueError(
             f"`fusion` must be one of {FUSIONS}. Received: fusion={name!r}"

@@ -12,7 +12,7 @@ from ser_keras.genotype.operations import check_fusion
 
 @dataclasses.dataclass(frozen=True)
 class TwoStreamGenotype(JSONFile):
-    """An architecture for each of two streams, and how they are joined.
+    """The architecture of a network of two streams, and their fusion.
 
     Args:
         handcrafted: `Genotype` of the stream of hand-crafted features.
@@ -20,7 +20,7 @@ class TwoStreamGenotype(JSONFile):
         fusion: One of `FUSIONS`.
 
     Raises:
-        ValueError: No such fusion, or a stream is no `Genotype`.
+        ValueError: There is no such fusion, or a stream is no `Genotype`.
 
     Example:
     >>> from ser_keras.genotype import Edge
@@ -58,7 +58,7 @@ class TwoStreamGenotype(JSONFile):
 
     @property
     def cells(self) -> dict[str, CellGenotype]:
-        """The cells of both streams, such as `"deep_recurrent"`."""
+        """The cells of both streams, by names such as `"deep_recurrent"`."""
         return {
             f"{stream}_{kind}": cell
             for stream in STREAMS
@@ -66,11 +66,16 @@ class TwoStreamGenotype(JSONFile):
         }
 
     def count(self, op: str, kind: str | None = None) -> int:
-        """How many edges use `op` (in cells of `kind`, or in all)."""
+        """Number of edges with an operation, in both streams.
+
+        Args:
+            op: Name of the operation.
+            kind: Kind of cell; `None`: all kinds.
+        """
         return sum(getattr(self, s).count(op, kind) for s in STREAMS)
 
     def describe(self) -> str:
-        """A few lines a person can read."""
+        """The architecture as text: a line for each node of each cell."""
         lines = []
         for stream in STREAMS:
             for line in getattr(self, stream).describe().split("\n"):
@@ -79,7 +84,7 @@ class TwoStreamGenotype(JSONFile):
         return "\n".join([*lines, "fusion", f"  {self.fusion}"])
 
     def to_dict(self) -> dict:
-        """Plain JSON types."""
+        """The genotype as plain JSON types, for `from_dict`."""
         return {
             "version": Genotype.VERSION,
             "streams": {s: getattr(self, s).to_dict() for s in STREAMS},
@@ -88,10 +93,10 @@ class TwoStreamGenotype(JSONFile):
 
     @classmethod
     def from_dict(cls, config: dict) -> "TwoStreamGenotype":
-        """The inverse of `to_dict`.
+        """The genotype whose `to_dict()` this is.
 
         Raises:
-            ValueError: Not a genotype of two streams.
+            ValueError: It is not the dict of a genotype of two streams.
         """
         streams = config.get("streams") if isinstance(config, dict) else None
         if not isinstance(streams, dict) or set(streams) != set(STREAMS):

@@ -15,6 +15,11 @@ class FrameLayer(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask):
         return None
 
+    def get_config(self):
+        # Without this method, Keras takes the arguments of a subclass without
+        # arguments of its own as they were passed: a policy is not JSON.
+        return super().get_config()
+
 
 def frame_mask(features: tf.Tensor) -> tf.Tensor:
     """Mask of the real frames of features whose padding is exactly zero.

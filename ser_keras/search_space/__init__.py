@@ -1,6 +1,6 @@
-"""Search spaces: which operations compete on which edges.
+"""Search spaces: the candidate operations of each edge.
 
-Like `ser_keras.genotype`, this package needs no TensorFlow.
+Like `ser_keras.genotype`, this package does not import TensorFlow.
 """
 
 from ser_keras._lazy import attach

@@ -1,4 +1,4 @@
-"""The search space of one network of cells."""
+"""The search space of a network of one stream."""
 
 import math
 import random
@@ -22,22 +22,26 @@ SEQUENCES = {
 
 
 class SearchSpace:
-    """Candidates of each kind of cell on a fully connected graph of nodes.
+    """Search space: candidate operations on a fully connected graph of nodes.
 
-    Node `i` of a cell (state `i + 2`) sees both inputs and all nodes before
-    it, so a cell of 4 nodes has 14 edges. On every edge all candidates of the
-    cell's kind compete.
+    Node `i` of a cell (state `i + 2`) has an edge from both inputs and from
+    all nodes before it, so a cell of 4 nodes has 14 edges. Every edge has all
+    candidates of the cell's kind.
 
     Args:
-        cnn: Candidates of the normal and reduction cells; empty for a search
-            over sequences alone.
-        recurrent: Candidates of the recurrent cells; empty for a pure CNN.
-        num_nodes: Nodes in a CNN cell.
-        num_recurrent_nodes: Nodes in a recurrent cell (default `num_nodes`).
-        edges_per_node: Edges each node keeps when an architecture is derived.
+        cnn: Candidates of the normal and reduction cells; empty for a network
+            without CNN cells.
+        recurrent: Candidates of the recurrent cells; empty for a network
+            without recurrent cells.
+        num_nodes: Number of nodes in a CNN cell.
+        num_recurrent_nodes: Number of nodes in a recurrent cell (default
+            `num_nodes`).
+        edges_per_node: Number of edges that each node keeps when an
+            architecture is derived.
 
     Raises:
-        ValueError: An unknown candidate, or no candidate but `"none"`.
+        ValueError: A candidate is unknown or occurs twice, or there is none
+            besides `"none"`.
 
     Example:
     >>> space = SearchSpace.emodarts("lstm", num_nodes=2)
@@ -74,13 +78,19 @@ class SearchSpace:
                     f"{name}={value}"
                 )
         if not self.kinds:
-            raise ValueError("A search space needs candidates.")
+            raise ValueError(
+                "A search space needs candidates: `cnn`, `recurrent`, or both. "
+                f"Received: cnn={self.cnn}, recurrent={self.recurrent}"
+            )
         for kind in self.kinds:
             candidates = self.candidates(kind)
             for op in candidates:
                 check_operation(op, kind)
             if len(set(candidates)) != len(candidates):
-                raise ValueError(f"A candidate occurs twice: {candidates}")
+                raise ValueError(
+                    "Each candidate must occur once. Received some twice: "
+                    f"{candidates}"
+                )
             if not set(candidates) - {"none"}:
                 raise ValueError(
                     f"A {kind!r} cell needs a candidate besides 'none'. "
@@ -89,11 +99,14 @@ class SearchSpace:
 
     @classmethod
     def emodarts(cls, sequence="all", **kwargs) -> "SearchSpace":
-        """EmoDARTS' space: the DARTS CNN and a sequential network, jointly.
+        """The search space of emoDARTS: DARTS' CNN and a sequential network.
 
         Args:
             sequence: `"all"`, `"lstm"`, `"lstm_att"`, `"rnn"` or `"rnn_att"`.
             **kwargs: Other arguments of `SearchSpace`.
+
+        Raises:
+            ValueError: There is no such subset.
         """
         if sequence not in SEQUENCES:
             raise ValueError(
@@ -104,12 +117,12 @@ class SearchSpace:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of cell that this space searches."""
+        """Kinds of cell in this space."""
         families = {"cnn": self.cnn, "recurrent": self.recurrent}
         return tuple(k for k, family in CELL_KINDS.items() if families[family])
 
     def candidates(self, kind: str) -> tuple[str, ...]:
-        """Operations which compete on each edge of cells of this kind."""
+        """Candidates of each edge of cells of this kind."""
         return self.recurrent if kind == "recurrent" else self.cnn
 
     def edges(self, kind: str) -> list:
@@ -126,20 +139,21 @@ class SearchSpace:
         ]
 
     def num_edges(self, kind: str) -> int:
+        """Number of edges in a cell of this kind."""
         return len(self.edges(kind))
 
     def concat(self, kind: str) -> list[int]:
-        """States whose concatenation is the cell's output: all its nodes."""
+        """Nodes whose concatenation is the cell's output: all of them."""
         return sorted({target for _, target, _ in self.edges(kind)})
 
     def derive(self, alphas: dict) -> Genotype:
-        """The discrete architecture that architecture parameters stand for.
+        """The discrete architecture of given architecture parameters.
 
-        For every edge the softmax over all its candidates gives their
-        strength; `"none"` never survives. Each node keeps its
-        `edges_per_node` incoming edges whose best operation is strongest.
-        Ties go to the lower source and to the candidate listed first, so the
-        answer is a function of the numbers alone.
+        The strength of a candidate is its softmax weight among all candidates
+        of its edge; `"none"` is never kept. Each node keeps the
+        `edges_per_node` incoming edges whose strongest operation is strongest.
+        Ties go to the lower source and to the candidate listed first, so that
+        the result depends on the numbers only.
 
         Args:
             alphas: For each kind of cell, rows of shape
@@ -149,7 +163,8 @@ class SearchSpace:
             The `Genotype`.
 
         Raises:
-            ValueError: Wrong kinds or shapes, or a number that is not finite.
+            ValueError: Kinds or shapes do not match, or a number is not
+                finite.
 
         References:
             - DARTS, arXiv 1806.09055, section 2.4: strength of an operation
@@ -174,8 +189,8 @@ class SearchSpace:
                 )
             if not all(math.isfinite(a) for row in rows for a in row):
                 raise ValueError(
-                    f"`alphas[{kind!r}]` holds NaN or infinity: the search "
-                    "diverged. Lower its learning rates."
+                    f"`alphas[{kind!r}]` must be finite. Received: NaN or "
+                    "infinity; the search diverged, lower its learning rates"
                 )
             cells[kind] = self._derive_cell(kind, rows)
         return Genotype(**cells)
@@ -199,7 +214,7 @@ class SearchSpace:
         return CellGenotype(tuple(edges), tuple(self.concat(kind)))
 
     def sample(self, seed: int) -> Genotype:
-        """A uniformly random architecture: the control of every search."""
+        """A random architecture, uniformly drawn: the baseline of searches."""
         generator = random.Random(seed)
         return self.derive(
             {
@@ -212,7 +227,7 @@ class SearchSpace:
         )
 
     def contains(self, genotype: Genotype) -> bool:
-        """Whether the search could have derived this genotype."""
+        """Whether `derive` can return this genotype."""
         if set(genotype.cells) != set(self.kinds):
             return False
         for kind, cell in genotype.cells.items():
@@ -228,7 +243,7 @@ class SearchSpace:
         return True
 
     def get_config(self) -> dict:
-        """Plain JSON types; `SearchSpace(**config)` is an equal space."""
+        """The arguments as plain JSON types: `SearchSpace(**config)`."""
         return {
             "cnn": list(self.cnn),
             "recurrent": list(self.recurrent),
@@ -251,8 +266,9 @@ class SearchSpace:
 
 
 def softmax(row) -> list[float]:
-    """Softmax of one row of numbers.
+    """Softmax of a list of numbers.
 
+    Example:
     >>> [round(weight, 3) for weight in softmax([0.0, 0.0])]
     [0.5, 0.5]
     """

@@ -11,21 +11,21 @@ from ser_keras.search_space.one_stream import SearchSpace
 
 
 class TwoStreamSearchSpace:
-    """A search space for each of two streams, and ways to join them.
+    """Search space of two streams and their fusion.
 
-    Every stream has architecture parameters of its own, which kinds such as
-    `"deep_recurrent"` keep apart; the kind `"fusion"` is one edge between the
-    streams on which ways to join them compete.
+    Every stream has architecture parameters of its own, for kinds such as
+    `"deep_recurrent"`. The kind `"fusion"` is one edge between the streams,
+    whose candidates are the fusions.
 
     Args:
         handcrafted: `SearchSpace` of the hand-crafted stream.
-        deep: `SearchSpace` of the deep stream. By default sequences alone:
-            the channels of an embedding have no order for a CNN to use.
+        deep: `SearchSpace` of the deep stream. By default it has no CNN cells:
+            the channels of an embedding have no order.
         fusions: Candidates, of `ser_keras.genotype.FUSIONS`; a single one is
-            not searched but given.
+            fixed, not searched.
 
     Raises:
-        ValueError: No such candidate, or none, or one twice.
+        ValueError: A candidate is unknown or occurs twice, or there is none.
 
     Example:
     >>> space = TwoStreamSearchSpace(fusions=("late", "supplement"))
@@ -68,7 +68,7 @@ class TwoStreamSearchSpace:
         return self.of(stream), rest
 
     def candidates(self, kind: str) -> tuple[str, ...]:
-        """Operations which compete on each edge of this kind."""
+        """Candidates of each edge of this kind."""
         if kind == "fusion":
             return self.fusions
         space, kind = self._split(kind)
@@ -82,10 +82,11 @@ class TwoStreamSearchSpace:
         return space.edges(kind)
 
     def num_edges(self, kind: str) -> int:
+        """Number of edges in a cell of this kind; 1 of a fusion."""
         return len(self.edges(kind))
 
     def derive(self, alphas: dict) -> TwoStreamGenotype:
-        """The discrete architecture that architecture parameters stand for.
+        """The discrete architecture of given architecture parameters.
 
         Args:
             alphas: For each kind rows of shape `(edges, candidates)`.
@@ -108,8 +109,8 @@ class TwoStreamSearchSpace:
                 )
             if not all(math.isfinite(a) for a in row):
                 raise ValueError(
-                    "`alphas['fusion']` holds NaN or infinity: the search "
-                    "diverged. Lower its learning rates."
+                    "`alphas['fusion']` must be finite. Received: NaN or "
+                    "infinity; the search diverged, lower its learning rates"
                 )
             # The first of equals, as in cells.
             fusion = self.fusions[row.index(max(row))]
@@ -121,13 +122,13 @@ class TwoStreamSearchSpace:
         return TwoStreamGenotype(**parts, fusion=fusion)
 
     def sample(self, seed: int) -> TwoStreamGenotype:
-        """A uniformly random architecture: the control of every search."""
+        """A random architecture, uniformly drawn: the baseline of searches."""
         seeds = random.Random(seed)
         parts = {s: self.of(s).sample(seeds.getrandbits(32)) for s in STREAMS}
         return TwoStreamGenotype(**parts, fusion=seeds.choice(self.fusions))
 
     def contains(self, genotype: TwoStreamGenotype) -> bool:
-        """Whether the search could have derived this genotype."""
+        """Whether `derive` can return this genotype."""
         return (
             isinstance(genotype, TwoStreamGenotype)
             and genotype.fusion in self.fusions
@@ -135,7 +136,7 @@ class TwoStreamSearchSpace:
         )
 
     def get_config(self) -> dict:
-        """Plain JSON types, for `search_space_from_config`."""
+        """The space as plain JSON types, for `search_space_from_config`."""
         return {
             **{stream: self.of(stream).get_config() for stream in STREAMS},
             "fusions": list(self.fusions),
@@ -155,7 +156,7 @@ class TwoStreamSearchSpace:
 
 
 def search_space_from_config(config: dict):
-    """The space, of one stream or of two, whose `get_config` this is."""
+    """The space, of one stream or of two, whose `get_config()` this is."""
     if "fusions" not in config:
         return SearchSpace(**config)
     streams = {stream: SearchSpace(**config[stream]) for stream in STREAMS}

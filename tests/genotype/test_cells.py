@@ -86,7 +86,7 @@ def test_edges_and_counts():
         ([Edge(0, 1, "none")], [2], "earlier state"),
         ([Edge(-1, 2, "none")], [2], "earlier state"),
         ([Edge(0, 2, "none"), Edge(0, 2, "rnn_1")], [2], "twice"),
-        ([Edge(0, 3, "none")], [3], "without an incoming edge"),
+        ([Edge(0, 3, "none")], [3], "an incoming edge"),
         ([Edge(0, 2, "none")], [3], "each once"),
     ],
 )
@@ -99,7 +99,7 @@ def test_impossible_cells_raise(edges, concat, message):
     ("arguments", "message"),
     [
         ({}, "at least one cell"),
-        ({"normal": cell()}, "come together"),
+        ({"normal": cell()}, "given together"),
         ({"recurrent": cell("sep_conv_3x3")}, "sep_conv_3x3"),
         ({"normal": cell("lstm_1"), "reduce": cell()}, "lstm_1"),
         ({"normal": cell("conv"), "reduce": cell()}, "register_primitive"),

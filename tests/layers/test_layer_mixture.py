@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from ser_keras.layers.layer_mixture import LayerMixture
-from ser_keras.testing import check_layer
 
 
 def test_weighted_sum_against_numpy():
@@ -19,11 +18,6 @@ def test_weighted_sum_against_numpy():
     np.testing.assert_allclose(got[..., 0], expected, atol=1e-6)
     assert not got[1, 3:].any()
     np.testing.assert_allclose(layer(x[..., 0]), expected, atol=1e-6)
-
-
-def test_layer():
-    x = np.random.default_rng(0).normal(size=(2, 5, 12, 1)).astype("float32")
-    check_layer(LayerMixture, {"num_layers": 3}, x)
 
 
 def test_features_must_divide():

@@ -117,7 +117,7 @@ def test_candidate_and_its_gradients_equal_keras_layers(op, mask):
             expected[clips, :length] = y
             theirs_loss += tf.reduce_sum(y * upstream[clips, :length])
     np.testing.assert_allclose(ours, expected, atol=1e-9)
-    slope, *gradients = tape.gradient(loss, [x, *mixed.trainable_variables])
+    dx, *gradients = tape.gradient(loss, [x, *mixed.trainable_variables])
     # All at once: each call goes back through all that was recorded.
     names, variables = [], []
     for prefix, layer in itertools.chain(*made):
@@ -126,8 +126,8 @@ def test_candidate_and_its_gradients_equal_keras_layers(op, mask):
             parts = ("kernel", "bias")
         names += [prefix + part for part in parts]
         variables += layer.trainable_variables
-    their_slope, *theirs = tape.gradient(theirs_loss, [x, *variables])
-    np.testing.assert_allclose(slope, their_slope, atol=1e-9)
+    their_dx, *theirs = tape.gradient(theirs_loss, [x, *variables])
+    np.testing.assert_allclose(dx, their_dx, atol=1e-9)
     # The gradients of the weights, in the layout of `get_candidate`.
     for variable, gradient in zip(
         mixed.trainable_variables, gradients, strict=True

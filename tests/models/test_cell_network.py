@@ -53,17 +53,6 @@ def make(searching=False, shape=(None, 9, 1), seed=5, **arguments):
     return network
 
 
-@pytest.fixture
-def double():
-    """Layers of this test compute in float64, up to the float32 logits."""
-    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(policy)
-    keras.config.set_floatx(floatx)
-
-
 def clips(lengths=(21, 13, 6, 1), total=21, features=9):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(len(lengths), total, features, 1))
@@ -98,10 +87,9 @@ def predict(network, x, **arguments):
         ("no CNN", True),
     ],
 )
-def test_a_prediction_is_its_clip_s_alone(name, searching, double):
-    """In double precision, where a difference is no matter of rounding."""
-    arguments = OPTIONS[name]
-    network = make(searching, **arguments)
+def test_prediction_depends_on_its_clip_only(name, searching):
+    """In float64 up to the logits, so that rounding is no excuse."""
+    network = make(searching, dtype="float64", **OPTIONS[name])
     x = clips().astype("float64")
     together = predict(network, x)
     assert np.ptp(together, 0).max() > 1e-3
@@ -139,7 +127,7 @@ def test_saving_a_supernet(tmp_path):
     )
 
 
-def test_few_features_are_reduced_in_time_all_the_same():
+def test_few_features_are_reduced_in_time():
     for features, strides in ((1, 1), (2, 1), (4, 2)):
         network = make(shape=(None, features, 1), stem_strides=strides)
         assert predict(network, clips(features=features)).shape == (4, 3)
@@ -203,19 +191,18 @@ def test_auxiliary_loss():
     assert np.abs(network.auxiliary.kernel.numpy() - before).max() > 1e-5
 
 
-def test_mixed_precision():
+def test_mixed_precision(tmp_path):
+    """By the argument alone; that it reaches every layer is tested for all."""
     exact = make()
     x = clips()
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        half = CellNetwork.from_config(exact.get_config())
-        half.set_weights(exact.get_weights())
-        half.compile("sgd", "mse")
-        outputs = half(x)
-        half.fit(x, np.zeros((4, 3)), verbose=0)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    config = {**exact.get_config(), "dtype": "mixed_bfloat16"}
+    half = CellNetwork.from_config(config)
+    half.set_weights(exact.get_weights())
+    outputs = half(x)
+    loaded = check_model_saving(half, x, tmp_path / "half.keras")
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    half.compile("sgd", "mse")
+    half.fit(x, np.zeros((4, 3)), verbose=0)
     assert half.cells[0].compute_dtype == "bfloat16"
     assert outputs.dtype == tf.float32
     # Layer norms over four channels magnify the rounding of a few outputs.
@@ -223,6 +210,54 @@ def test_mixed_precision():
     assert difference.mean() < 0.06
     assert difference.max() < 0.3
     assert all(w.dtype != "bfloat16" for w in half.weights)
+
+
+def test_frozen_network_is_frozen_when_it_is_loaded(tmp_path):
+    network = make()
+    assert network.trainable_variables
+    network.trainable = False
+    network.save(tmp_path / "frozen.keras")
+    loaded = keras.saving.load_model(tmp_path / "frozen.keras")
+    assert not loaded.trainable
+    assert not loaded.trainable_variables
+
+
+def test_dropout_between_stacked_layers_is_an_argument():
+    space = SearchSpace((), ("lstm_att_2",), num_nodes=1)
+    x = clips((21,))
+
+    def outputs(**arguments):
+        keras.utils.set_random_seed(0)
+        network = CellNetwork(
+            space.sample(0), (None, 9, 1), num_cells=0, **SMALL, **arguments
+        )
+        return np.stack([network(x, training=True) for _ in range(2)])
+
+    without = outputs(stack_dropout=0.0)
+    np.testing.assert_array_equal(without[0], without[1])
+    published = outputs()
+    assert np.abs(published[0] - published[1]).max() > 1e-4
+    np.testing.assert_array_equal(published, outputs(stack_dropout=0.3))
+
+
+def test_training_callbacks_are_the_network_s_own():
+    assert make().training_callbacks(3) == []
+    network = make(drop_path_rate=0.4, num_cells=3)
+    (schedule,) = network.training_callbacks(epochs=3)
+    schedule.set_model(network)
+    schedule.on_epoch_begin(1)
+    rates = [
+        float(cell.drop_path.current_rate.value)
+        for cell in [*network.cells, *network.recurrent_cells]
+    ]
+    np.testing.assert_allclose(rates, 0.2)
+
+
+def test_input_shape_has_a_batch_axis_as_in_keras():
+    network = make(num_cells=3)
+    assert network.input_shape == (None, None, 9, 1)
+    model = keras.Sequential([network, keras.layers.Softmax()])
+    assert model.output_shape == (None, 3)
 
 
 def test_compiled_by_xla():
@@ -274,6 +309,7 @@ SHAPE = (20, 9, 1)
         ({"num_recurrent_cells": 0}, "has a 'recurrent' cell"),
         ({"dropout": 1.5}, "dropout` must be"),
         ({"cell_dropout": -0.5}, "dropout` must be"),
+        ({"stack_dropout": 1.0}, "`stack_dropout` must be"),
         ({"drop_path_rate": 1.0}, "`drop_path_rate` must be"),
         ({"auxiliary_weight": -1.0}, "`auxiliary_weight` must be"),
     ],
@@ -289,16 +325,16 @@ def test_bad_arguments_raise(arguments, message):
         CellNetwork(**config)
 
 
-def test_a_network_without_a_cell_of_its_genotype_raises():
+def test_network_without_a_cell_of_its_genotype_raises():
     pure = SearchSpace(recurrent=(), num_nodes=2).sample(0)
     with pytest.raises(ValueError, match="has no 'recurrent' cell"):
         CellNetwork(pure, SHAPE, **SMALL)
 
 
 def test_the_published_size():
-    """Its LSTM subset: 14 edges with 1 + 2 + 3 + 4 layers in each of 4 cells.
+    """Of the LSTM subset: 14 edges of 1 + 2 + 3 + 4 layers in each of 4 cells.
 
-    The papers count 74.0 M, with PyTorch's second bias.
+    The papers count 74.0 M, with the second bias of PyTorch.
     """
     network = CellNetwork(
         SearchSpace.emodarts("lstm"),
@@ -313,17 +349,3 @@ def test_the_published_size():
     counts = [cell.count_params() for cell in network.recurrent_cells]
     assert counts == [14 * 10 * layer] * 4
     assert [cell.filters for cell in network.cells] == [8, 16, 32, 32]
-
-
-def test_alphas_are_no_trainable_weights():
-    weights = ArchitectureWeights({"normal": [5, 8]}, seed=3)
-    assert not weights.trainable_variables
-    (alpha,) = weights.alphas.values()
-    assert 0 < np.abs(alpha.numpy()).max() < 6e-3
-    exponentials = np.exp(alpha.numpy())
-    expected = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(
-        weights.mixing_weights()["normal"], expected, rtol=1e-6
-    )
-    again = ArchitectureWeights.from_config(weights.get_config())
-    np.testing.assert_array_equal(again.alphas["normal"], alpha)

@@ -2,7 +2,6 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,22 +74,11 @@ def alone(x, i, extra):
     return single
 
 
-@pytest.fixture
-def double():
-    """Layers of this test compute in float64, up to the float32 logits."""
-    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(policy)
-    keras.config.set_floatx(floatx)
-
-
 # All fusions by themselves: tests/layers/test_fusion.py.
 @pytest.mark.parametrize("fusion", ["cross_attention", "supplement"])
-def test_a_prediction_is_its_clip_s_alone(fusion, double):
-    """In double precision, where a difference is no matter of rounding."""
-    network, x = make(fusion), clips(dtype="float64")
+def test_prediction_depends_on_its_clip_only(fusion):
+    """In float64 up to the logits, so that rounding is no excuse."""
+    network, x = make(fusion, dtype="float64"), clips(dtype="float64")
     together = network(x).numpy()
     assert np.ptp(together, 0).max() > 1e-3
     for i, extra in (
@@ -104,7 +92,7 @@ def test_a_prediction_is_its_clip_s_alone(fusion, double):
 
 
 @pytest.mark.parametrize("fusion", ["late", "supplement"])
-def test_a_missing_stream_has_no_part_in_the_answer(fusion):
+def test_missing_stream_has_no_influence(fusion):
     network, x = make(fusion), clips()
     both = network(x).numpy()
     nothing = {k: np.zeros_like(v) for k, v in x.items()}
@@ -112,10 +100,10 @@ def test_a_missing_stream_has_no_part_in_the_answer(fusion):
         only = {**nothing, stream: x[stream]}
         answer = network(only).numpy()
         assert np.isfinite(answer).all()
-        # It says something about the clip, and something else than both.
+        # It depends on the clip, and differs from that of both streams.
         assert np.ptp(answer, 0).max() > 1e-4
         assert np.abs(answer - both).max() > 1e-4
-        # Beside clips that have both; and however long what is missing is.
+        # Beside clips that have both; and whatever the missing one's length.
         other = next(s for s in SHAPES if s != stream)
         mixed = {k: v.copy() for k, v in x.items()}
         zeros = np.zeros_like(x[other])
@@ -151,16 +139,16 @@ def test_no_gradient_passes_from_a_missing_stream(fusion):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(network(x, training=True) ** 2)
     weights = network.trainable_variables
-    slopes = tape.gradient(loss, [w.value for w in weights])
+    gradients = tape.gradient(loss, [w.value for w in weights])
     deep = {w.path for w in network.deep_encoder.trainable_variables}
-    moved = set()
-    for weight, slope in zip(weights, slopes, strict=True):
-        if slope is not None:
-            assert np.isfinite(np.asarray(slope)).all(), weight.path
-            if np.abs(slope).max() > 0:
-                moved.add(weight.path)
-    assert not moved & deep
-    assert moved & {
+    reached = set()
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is not None:
+            assert np.isfinite(np.asarray(gradient)).all(), weight.path
+            if np.abs(gradient).max() > 0:
+                reached.add(weight.path)
+    assert not reached & deep
+    assert reached & {
         w.path for w in network.handcrafted_encoder.trainable_variables
     }
 
@@ -174,7 +162,7 @@ def test_stream_dropout_is_of_training_alone():
     assert (present.sum(0) >= 1).all()
 
 
-def test_each_stream_s_encoder_is_a_cell_network():
+def test_encoders_are_cell_networks():
     network, x = make(), clips()
     sequences, masks, present = network.encode(x, training=False)
     for encoder, stream, sequence, mask in zip(
@@ -203,22 +191,19 @@ def test_saving(tmp_path):
 
 def test_learns_in_mixed_precision():
     exact, x = make(), clips()
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        half = TwoStreamNet.from_config(exact.get_config())
-        half.set_weights(exact.get_weights())
-        with tf.GradientTape() as tape:
-            outputs = half(x, training=True)
-            loss = tf.reduce_sum(outputs**2)
-        weights = [w.value for w in half.trainable_variables]
-        slopes = tape.gradient(loss, weights, unconnected_gradients="zero")
-    finally:
-        keras.config.set_dtype_policy(policy)
+    config = {**exact.get_config(), "dtype": "mixed_bfloat16"}
+    half = TwoStreamNet.from_config(config)
+    half.set_weights(exact.get_weights())
+    with tf.GradientTape() as tape:
+        outputs = half(x, training=True)
+        loss = tf.reduce_sum(outputs**2)
+    weights = [w.value for w in half.trainable_variables]
+    gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
     assert outputs.dtype == tf.float32
     assert np.isfinite(outputs).all()
     assert np.abs(outputs - exact(x, training=True)).mean() < 0.2
-    assert all(np.isfinite(np.asarray(slope)).all() for slope in slopes)
+    assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
+    assert max(np.abs(g).max() for g in gradients) > 0
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 import ser_keras as ser
 from ser_keras._files import read_rows
-from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.models import DropPathSchedule
+from ser_keras.search.callbacks import ArchitectureLogger
 from ser_keras.search.callbacks import SkipConnectionStop
 
 SPACE = ser.SearchSpace(

@@ -1,6 +1,5 @@
 """The architecture's gradient, against differentiation through the step."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,16 +12,16 @@ RATE, MOMENTUM, DECAY = 0.1, 0.9, 0.03
 
 
 def nested(loss, weights, alphas, weight_batch, architecture_batch, velocities):
-    """The oracle: tapes in tapes, exact, no finite difference."""
+    """The oracle: nested tapes, exact, without finite differences."""
     with tf.GradientTape() as outer:
         outer.watch(alphas)
         with tf.GradientTape() as inner:
             inner.watch(weights)
             value = loss(weights, alphas, weight_batch)
-        slopes = inner.gradient(value, weights)
+        gradients = inner.gradient(value, weights)
         virtual = [
             w + MOMENTUM * v - RATE * (g + DECAY * w)
-            for w, g, v in zip(weights, slopes, velocities, strict=True)
+            for w, g, v in zip(weights, gradients, velocities, strict=True)
         ]
         held_out = loss(virtual, alphas, architecture_batch)
     return outer.gradient(held_out, alphas), held_out
@@ -65,13 +64,8 @@ def smooth_problem():
 def cell_problem(kind, candidates):
     """A real search cell in float64, whose operations differentiate twice."""
     space = [[0, 2, candidates], [1, 2, candidates]]
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
-        cell = Cell(kind, space, [2], 2)
-        cell.build(None)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    cell = Cell(kind, space, [2], 2, dtype="float64")
+    cell.build()
     rng = np.random.default_rng(1)
     shape = (4, 6, 6, 2) if kind == "normal" else (4, 5, 2)
     weights = [tf.convert_to_tensor(v) for v in cell.trainable_variables]
@@ -113,14 +107,14 @@ def run_unrolled(problem):
 
 def test_first_order_is_the_partial_derivative():
     loss, weights, alphas, _, batch, _ = smooth_problem()
-    slopes, value = first_order(loss, weights, alphas, batch)
+    gradients, value = first_order(loss, weights, alphas, batch)
     step = 1e-6
     for i in range(2):
         shift = step * np.eye(2)[i][None]
         above = loss(weights, {"normal": alphas["normal"] + shift}, batch)
         below = loss(weights, {"normal": alphas["normal"] - shift}, batch)
         np.testing.assert_allclose(
-            slopes["normal"][0, i], (above - below) / (2 * step), rtol=1e-6
+            gradients["normal"][0, i], (above - below) / (2 * step), rtol=1e-6
         )
     np.testing.assert_allclose(value, loss(weights, alphas, batch))
 
@@ -128,21 +122,21 @@ def test_first_order_is_the_partial_derivative():
 def test_unrolled_equals_nested_tapes():
     problem = smooth_problem()
     expected, held_out = nested(*problem)
-    slopes, value = run_unrolled(problem)
-    assert relative_error(slopes, expected) < 1e-3
+    gradients, value = run_unrolled(problem)
+    assert relative_error(gradients, expected) < 1e-3
     np.testing.assert_allclose(value, held_out, rtol=1e-9)
 
 
-def test_second_order_term_is_seen_by_the_test():
-    # What is left out by the first order, and what the emoDARTS code gets
-    # wrong (no division by two epsilon), are far beyond the tolerance.
+def test_tolerance_is_smaller_than_the_second_order_term():
+    # What the first order omits, and the error of emoDARTS' code (no division
+    # by two epsilon), are far larger than the tolerance.
     problem = smooth_problem()
     expected, _ = nested(*problem)
     loss, weights, alphas, _, batch, _ = problem
     direct, _ = first_order(loss, weights, alphas, batch)
     assert relative_error(direct, expected) > 0.02
-    slopes, _ = run_unrolled(problem)
-    halved = {k: (slopes[k] + direct[k]) / 2 for k in slopes}
+    gradients, _ = run_unrolled(problem)
+    halved = {k: (gradients[k] + direct[k]) / 2 for k in gradients}
     assert relative_error(halved, expected) > 1e-2
 
 
@@ -172,7 +166,7 @@ def test_unrolled_of_a_search_cell(kind, candidates):
         kind, candidates
     )
     problem = loss, weights, alphas, first, second, velocities
-    slopes, _ = run_unrolled(problem)
+    gradients, _ = run_unrolled(problem)
     # Exact along a direction without a second derivative of any operation:
     # recurrent layers have hand-written gradients that tape does not
     # differentiate, so differentiate the whole by small steps of the alphas.
@@ -198,7 +192,7 @@ def test_unrolled_of_a_search_cell(kind, candidates):
 
     expected = (after_step(step) - after_step(-step)) / (2 * step)
     np.testing.assert_allclose(
-        np.sum(slopes[kind] * direction), expected, rtol=1e-3
+        np.sum(gradients[kind] * direction), expected, rtol=1e-3
     )
     direct, _ = first_order(loss, weights, alphas, second)
     first_only = np.sum(direct[kind] * direction)

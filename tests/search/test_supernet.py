@@ -110,14 +110,15 @@ def test_first_step_of_weights_is_clipped_sgd():
         )
         value = tf.reduce_mean(value)
     weights = [v.value for v in twin.trainable_variables]
-    slopes = [
+    gradients = [
         g + 0.1 * w
         for g, w in zip(tape.gradient(value, weights), weights, strict=True)
     ]
-    norm = np.sqrt(sum(np.sum(np.square(g)) for g in slopes))
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in gradients))
     assert norm > 0.01
     expected = [
-        w - 0.5 * 0.01 / norm * g for w, g in zip(weights, slopes, strict=True)
+        w - 0.5 * 0.01 / norm * g
+        for w, g in zip(weights, gradients, strict=True)
     ]
     history = supernet.fit(halves(1), verbose=0).history
     np.testing.assert_allclose(history["loss"], [value], rtol=1e-5)
@@ -129,7 +130,7 @@ def test_first_step_of_weights_is_clipped_sgd():
     )
 
 
-def test_alphas_stand_still_during_warm_up():
+def test_alphas_are_constant_during_warm_up():
     supernet = make_supernet(cnn=())
     supernet.compile(
         architecture_optimizer=keras.optimizers.Adam(DelayedStart(0.1, 3)),
@@ -159,12 +160,43 @@ def test_wrong_order_and_float16_are_refused():
     supernet = make_supernet(cnn=())
     with pytest.raises(ValueError, match="`order` must be 1 or 2"):
         supernet.compile(order=3)
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        with pytest.raises(ValueError, match="mixed_bfloat16"):
-            supernet.compile()
-    finally:
-        keras.config.set_dtype_policy("float32")
+    supernet = make_supernet(cnn=(), dtype="mixed_float16")
+    with pytest.raises(ValueError, match="mixed_bfloat16"):
+        supernet.compile()
+
+
+def test_search_in_mixed_precision():
+    """By the argument alone; the alphas stay in float32."""
+    supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
+    half = make_supernet(
+        cnn=(), recurrent=("rnn_1", "none"), dtype="mixed_bfloat16"
+    )
+    assert half.network.recurrent_cells[0].compute_dtype == "bfloat16"
+    assert half.architecture.alphas["recurrent"].dtype == "float32"
+    assert half.alphas() == supernet.alphas()
+    half.set_weights(supernet.get_weights())
+    before = np.array(supernet.alphas()["recurrent"])
+    steps = []
+    for model in (supernet, half):
+        model.compile(architecture_optimizer=keras.optimizers.SGD(1.0))
+        model.fit(halves(1), verbose=0)
+        steps.append(model.alphas()["recurrent"] - before)
+    error = np.linalg.norm(steps[1] - steps[0]) / np.linalg.norm(steps[0])
+    assert 0 < error < 0.1
+    again = ser.SuperNet.from_config(half.get_config())
+    assert again.dtype_policy.name == "mixed_bfloat16"
+    assert again.network.dtype_policy.name == "mixed_bfloat16"
+    network = ser.search.derive_network(half)
+    assert network.recurrent_cells[0].compute_dtype == "bfloat16"
+
+
+def test_search_that_was_not_compiled_is_saved(tmp_path):
+    supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
+    supernet.save(tmp_path / "search.keras")
+    loaded = keras.saving.load_model(tmp_path / "search.keras")
+    assert not loaded.compiled
+    x = next(iter(halves(1)))[0][0]
+    np.testing.assert_array_equal(loaded(x), supernet(x))
 
 
 def test_metrics_are_of_the_weight_half():
