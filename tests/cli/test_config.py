@@ -1,7 +1,5 @@
 import dataclasses
-import importlib.util
 import json
-import sys
 from typing import Literal
 
 import pytest
@@ -9,10 +7,6 @@ import pytest
 from ser_keras.cli import parse
 from ser_keras.cli import run
 from ser_keras.cli import save
-from ser_keras.cli.corpus_options import on_corpus
-from ser_keras.cli.experiments import TrainEmoDARTSConfig
-from ser_keras.cli.experiments import TrainEmotionNASConfig
-from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.training.run_folder import RunFolder
 
 
@@ -179,40 +173,3 @@ def test_what_a_user_can_mend_is_one_line(kind, capsys):
     assert stop.value.code == 1
     error = capsys.readouterr().err
     assert "ser_keras[litert]" in error and error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("recipe", "command"),
-    [
-        ("light_sernet", TrainLightSERNetConfig),
-        ("emodarts", TrainEmoDARTSConfig),
-        ("emotionnas", TrainEmotionNASConfig),
-    ],
-)
-@pytest.mark.parametrize("corpus", ["emodb", "iemocap"])
-def test_recipes_and_commands_read_each_others_files(
-    repository, tmp_path, monkeypatch, recipe, command, corpus
-):
-    path = repository / "recipes" / f"{corpus}_{recipe}.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    options = ["--data-dir", "x", "--fold", "2", "--seed", "3"]
-    options += ["--protocol", "leave-one-speaker-out"]
-    file = tmp_path / "config.json"
-    config = on_corpus(parse(module.Config, options), corpus)
-    save(config, file)
-    theirs = parse(command, ["--config", str(file)])
-    assert dataclasses.asdict(theirs) == dataclasses.asdict(config)
-    assert theirs.corpus == corpus
-    save(parse(command, [*options, "--corpus", corpus]), file)
-    ours = on_corpus(parse(module.Config, ["--config", str(file)]), corpus)
-    assert json.loads(file.read_text()) == {
-        **dataclasses.asdict(ours),
-        **{k: list(v) for k, v in vars(ours).items() if isinstance(v, tuple)},
-    }
-    # Without a folder it is the built-in one; another corpus is refused.
-    assert on_corpus(parse(module.Config, []), corpus).corpus == ""
-    with pytest.raises(ValueError, match="`ser_keras train` takes any"):
-        on_corpus(dataclasses.replace(ours, corpus="tess"), corpus)

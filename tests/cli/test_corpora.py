@@ -5,11 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_keras.cli.corpus_options import make_folds
-from ser_keras.cli.light_sernet import TrainLightSERNetConfig
 from ser_keras.cli.main import main
-from ser_keras.corpora.manifest import Manifest
-from ser_keras.corpora.manifest import Utterance
 
 
 def write(folder, name, seed, scale=0.1):
@@ -86,22 +82,3 @@ def test_tables_and_what_is_not_there(emodb, capsys):
     table.write_text("path,label\n")
     status, printed = check(capsys, table)
     assert status == 1 and printed.err.startswith(f"error: {table} must have")
-
-
-def test_partitions_of_a_release_are_its_usual_protocol():
-    corpus = Manifest(
-        [
-            Utterance(
-                f"{part}{i}", "a.wav", label, f"{part}-{i}", partition=part
-            )
-            for part in ("train", "development", "test1", "test2")
-            for i, label in enumerate(("anger", "neutral"))
-        ]
-    )
-    for protocol in ("", "speaker-independent"):
-        config = TrainLightSERNetConfig(protocol=protocol)
-        (fold,) = make_folds(config, corpus)
-        assert (fold.name, len(fold.train)) == ("test1", 2)
-        assert fold.protocol["name"] == "partitions"
-    config = TrainLightSERNetConfig(protocol="leave-one-speaker-out")
-    assert len(make_folds(config, corpus)) == 8

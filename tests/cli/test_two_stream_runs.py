@@ -1,6 +1,5 @@
 """What commands make of finished runs with a deep stream."""
 
-import dataclasses
 import json
 
 import keras
@@ -15,10 +14,12 @@ from ser_keras.cli.main import main
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation.predictions import Predictions
-from ser_keras.experiments.cells import front_end
 from ser_keras.experiments.emotionnas import EmotionNASConfig
-from ser_keras.experiments.emotionnas_network import build_network
-from ser_keras.experiments.emotionnas_network import search_space
+from ser_keras.experiments.emotionnas import EmotionNASExperiment
+from ser_keras.experiments.front_ends import mfcc_or_log_mel
+from ser_keras.experiments.front_ends import utterance_normalization
+from ser_keras.features.deep_features import DeepFeatures
+from ser_keras.features.extractors.base import Extractor
 from ser_keras.features.feature_set import FeatureSet
 
 LABELS = ("calm", "anger")
@@ -35,12 +36,26 @@ def embedding():
     )
 
 
-def finished_run(path, streams, **changes):
+class Peaks(Extractor):
+    """The loudest samples of each tenth of a second."""
+
+    sample_rate, num_features, frame_rate = 16000, 5, 10.0
+
+    def settings(self):
+        return {"extractor": "peaks"}
+
+
+def finished_run(path, streams, extractor=""):
     """The folder of a run, as if trained; and its network."""
     config = EmotionNASConfig(
-        smoke=True, streams=streams, deep_hop=0.1, output_dir=str(path)
-    ).resolved()
-    config = dataclasses.replace(config, **changes)
+        smoke=True,
+        streams=streams,
+        deep_hop=0.1,
+        deep_extractor=extractor,
+        architecture="random",
+        output_dir=str(path),
+    )
+    experiment = EmotionNASExperiment(config)
     manifest = Manifest(
         [Utterance(x, f"{x}.wav", x, "s") for x in LABELS], LABELS
     )
@@ -52,58 +67,58 @@ def finished_run(path, streams, **changes):
         )
     }
     features = ser.FeatureStreams(sets) if streams == "both" else sets[streams]
-    network = build_network(config, search_space(config).sample(0), features)
-    run = ser.training.RunFolder(path, dataclasses.asdict(config))
+    network = experiment.build(features, experiment.genotype())
+    run = ser.training.RunFolder(path, vars(experiment.config))
+    experiment.preprocessor().save(path / "preprocessor.json")
     run.write_json(
         "result.json",
-        {"folds": {"Ses01": {}}, "scores": {"uar": 0.5, "wa": 0.5, "n": 2}},
+        {
+            "folds": {"Ses01": {}},
+            "scores": {"uar": 0.5, "wa": 0.5, "n": 2},
+            "temperature": 2.0,
+        },
     )
     fold = path / "folds/Ses01"
     fold.mkdir(parents=True)
     network.save(fold / "network.keras")
-    Predictions(
-        ids=LABELS,
-        speakers=("s", "s"),
-        sexes=(None, None),
-        labels=[0, 1],
-        probabilities=np.eye(2),
-        label_names=LABELS,
-    ).save_csv(fold / "predictions.csv")
-    return config, network
+    predictions = Predictions.of(manifest, np.eye(2))
+    predictions.save_csv(path / "predictions.csv")
+    return network
 
 
 @pytest.mark.parametrize("streams", ["both", "deep", "handcrafted"])
 def test_export(streams, tmp_path, capsys):
     model = embedding()
     model.save(tmp_path / "embedding.keras")
-    config, network = finished_run(
-        tmp_path / "run",
-        streams,
-        deep_extractor=str(tmp_path / "embedding.keras"),
-    )
+    extractor = str(tmp_path / "embedding.keras")
+    network = finished_run(tmp_path / "run", streams, extractor)
     argv = ["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]
     assert main(argv) == 0, capsys.readouterr().err
-    frontend, normalization = front_end(config)
+    frontend = mfcc_or_log_mel("log_mel", 16)
+    normalization = utterance_normalization("log_mel")
     features = {
         "handcrafted": normalization(frontend(CLIP[None]))[..., None],
         "deep": model(CLIP[None])[..., None],
     }
     logits = network(features if streams == "both" else features[streams])
-    served = ser.load_serving(tmp_path / "out")
+    served = ser.load_saved_model(tmp_path / "out")
     np.testing.assert_allclose(
-        served([CLIP])["probabilities"], tf.nn.softmax(logits), atol=1e-5
+        served([CLIP])["probabilities"], tf.nn.softmax(logits / 2), atol=1e-5
     )
     assert served.labels == LABELS
     argv[-1] = str(tmp_path / "out.tflite")
     assert main([*argv, "--format", "litert"]) == (streams != "handcrafted")
     if streams != "handcrafted":
-        assert "has a deep stream" in capsys.readouterr().err
+        assert "A LiteRT file" in capsys.readouterr().err
+        assert not (tmp_path / "out.tflite").exists()
 
 
 def test_a_model_that_takes_features_is_not_offered(tmp_path, capsys):
-    """Its deep extractor is in another process, or nobody knows it."""
-    _, network = finished_run(tmp_path / "run", "deep")
-    folder = ser.export_streams(network, tmp_path / "deep", LABELS)
+    """Its deep extractor is no Keras model, so it is not in the graph."""
+    network = finished_run(tmp_path / "run", "deep")
+    folder = ser.export_saved_model(
+        network, tmp_path / "deep", LABELS, DeepFeatures(Peaks())
+    )
     result = {
         "run": "run",
         "scores": {"uar": 0.5, "wa": 0.5, "n": 2, "per_speaker": {"s": {}}},
