@@ -67,7 +67,7 @@ def read_json(path):
     """
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error

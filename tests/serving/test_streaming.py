@@ -15,6 +15,7 @@ from ser_keras.serving.streaming import StreamingRecognizer
 
 RATE = 100
 LABELS = ("low", "middle", "high")
+CLASSES = ("anger", "happiness", "neutral", "sadness")
 
 
 class Means:
@@ -217,18 +218,21 @@ def test_a_keras_front_end_of_one_duration_is_known(waveform_model):
         StreamingRecognizer(model, "abcd", window=1.6)
 
 
+@pytest.fixture(scope="module")
+def lite(waveform_model, tmp_path_factory):
+    """`waveform_model` as a LiteRT file."""
+    path = tmp_path_factory.mktemp("lite") / "m.tflite"
+    return load_litert(export_litert(waveform_model, path, CLASSES))
+
+
 def test_same_answers_from_keras_savedmodel_and_litert(
-    waveform_model, recordings, tmp_path
+    waveform_model, lite, recordings, tmp_path
 ):
-    labels = ("anger", "happiness", "neutral", "sadness")
     served = load_saved_model(
-        export_saved_model(waveform_model, tmp_path / "m", labels)
-    )
-    lite = load_litert(
-        export_litert(waveform_model, tmp_path / "m.tflite", labels)
+        export_saved_model(waveform_model, tmp_path / "m", CLASSES)
     )
     x = np.concatenate(recordings)[:130000]
-    predictors = ((waveform_model, labels), (served, None), (lite, None))
+    predictors = ((waveform_model, CLASSES), (served, None), (lite, None))
     results = [
         list(StreamingRecognizer(*arguments).stream(np.array_split(x, 9)))
         for arguments in predictors
@@ -262,9 +266,7 @@ def test_a_file_block_by_block(recordings, tmp_path):
     )
 
 
-def test_a_stream_shorter_than_one_frame(waveform_model, tmp_path):
-    labels = ("anger", "happiness", "neutral", "sadness")
-    path = export_litert(waveform_model, tmp_path / "m.tflite", labels)
-    recognizer = StreamingRecognizer(load_litert(path))
+def test_a_stream_shorter_than_one_frame(lite):
+    recognizer = StreamingRecognizer(lite)
     with pytest.raises(ValueError, match="at least one frame"):
         list(recognizer.stream([np.zeros(100)]))

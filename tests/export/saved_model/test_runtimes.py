@@ -162,12 +162,12 @@ os._exit(0)
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_openvino(exported, recordings, tmp_path, precision):
-    """A runtime of other people's, with an FFT and kernels of its own.
+    """OpenVINO is another runtime, with an FFT and kernels of its own.
 
     The bound of bfloat16 is no promise: it has 8 bits of precision, so each
-    factor of a product is up to 2e-3 of itself off, and of an untrained network
-    of six convolutions the probabilities were 1e-3 off. It shows what a reader
-    gets who leaves the precision to the processor.
+    factor of a product has a relative error of up to 2e-3, and the
+    probabilities of an untrained network of six convolutions had errors of
+    1e-3. It shows what is lost where the precision is left to the processor.
     """
     pytest.importorskip("openvino")
     model, folder = exported
