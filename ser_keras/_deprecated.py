@@ -4,10 +4,16 @@ Whoever uses one of them gets a DeprecationWarning that names its new place.
 The tables below are emptied with the release after.
 """
 
+import functools
 import importlib
 import importlib.machinery
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
+from typing import TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: Public names that were moved or renamed, old to new, within `ser_keras`.
 NAMES = {
@@ -153,6 +159,40 @@ def find_deprecated(package: str, name: str) -> object:
     _warn(old, NAMES[old], stacklevel=4)
     module, _, new = (_ROOT + NAMES[old]).rpartition(".")
     return getattr(importlib.import_module(module), new)
+
+
+def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
+    """Decorator of a function whose keyword arguments were renamed.
+
+    Args:
+        **names: Former name to the name of now.
+
+    >>> @renamed_arguments(copies="augmented")
+    ... def train(augmented=()):
+    ...     return augmented
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     train(copies=(1, 2))
+    (1, 2)
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old in names.keys() & kwargs.keys():
+                warnings.warn(
+                    f"`{old}` of `{function.__name__}` is deprecated and will "
+                    "be removed in the next release. Use "
+                    f"`{names[old]}`.",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 class _FormerModules:

@@ -121,3 +121,27 @@ def test_former_packages_hold_the_modules_of_now():
     assert {warning.filename for warning in warned} == {__file__}
     with pytest.raises(ModuleNotFoundError, match="ser_keras.data.none"):
         importlib.import_module("ser_keras.data.none")
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "new"),
+    [
+        (ser_keras.cross_validate, "copies", "augmented"),
+        (ser_keras.cross_validate, "seen", "exposed"),
+        (
+            ser_keras.evaluation.cross_validate_classifier,
+            "seen",
+            "exposed",
+        ),
+        (ser_keras.protocols.guard_folds, "seen", "exposed"),
+        (ser_keras.train_network, "copies", "augmented"),
+    ],
+)
+def test_former_argument_warns_and_is_passed_on(function, old, new):
+    assert new in inspect.signature(function).parameters
+    # All others are missing.
+    with (
+        pytest.warns(DeprecationWarning, match=f"`{old}`.*Use `{new}`"),
+        pytest.raises(TypeError, match="missing"),
+    ):
+        function(**{old: None})

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.svm import LinearSVC
 
+from ser_keras._deprecated import renamed_arguments
 from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import NOTHING_EXPOSED
 from ser_keras.evaluation.cross_validation import CrossValidation
@@ -78,6 +79,7 @@ class FittedClassifier:
         return scipy.special.softmax(decisions / self.temperature, axis=1)
 
 
+@renamed_arguments(seen="exposed")
 def cross_validate_classifier(
     name: str,
     features: FeatureSet,

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from ser_keras._deprecated import renamed_arguments
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.corpora.manifest import Manifest
@@ -70,6 +71,7 @@ class CrossValidation:
     temperatures: dict | None = None
 
 
+@renamed_arguments(copies="augmented", seen="exposed")
 def cross_validate(
     build_network: Callable[..., keras.Model],
     features: FeatureSet,

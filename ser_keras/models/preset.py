@@ -138,7 +138,7 @@ class PresetMixin:
         >>> network = LightSERNet((None, 40, 1), 2, width=0.25)
         >>> network.save_to_preset(folder, labels=["calm", "angry"])
         >>> LightSERNet.from_preset(folder).count_params()
-        30738
+        29826
         """
         classes = self.num_classes
         if labels is not None and len(labels) != classes:

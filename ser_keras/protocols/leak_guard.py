@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ser_keras._deprecated import renamed_arguments
 from ser_keras._files import write_text
 from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.corpora.built_in import original_hash
@@ -233,6 +234,7 @@ def audio_hashes(
     return {name: originals[name] or hashes[name] for name in hashes}
 
 
+@renamed_arguments(seen="exposed")
 def guard_folds(
     folds: Sequence[Fold],
     manifest: Manifest,

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from ser_keras._deprecated import renamed_arguments
 from ser_keras.features.dataset import bilevel
 from ser_keras.features.dataset import class_weights
 from ser_keras.features.dataset import make_dataset
@@ -141,6 +142,7 @@ def check_search_batch(batch_size, weights_half, architecture_half) -> None:
         )
 
 
+@renamed_arguments(copies="augmented")
 def train_network(
     network: keras.Model,
     train: FeatureSet,
