@@ -1,6 +1,7 @@
 """The genotype of a network of one stream: its cells as data."""
 
 import dataclasses
+from typing import Any
 
 from ser_keras.genotype.json_file import JSONFile
 from ser_keras.genotype.operations import CELL_KINDS
@@ -237,7 +238,7 @@ class Genotype(JSONFile):
                 f"have {tuple(CELL_KINDS)}."
             )
         try:
-            parts = {
+            parts: dict[str, Any] = {
                 kind: (
                     [
                         Edge(_state(source), _state(target), str(op))

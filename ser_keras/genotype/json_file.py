@@ -1,19 +1,29 @@
 """JSON files of genotypes."""
 
 import json
+import os
+from collections.abc import Callable
+from typing import Any
+from typing import ClassVar
+from typing import TypeVar
 
 from ser_keras._files import write_text
+
+_Self = TypeVar("_Self", bound="JSONFile")
 
 
 class JSONFile:
     """Mixin of classes with `to_dict` and `from_dict`: saving and loading."""
 
-    def save(self, path) -> None:
+    to_dict: Callable[[], dict[str, Any]]
+    from_dict: ClassVar[Any]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the genotype to a JSON file, atomically."""
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
-    def load(cls, path):
+    def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
         """Reads a genotype from a JSON file.
 
         Raises:
@@ -23,7 +33,9 @@ class JSONFile:
         return read_json(path, cls.from_dict)
 
 
-def read_json(path, from_dict):
+def read_json(
+    path: str | os.PathLike[str], from_dict: Callable[[Any], Any]
+) -> Any:
     """Reads a JSON file; errors name the file.
 
     Args:

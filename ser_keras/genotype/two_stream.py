@@ -1,6 +1,8 @@
 """The genotype of a network of two streams."""
 
 import dataclasses
+import os
+from typing import Any
 
 from ser_keras.genotype.cells import CellGenotype
 from ser_keras.genotype.cells import Genotype
@@ -106,7 +108,8 @@ class TwoStreamGenotype(JSONFile):
                 f"{str(config)[:200]}"
             )
         parts = {s: Genotype.from_dict(streams[s]) for s in STREAMS}
-        return cls(**parts, fusion=config.get("fusion"))
+        fusion: Any = config.get("fusion")
+        return cls(**parts, fusion=fusion)
 
 
 def genotype_from_dict(config: dict) -> Genotype | TwoStreamGenotype:
@@ -119,7 +122,7 @@ def genotype_from_dict(config: dict) -> Genotype | TwoStreamGenotype:
     return (TwoStreamGenotype if two else Genotype).from_dict(config)
 
 
-def load_genotype(path) -> Genotype | TwoStreamGenotype:
+def load_genotype(path: str | os.PathLike[str]) -> Genotype | TwoStreamGenotype:
     """Reads a genotype, of one stream or of two, from a JSON file.
 
     Raises:

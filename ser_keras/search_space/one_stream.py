@@ -2,6 +2,8 @@
 
 import math
 import random
+from collections.abc import Sequence
+from typing import Any
 
 from ser_keras.genotype import CELL_KINDS
 from ser_keras.genotype import CNN_OPERATIONS
@@ -57,11 +59,11 @@ class SearchSpace:
 
     def __init__(
         self,
-        cnn=CNN_OPERATIONS,
-        recurrent=RECURRENT_OPERATIONS,
-        num_nodes=4,
-        num_recurrent_nodes=None,
-        edges_per_node=2,
+        cnn: Sequence[str] = CNN_OPERATIONS,
+        recurrent: Sequence[str] = RECURRENT_OPERATIONS,
+        num_nodes: int = 4,
+        num_recurrent_nodes: int | None = None,
+        edges_per_node: int = 2,
     ):
         self.cnn = tuple(cnn)
         self.recurrent = tuple(recurrent)
@@ -98,7 +100,7 @@ class SearchSpace:
                 )
 
     @classmethod
-    def emodarts(cls, sequence="all", **kwargs) -> "SearchSpace":
+    def emodarts(cls, sequence: str = "all", **kwargs: Any) -> "SearchSpace":
         """The search space of emoDARTS: DARTS' CNN and a sequential network.
 
         Args:
@@ -200,10 +202,10 @@ class SearchSpace:
         for (source, target, candidates), row in zip(
             self.edges(kind), rows, strict=True
         ):
-            weights = dict(zip(candidates, softmax(row), strict=True))
+            weights: dict = dict(zip(candidates, softmax(row), strict=True))
             weights.pop("none", None)
             # `max` returns the first of equals: ties go by candidate order.
-            best = max(weights, key=weights.get)
+            best = max(weights, key=weights.__getitem__)
             incoming.setdefault(target, []).append(
                 (-weights[best], Edge(source, target, best))
             )
@@ -265,7 +267,7 @@ class SearchSpace:
         return f"SearchSpace({self.get_config()})"
 
 
-def softmax(row) -> list[float]:
+def softmax(row: Sequence[float]) -> list[float]:
     """Softmax of a list of numbers.
 
     Example:

@@ -1,7 +1,10 @@
 """The search space of a network of two streams."""
 
+from __future__ import annotations
+
 import math
 import random
+from collections.abc import Sequence
 
 from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import STREAMS
@@ -39,7 +42,12 @@ class TwoStreamSearchSpace:
           searched by itself. The space and the fusions are ours.
     """
 
-    def __init__(self, handcrafted=None, deep=None, fusions=FUSIONS):
+    def __init__(
+        self,
+        handcrafted: SearchSpace | None = None,
+        deep: SearchSpace | None = None,
+        fusions: Sequence[str] = FUSIONS,
+    ):
         if deep is None:
             deep = SearchSpace.emodarts("lstm_att", cnn=())
         self.handcrafted = handcrafted or SearchSpace.emodarts("lstm_att")
@@ -155,7 +163,9 @@ class TwoStreamSearchSpace:
         return f"TwoStreamSearchSpace({self.get_config()})"
 
 
-def search_space_from_config(config: dict):
+def search_space_from_config(
+    config: dict,
+) -> SearchSpace | TwoStreamSearchSpace:
     """The space, of one stream or of two, whose `get_config()` this is."""
     if "fusions" not in config:
         return SearchSpace(**config)
