@@ -1,11 +1,13 @@
 """What error messages of all packages have in common."""
 
 import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 _SHOWN = 5
 
 
-def shortened(names, most=_SHOWN) -> str:
+def shortened(names: Iterable[Any], most: int = _SHOWN) -> str:
     """The first of many names, for a message.
 
     Args:

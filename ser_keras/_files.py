@@ -9,13 +9,16 @@ them.
 import json
 import os
 import pathlib
+from collections.abc import Callable
 
 #: For tests: called with the path of each file or folder that is complete. A
 #: copy of the folder made then is what a kill at this moment leaves behind.
 after_write = []
 
 
-def replace_file(path, write) -> None:
+def replace_file(
+    path: str | os.PathLike[str], write: Callable[[pathlib.Path], object]
+) -> None:
     """Writes a file in one step, replacing an existing one.
 
     Args:
@@ -40,12 +43,12 @@ def replace_file(path, write) -> None:
     written(path)
 
 
-def write_bytes(path, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file of this content, as `replace_file` does."""
     replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
-def write_text(path, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     r"""Writes a file of this text in UTF-8, with line ends as they are.
 
     >>> file = getfixture("tmp_path") / "a.txt"
@@ -73,7 +76,7 @@ def read_json(path):
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
-def append_row(path, row: dict) -> None:
+def append_row(path: str | os.PathLike[str], row: dict) -> None:
     """Appends a row to a log of JSON lines.
 
     A kill may cut the line short. Such a remainder, and all rows from the
@@ -96,7 +99,7 @@ def append_row(path, row: dict) -> None:
     written(path)
 
 
-def read_rows(path) -> list:
+def read_rows(path: str | os.PathLike[str]) -> list:
     """Rows of a log of JSON lines, oldest first.
 
     A last line that a kill cut short is left out. A missing file has no rows.
@@ -118,14 +121,14 @@ def read_rows(path) -> list:
     return rows
 
 
-def drop_rows(path, after: int) -> None:
+def drop_rows(path: str | os.PathLike[str], after: int) -> None:
     """Drops the rows of all epochs after `after`, which will run again."""
     if pathlib.Path(path).exists():
         rows = [row for row in read_rows(path) if row["epoch"] <= after]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def written(path) -> None:
+def written(path: str | os.PathLike[str]) -> None:
     """Reports that a file or folder is complete that another writer made."""
     for call in after_write:
         call(pathlib.Path(path))

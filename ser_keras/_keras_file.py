@@ -10,9 +10,12 @@ made.
 
 import inspect
 import json
+import os
 import pathlib
 import sys
 import zipfile
+from collections.abc import Iterable
+from typing import Any
 
 import h5py
 import keras
@@ -66,7 +69,9 @@ _DATA = {
 }
 
 
-def check_keras_file(path, own=()) -> None:
+def check_keras_file(
+    path: str | os.PathLike[str], own: Iterable[str] = ()
+) -> None:
     """Raises unless a file holds plain layers of Keras and ours alone.
 
     Args:
@@ -189,7 +194,7 @@ def _is_function(module, name):
     return inspect.isfunction(found) and not looks_up
 
 
-def check_weights(path, stream) -> None:
+def check_weights(path: str | os.PathLike[str], stream: Any) -> None:
     """Raises unless an HDF5 file holds its weights itself.
 
     Args:

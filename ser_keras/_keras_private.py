@@ -4,6 +4,8 @@ Keras has no public name for any of these, and a new version may rename one.
 Nothing else in the package uses a private name of Keras, which a test checks.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -52,7 +54,7 @@ class HookedModel(keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
 
 
-def variable_index(optimizer, variable) -> int:
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Position of a variable in the lists of an optimizer's slots.
 
     `update_step`, which optimizers override, is not told the position, and the
@@ -61,7 +63,7 @@ def variable_index(optimizer, variable) -> int:
     return optimizer._get_variable_index(variable)
 
 
-def adam_slots(optimizer, variable) -> tuple:
+def adam_slots(optimizer: keras.optimizers.Optimizer, variable: Any) -> tuple:
     """First and second moment of a variable in `keras.optimizers.Adam`.
 
     Unlike `momentums` of SGD, these lists have no public name.
@@ -70,7 +72,7 @@ def adam_slots(optimizer, variable) -> tuple:
     return optimizer._momentums[index], optimizer._velocities[index]
 
 
-def set_direction(metric, direction) -> None:
+def set_direction(metric: keras.metrics.Metric, direction: str) -> None:
     """Says whether more of a metric is better: `"up"` or `"down"`.
 
     Callbacks with `mode="auto"` read it. For metrics of other packages there
@@ -79,7 +81,7 @@ def set_direction(metric, direction) -> None:
     metric._direction = direction
 
 
-def flatten_layers(layer) -> list:
+def flatten_layers(layer: Any) -> list:
     """A layer and all layers within it, at any depth.
 
     `keras.Model.layers` has only the outermost, and other layers have no list

@@ -8,7 +8,15 @@ then divided by the number of replicas, so that the optimizer's sum restores
 them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
 
 
 def num_replicas() -> int:
@@ -17,7 +25,7 @@ def num_replicas() -> int:
     return context.num_replicas_in_sync if context else 1
 
 
-def uses_strategy(model) -> bool:
+def uses_strategy(model: keras.Model) -> bool:
     """Whether a Keras model was made under a `tf.distribute` strategy."""
     default = tf.distribute.get_strategy()
     return (
@@ -53,7 +61,9 @@ def batch_share(batch):
     return size * num_replicas() / total
 
 
-def global_gradients(gradients, values, decay=0.0, clip_norm=None) -> list:
+def global_gradients(
+    gradients: list, values: list, decay: float = 0.0, clip_norm: Any = None
+) -> list:
     """This replica's share of the decayed and clipped global gradient.
 
     Args:

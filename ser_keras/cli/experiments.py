@@ -11,12 +11,12 @@ from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
 
 
-def train_command(system) -> Command:
+def train_command(system: str) -> Command:
     """`ser_keras train` of a system."""
     return Command(registry.config_class(system), train, show_training)
 
 
-def search_command(system) -> Command:
+def search_command(system: str) -> Command:
     """`ser_keras search` of a system."""
     return Command(registry.search_config_class(system), search, show_search)
 
@@ -66,7 +66,7 @@ def compare(config):
     return {"report": str(run_compare(config))}
 
 
-def tune_command(system) -> Command:
+def tune_command(system: str) -> Command:
     """`ser_keras tune` of a system."""
     # keras-tuner is an extra.
     from ser_keras.experiments.tune import run_tune

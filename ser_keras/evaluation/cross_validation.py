@@ -220,7 +220,9 @@ def _calibrate(folders, parts):
     return Predictions.concatenate(scaled), temperatures
 
 
-def fold_folders(folds, features, run, exposed) -> dict:
+def fold_folders(
+    folds: Sequence[Fold], features: Any, run: RunFolder, exposed: Any
+) -> dict:
     """The `RunFolder` of each fold by its name, after the guard has looked.
 
     Args:
@@ -247,7 +249,7 @@ def fold_folders(folds, features, run, exposed) -> dict:
     return folders
 
 
-def check_folds(run, folds) -> None:
+def check_folds(run: RunFolder, folds: Sequence[Fold]) -> None:
     """Raises `ValueError` if a run was begun on other folds than these.
 
     Other folds are also those of a corpus that has lost, gained or relabelled
@@ -294,7 +296,7 @@ def _other_predictions(run, folds):
     return None
 
 
-def protocol_of(folds, **facts) -> dict | None:
+def protocol_of(folds: Sequence[Fold], **facts: Any) -> dict | None:
     """What all folds say of the protocol that made them, or None.
 
     Args:
@@ -308,7 +310,7 @@ def protocol_of(folds, **facts) -> dict | None:
     return {**first, **facts}
 
 
-def save_tested(folds, features, run) -> None:
+def save_tested(folds: Sequence[Fold], features: Any, run: RunFolder) -> None:
     """Writes the test utterances of all folds, with absolute paths.
 
     `utterances.jsonl` lets a report play them, and check that predictions

@@ -1,10 +1,14 @@
 """What each stream and the exchange between them bring: one table."""
 
+from __future__ import annotations
+
 import csv
 import dataclasses
 import io
 import itertools
 import pathlib
+from typing import TYPE_CHECKING
+from typing import Any
 
 from ser_keras._files import write_text
 from ser_keras.corpora.manifest import Manifest
@@ -18,6 +22,9 @@ from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
 from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
+
+if TYPE_CHECKING:
+    from ser_keras.protocols.splits import Fold
 
 #: Variants by name, and the fields of the configuration that make them.
 VARIANTS = {
@@ -41,7 +48,7 @@ _TITLES = {
 }
 
 
-def run_ablation(config, folds, run_variant) -> dict:
+def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
     """Runs every variant on the same folds, and compares their predictions.
 
     With `controls` there are two more variants, whose architecture is not
@@ -142,7 +149,7 @@ def without(fold, bad):
     return dataclasses.replace(fold, **parts)
 
 
-def markdown(table) -> str:
+def markdown(table: Any) -> str:
     """The tables of an ablation as Markdown."""
     speakers = table["comparisons"][0]["speakers"]
     lines = [

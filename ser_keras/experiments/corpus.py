@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from ser_keras.corpora.built_in import built_in_corpus
@@ -48,7 +49,7 @@ class CorpusOptions(Options):
     stopping."""
 
 
-def check_together(config, *names) -> None:
+def check_together(config: Any, *names: str) -> None:
     """Raises `ValueError` unless all or none of these fields are given."""
     given = {name: getattr(config, name) for name in names}
     if any(given.values()) and not all(given.values()):
@@ -111,7 +112,7 @@ def on_corpus(config: Any, name: str) -> Any:
     return dataclasses.replace(config, corpus=name if config.data_dir else "")
 
 
-def protocol_for(config, corpus) -> Protocol:
+def protocol_for(config: Any, corpus: Any) -> Protocol:
     """The protocol that `--protocol` names, or the usual one of a corpus.
 
     Raises:
@@ -142,7 +143,7 @@ def make_folds(config: Any, corpus: Manifest) -> list[Fold]:
     return protocol_for(config, corpus).folds(corpus)
 
 
-def chosen_folds(folds, number) -> list[Fold]:
+def chosen_folds(folds: list[Fold], number: int) -> list[Fold]:
     """The fold of a number, from 1 on, as a list; all folds for 0.
 
     Raises:
@@ -162,7 +163,7 @@ def chosen_folds(folds, number) -> list[Fold]:
     return folds
 
 
-def all_utterances(folds) -> Manifest:
+def all_utterances(folds: Sequence[Fold]) -> Manifest:
     """All utterances of the folds, each once."""
     utterances = {
         utterance.id: utterance

@@ -1,9 +1,13 @@
 """The one driver: from a configuration to scores, networks and exports."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+import os
 import pathlib
 import statistics
+from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
@@ -44,6 +48,10 @@ from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ser_keras.genotype import Genotype
+    from ser_keras.genotype import TwoStreamGenotype
 
 
 def run_experiment(
@@ -288,7 +296,7 @@ class _Run:
         replace_file(file, network.save)
         return network
 
-    def _finish(self, outcome: CrossValidation, network) -> dict:
+    def _finish(self, outcome: CrossValidation, network: Any) -> dict:
         """LiteRT files, SavedModel, pictures and `result.json`."""
         config, run = self.config, self.run
         entries = {
@@ -328,7 +336,7 @@ class _Run:
         print(f"results in {run.path}, SavedModel in {exported}")
         return result
 
-    def _export(self, outcome, network, entries) -> str:
+    def _export(self, outcome: Any, network: Any, entries: Any) -> str:
         """Exports once: a finished run that is run again keeps its version.
 
         Unless `final` or `calibrate` has changed since.
@@ -395,7 +403,11 @@ def _print_skipped(skipped):
             print(f"  {utterance.path}: {utterance.reason}")
 
 
-def _keep_genotype(run, genotype, path) -> None:
+def _keep_genotype(
+    run: RunFolder,
+    genotype: Genotype | TwoStreamGenotype,
+    path: str | os.PathLike[str],
+) -> None:
     """Saves a given genotype in the run's folder: all folds must have it.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from typing import Any
 
 import keras
 
@@ -294,7 +295,7 @@ class EmoDARTSExperiment(Experiment):
             check_search_batch(config.search_batch_size, first, second)
 
 
-def cell_preprocessor(config) -> Preprocessor:
+def cell_preprocessor(config: Any) -> Preprocessor:
     """Features of a network of cells, as `features` and `clips` say."""
     layer = mfcc_or_log_mel(config.features, config.num_features)
     normalization = utterance_normalization(config.features)
@@ -309,7 +310,7 @@ def cell_preprocessor(config) -> Preprocessor:
     )
 
 
-def one_mask_each(num_features) -> AugmentationChain:
+def one_mask_each(num_features: int) -> AugmentationChain:
     """One mask over time and one over the features."""
     return AugmentationChain(
         SpecAugment(
@@ -320,7 +321,7 @@ def one_mask_each(num_features) -> AugmentationChain:
     )
 
 
-def cell_training(config) -> dict:
+def cell_training(config: Any) -> dict:
     """Arguments of `train_network` for networks of cells."""
     return {
         "epochs": config.train_epochs,
@@ -329,14 +330,14 @@ def cell_training(config) -> dict:
     }
 
 
-def speeds(speed_range) -> tuple[float, ...]:
+def speeds(speed_range: float) -> tuple[float, ...]:
     """Speeds of speed perturbation by a part of a clip's speed."""
     if not speed_range:
         return ()
     return (1 - speed_range, 1 + speed_range)
 
 
-def check_speed_range(speed_range) -> None:
+def check_speed_range(speed_range: float) -> None:
     """Raises `ValueError` unless this is a part of a clip's speed."""
     if not 0 <= speed_range < 1:
         raise ValueError(

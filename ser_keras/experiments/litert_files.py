@@ -1,6 +1,8 @@
 """LiteRT files of a run's networks, and what each precision costs."""
 
 import functools
+import os
+from typing import Any
 
 from ser_keras._registry import load_model
 from ser_keras.audio.io import load_many
@@ -93,7 +95,11 @@ def write_litert_files(
 
 
 def write_final_litert_files(
-    folder, network, features, preprocessor, temperature
+    folder: str | os.PathLike[str],
+    network: Any,
+    features: Any,
+    preprocessor: Preprocessor,
+    temperature: float,
 ) -> None:
     """Writes the files of the network that was trained on all speakers.
 

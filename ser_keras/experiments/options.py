@@ -7,6 +7,7 @@ to it, so that an option is declared once and offered where it does something.
 import dataclasses
 import math
 import typing
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +204,7 @@ class LiteRTOptions(Options):
     finished run is given them by the same command."""
 
 
-def check_positive_integers(config, *names) -> None:
+def check_positive_integers(config: Any, *names: str) -> None:
     """Raises `ValueError` unless these fields are integers of at least 1."""
     for name in names:
         if getattr(config, name) < 1:
@@ -213,7 +214,7 @@ def check_positive_integers(config, *names) -> None:
             )
 
 
-def check_positive(config, *names) -> None:
+def check_positive(config: Any, *names: str) -> None:
     """Raises `ValueError` unless these fields are positive and finite."""
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
@@ -223,7 +224,7 @@ def check_positive(config, *names) -> None:
             )
 
 
-def check_rates(config, *names) -> None:
+def check_rates(config: Any, *names: str) -> None:
     """Raises `ValueError` unless these fields are at least 0 and below 1."""
     for name in names:
         if not 0 <= getattr(config, name) < 1:

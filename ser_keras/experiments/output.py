@@ -4,11 +4,12 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from ser_keras.training.run_folder import RunFolder
 
 
-def open_run(config) -> RunFolder:
+def open_run(config: Any) -> RunFolder:
     """The folder of a run.
 
     `jobs` and `deterministic` change only how the run computes; `seeds` and an
@@ -33,12 +34,12 @@ def open_run(config) -> RunFolder:
     return RunFolder(config.output_dir, run_settings(config))
 
 
-def default_export_dir(config) -> pathlib.Path:
+def default_export_dir(config: Any) -> pathlib.Path:
     """Where the SavedModel goes unless the configuration says."""
     return pathlib.Path("saved_models") / pathlib.Path(config.output_dir).name
 
 
-def run_settings(config) -> dict:
+def run_settings(config: Any) -> dict:
     """The fields of a configuration that a run must be resumed with."""
     settings = dataclasses.asdict(config)
     for name in ("jobs", "seeds", "controls", "deterministic"):

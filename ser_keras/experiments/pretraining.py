@@ -1,6 +1,8 @@
 """Pre-training on another corpus, from which every fold starts."""
 
+import os
 import pathlib
+from typing import Any
 
 import keras
 
@@ -14,7 +16,7 @@ from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 
 
-def check_pretraining(config, other: Manifest | None) -> None:
+def check_pretraining(config: Any, other: Manifest | None) -> None:
     """Raises `ValueError` if there is no corpus to pre-train on, or too small.
 
     Args:
@@ -37,7 +39,12 @@ def check_pretraining(config, other: Manifest | None) -> None:
 
 
 def pretrain(
-    build_network, features: FeatureSet, run: RunFolder, *, seed, **training
+    build_network: Any,
+    features: FeatureSet,
+    run: RunFolder,
+    *,
+    seed: int,
+    **training: Any,
 ) -> pathlib.Path:
     """Trains a network on another corpus, once; resumable.
 
@@ -69,7 +76,9 @@ def pretrain(
     return file
 
 
-def pretrained(network: keras.Model, file) -> keras.Model:
+def pretrained(
+    network: keras.Model, file: str | os.PathLike[str] | None
+) -> keras.Model:
     """The network, with the weights of `pretrain`'s file if there is one."""
     if file is not None:
         transfer_weights(load_model(file), network)

@@ -1,6 +1,7 @@
 """Systems by name. A new one is one file, and one line here."""
 
 import importlib
+from typing import Any
 
 #: Module and name of each system, and one line of help. The module has the
 #: `Experiment` `<name>Experiment`, its configuration `<name>Config` and, of a
@@ -50,7 +51,7 @@ def search_config_class(name):
     return _find(name, "SearchConfig")
 
 
-def system_of(config) -> str:
+def system_of(config: Any) -> str:
     """Name of the system that a configuration is of.
 
     Raises:

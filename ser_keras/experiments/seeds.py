@@ -1,9 +1,14 @@
 """The same run with several seeds, and one table of them."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib
 import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 from ser_keras._files import write_text
 from ser_keras.experiments.output import open_run
@@ -13,8 +18,13 @@ from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
 from ser_keras.training.processes import run_in_processes
 
+if TYPE_CHECKING:
+    from ser_keras.protocols.splits import Fold
 
-def run_seeds(config, folds, run_seed, *arguments) -> dict:
+
+def run_seeds(
+    config: Any, folds: Sequence[Fold], run_seed: Any, *arguments: Any
+) -> dict:
     """Runs every seed of `config.seeds` on the same folds.
 
     Each is a whole run of its own, in `seed_<n>` of `output_dir`, which goes on
@@ -100,7 +110,7 @@ def _run(config, configs, folds, run_seed, arguments):
     return results
 
 
-def markdown(table) -> str:
+def markdown(table: Any) -> str:
     """The table of several seeds as Markdown.
 
     Args:

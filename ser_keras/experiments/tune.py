@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import tempfile
 import typing
@@ -303,7 +304,7 @@ class Tuned:
 
 def tune(
     hypermodel: SystemHyperModel,
-    directory,
+    directory: str | os.PathLike[str],
     trials: int,
     method: str = "bayesian",
 ) -> Tuned | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +40,7 @@ class TrainedNetwork:
     card: ModelCard
 
 
-def network_folder(run, fold: str = "") -> pathlib.Path:
+def network_folder(run: str | os.PathLike[str], fold: str = "") -> pathlib.Path:
     """Folder of a run's network.
 
     Args:
@@ -63,7 +64,9 @@ def network_folder(run, fold: str = "") -> pathlib.Path:
     return run / "folds" / fold
 
 
-def load_network(run, fold: str = "", calibrate: bool = True) -> TrainedNetwork:
+def load_network(
+    run: str | os.PathLike[str], fold: str = "", calibrate: bool = True
+) -> TrainedNetwork:
     """Reads a network of a finished run.
 
     Args:

@@ -234,7 +234,7 @@ class DeepFeatures(Saved):
         return self._hash({**self.get_config(), "extractor": None})
 
 
-def untrained_network(filters=32) -> keras.Model:
+def untrained_network(filters: int = 32) -> keras.Model:
     """A fixed network of random weights, in place of a real extractor.
 
     Log-mel bands and one convolution over time: it needs no download, and is

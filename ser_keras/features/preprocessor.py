@@ -73,7 +73,7 @@ class Saved:
         text = json.dumps(config, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def save(self, path, **entries) -> None:
+    def save(self, path: str | os.PathLike[str], **entries: Any) -> None:
         """Writes `preprocessor.json`.
 
         Args:

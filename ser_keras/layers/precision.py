@@ -1,7 +1,9 @@
 """Variables that keep full precision under every dtype policy."""
 
+from typing import Any
 
-def full_precision(layer) -> str:
+
+def full_precision(layer: Any) -> str:
     """Dtype of a layer's variables that must not be stored in half precision.
 
     Running statistics, rates and architecture parameters change by steps that

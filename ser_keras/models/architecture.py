@@ -1,12 +1,14 @@
 """Configuration of the architecture of a network."""
 
+from typing import Any
+
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.genotype import genotype_from_dict
 from ser_keras.search_space import search_space_from_config
 
 
-def architecture_to_config(architecture) -> dict:
+def architecture_to_config(architecture: Any) -> dict:
     """A genotype or a search space as plain JSON types.
 
     Args:
@@ -28,7 +30,7 @@ def architecture_to_config(architecture) -> dict:
     return {"type": type(architecture).__name__, "config": config}
 
 
-def architecture_from_config(config: dict):
+def architecture_from_config(config: dict) -> Any:
     """The architecture that a dict describes.
 
     Args:

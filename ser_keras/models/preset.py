@@ -73,7 +73,7 @@ class PresetMixin:
     """
 
     num_classes: int
-    save_weights: Callable[[str], None]  # Of `keras.Model`.
+    save_weights: Callable[[Any], None]  # Of `keras.Model`.
 
     @classmethod
     def from_preset(

@@ -328,7 +328,7 @@ def _hash(value):
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def overstated(leaks_speakers, selects_on_test) -> str:
+def overstated(leaks_speakers: bool, selects_on_test: bool) -> str:
     """The warning beside every score of a protocol with these facts.
 
     Args:

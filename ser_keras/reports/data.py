@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +137,7 @@ class Run:
         return [self.path, *folds]
 
 
-def protocol_facts(result) -> dict:
+def protocol_facts(result: dict) -> dict:
     """`leaks_speakers` and `selects_on_test` of a `result.json`."""
     return {
         name: bool(result.get(name))
@@ -142,7 +145,7 @@ def protocol_facts(result) -> dict:
     }
 
 
-def protocol_name(result) -> str | None:
+def protocol_name(result: dict) -> str | None:
     """Name and hash of the protocol in a `result.json`, if it has them.
 
     Results of old versions have no protocol, or a name without a hash.
@@ -154,7 +157,7 @@ def protocol_name(result) -> str | None:
     return f"{protocol['name']} ({known})" if known else protocol["name"]
 
 
-def protocol_mark(result) -> str:
+def protocol_mark(result: dict) -> str:
     """Short remark on the facts of a protocol, for a table.
 
     >>> protocol_mark({"leaks_speakers": True, "selects_on_test": False})
@@ -167,7 +170,7 @@ def protocol_mark(result) -> str:
     return f"OVERSTATES: {', '.join(named)}" if named else "new speakers"
 
 
-def read_runs(paths) -> list[Run]:
+def read_runs(paths: Any) -> list[Run]:
     """Reads finished runs; several must be of the same test utterances.
 
     Args:
@@ -207,7 +210,7 @@ def read_runs(paths) -> list[Run]:
     return runs
 
 
-def read_run(path, name=None) -> Run:
+def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Reads a finished run.
 
     Args:
@@ -248,7 +251,7 @@ def read_run(path, name=None) -> Run:
     )
 
 
-def comparisons(runs) -> list[dict]:
+def comparisons(runs: Sequence[Run]) -> list[dict]:
     """Compares each run with the first one: difference of UAR and p-values.
 
     P-values are also adjusted for multiple tests, by Holm's method.
@@ -261,7 +264,7 @@ def comparisons(runs) -> list[dict]:
         `high`, `p_value`, `adjusted`, `verdict`.
     """
     first, *compared = runs
-    rows = []
+    rows: list[dict] = []
     for run in compared:
         found = compare_predictions(run.predictions, first.predictions)
         rows.append(
@@ -301,7 +304,7 @@ def _another_protocol(run, first):
     return set(run.result["folds"]) != set(first.result["folds"])
 
 
-def holm(p_values) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusts p-values for multiple tests, by Holm's method.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
@@ -319,7 +322,7 @@ def holm(p_values) -> list[float]:
     return adjusted.tolist()
 
 
-def confident_errors(predictions, count) -> list[dict]:
+def confident_errors(predictions: Predictions, count: int) -> list[dict]:
     """The errors with the highest confidence.
 
     Args:

@@ -100,7 +100,7 @@ def write_markdown(
     return pathlib.Path(output)
 
 
-def markdown(runs) -> str:
+def markdown(runs: list) -> str:
     """Text of `write_markdown`.
 
     Args:

@@ -1,5 +1,6 @@
 """Pictures and `result.json` of a finished run."""
 
+import pathlib
 from typing import Any
 
 from ser_keras._files import read_rows
@@ -80,7 +81,7 @@ def summary(outcome: CrossValidation) -> dict:
     }
 
 
-def draw_folder(folder, config) -> None:
+def draw_folder(folder: pathlib.Path, config: Any) -> None:
     """Draws what a folder holds: cells, alphas, learning curves."""
     if (folder / "genotype.json").exists():
         genotype = load_genotype(folder / "genotype.json")

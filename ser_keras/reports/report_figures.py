@@ -2,7 +2,9 @@
 
 import base64
 import io
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -15,12 +17,12 @@ _BLUE = "#0072B2"
 _RATE = 16000  # Of embedded audio, Hz.
 
 
-def picture(path) -> str:
+def picture(path: str | os.PathLike[str]) -> str:
     """Data URL of a PNG file."""
     return _data_url("image/png", pathlib.Path(path).read_bytes())
 
 
-def sound(utterance, seconds=8.0) -> dict:
+def sound(utterance: Any, seconds: float = 8.0) -> dict:
     """The first seconds of an utterance, as embedded audio.
 
     Args:
@@ -55,7 +57,7 @@ def sound(utterance, seconds=8.0) -> dict:
     }
 
 
-def reliability_diagram(calibration, size=260) -> str:
+def reliability_diagram(calibration: Any, size: int = 260) -> str:
     """Reliability diagram as SVG: accuracy over confidence.
 
     Args:
@@ -93,7 +95,7 @@ def reliability_diagram(calibration, size=260) -> str:
     return _diagram(parts, "confidence", f"Reliability: {described}", size)
 
 
-def coverage_diagram(coverage, size=260) -> str:
+def coverage_diagram(coverage: Any, size: int = 260) -> str:
     """Selective prediction as SVG: accuracy over coverage.
 
     Args:

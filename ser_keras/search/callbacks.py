@@ -29,7 +29,7 @@ class ArchitectureLogger(keras.callbacks.Callback):
           Architecture Search", arXiv 1909.09656 (the failure).
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None):
+    def __init__(self, path: str | os.PathLike[str]):
         super().__init__()
         self.path = path
 
@@ -88,7 +88,7 @@ class SkipConnectionStop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def entropy(rows) -> float:
+def entropy(rows: Any) -> float:
     """Mean entropy of the edges' mixing weights, relative to its maximum.
 
     Args:

@@ -88,7 +88,7 @@ def inherit_weights(
         _copy_layer(source.fusion.head(new.name), new)
 
 
-def _inherit_cells(source: CellNetwork, network: CellNetwork):
+def _inherit_cells(source: CellNetwork, network: CellNetwork) -> Any:
     pairs = [
         (source.mixture, network.mixture),
         (source.stem, network.stem),

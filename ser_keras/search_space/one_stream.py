@@ -197,7 +197,7 @@ class SearchSpace:
             cells[kind] = self._derive_cell(kind, rows)
         return Genotype(**cells)
 
-    def _derive_cell(self, kind, rows) -> CellGenotype:
+    def _derive_cell(self, kind: Any, rows: Any) -> CellGenotype:
         incoming = {}
         for (source, target, candidates), row in zip(
             self.edges(kind), rows, strict=True

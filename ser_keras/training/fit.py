@@ -125,7 +125,9 @@ def search_architecture(
     return genotype
 
 
-def check_search_batch(batch_size, weights_half, architecture_half) -> None:
+def check_search_batch(
+    batch_size: int, weights_half: Any, architecture_half: Any
+) -> None:
     """Raises `ValueError` if a half of a search cannot fill a batch.
 
     Args:

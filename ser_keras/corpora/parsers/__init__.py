@@ -29,7 +29,7 @@ def corpus_names() -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name[0] != "_"))
 
 
-def corpus_source(name) -> Source | None:
+def corpus_source(name: str) -> Source | None:
     """Where a corpus is published, and its licence.
 
     Args:
