@@ -20,6 +20,7 @@ import subprocess
 
 from ser_keras._files import write_text
 from ser_keras._registry import package_versions
+from ser_keras.corpora.built_in import LABELS
 from ser_keras.evaluation.scores import METRICS
 from ser_keras.reports.data import comparisons
 from ser_keras.reports.data import read_runs
@@ -229,7 +230,7 @@ def runs_table(records):
     first = records[0]
     for record in records:
         for field in ("corpus", "protocol", "folds_hash"):
-            if record[field] != first[field]:
+            if _plain(record[field]) != _plain(first[field]):
                 raise ValueError(
                     "Runs of one table must have been scored on the same "
                     f"corpus and folds. Received: {first['name']} with "
@@ -396,7 +397,14 @@ def _protocol(run):
 
 
 def _corpus(run):
-    return run.config.get("corpus") or "built-in corpus"
+    if run.config.get("data_dir") == "":
+        return f"built-in corpus ({', '.join(LABELS)} of EMO-DB)"
+    return run.config.get("corpus") or "unknown"
+
+
+def _plain(value):
+    """`EMO-DB` and `emodb` are one corpus."""
+    return value.lower().replace("-", "") if isinstance(value, str) else value
 
 
 def _markdown(head, rows):

@@ -165,6 +165,8 @@ def test_runs_table(record):
     assert majority.startswith("| majority | 0.500 (0.500 to 0.500) | 0.667 |")
     assert "| 12 345 |" in majority
     assert f"({low:+.3f} to {high:+.3f})" in majority
+    spelled = {**record, "corpus": "EMO-DB"}
+    assert records.runs_table([record, spelled]).count("| linear_svm |") == 2
     elsewhere = {**record, "name": "elsewhere", "corpus": "RAVDESS"}
     with pytest.raises(ValueError, match="elsewhere with corpus='RAVDESS'"):
         records.runs_table([record, elsewhere])
