@@ -106,7 +106,7 @@ def main():
                 measurement(name, "all clips", wall, "s"),
                 measurement(name, "use of all cores", share, "%"),
             ]
-    mel = ser.features.features_for(manifest, ser.LogMelSpectrogram())
+    mel = ser.Preprocessor(ser.LogMelSpectrogram()).compute(manifest)
     streams = {"handcrafted": mel, "deep": deep}
     for name, some in (
         ("log-mel", {"handcrafted": mel}),

@@ -55,10 +55,11 @@ def train(name, arguments):
         speed_range=arguments.speed_range,
         seed=arguments.seed,
         jobs=arguments.jobs,
+        final=False,
     )
     corpus = ser.load_corpus("emodb", arguments.data_dir)
     folds = ser.get_protocol("emodb-pairs").folds(corpus)
-    return ser.experiments.run_light_sernet(
+    return ser.experiments.run_experiment(
         config, folds
     ), folder / "folds" / folds[0].name
 
@@ -68,10 +69,8 @@ def contenders(folder):
     rng = np.random.default_rng(0)
     wave = rng.normal(0, 0.1, (1, 3 * litert_files.RATE)).astype("float32")
     network = ser.load_model(folder / "network.keras", compile=False)
-    frontend = ser.FixedDuration(
-        ser.MFCC.light_sernet(), 3.0, peak_percentile=99.9
-    )
-    features = frontend(wave).numpy()
+    preprocessor = ser.features.load_preprocessor(folder.parents[1])
+    features = preprocessor(wave).numpy()
     labels = [f"class {i}" for i in range(network.num_classes)]
     found = {}
     for precision in PRECISIONS:
@@ -81,7 +80,7 @@ def contenders(folder):
                 network,
                 file,
                 labels,
-                frontend,
+                preprocessor,
                 inputs="features",
                 precision=precision,
                 representative=wave,

@@ -136,7 +136,7 @@ def main():
     model = with_frontend(network, frontend)
     rng = np.random.default_rng(0)
     clips = rng.normal(0, 0.1, (8, SECONDS * RATE)).astype("float32")
-    features = model.features(clips[:1]).numpy()
+    features = model.preprocessor(clips[:1]).numpy()
     classes = network(features[..., None]).shape[-1]
     labels = [f"class {i}" for i in range(classes)]
     wave = clips[:1]

@@ -58,8 +58,8 @@ def main():
             model, folder / "m.tflite", labels, duration=float(SECONDS)
         )
     )
-    served = ser_keras.load_serving(
-        ser_keras.export_serving(model, folder / "m", labels)
+    served = ser_keras.load_saved_model(
+        ser_keras.export_saved_model(model, folder / "m", labels)
     )
     function = served.signatures["serving_default"]
     traced = tf.function(lambda x: model(x, training=False), autograph=False)

@@ -56,12 +56,13 @@ def export(folder):
     for variable in network.variables:
         if "norm" in variable.path:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    ser_keras.export_serving(
+    ser_keras.export_saved_model(
         network,
         folder,
         [f"class {i}" for i in range(CLASSES)],
-        ser_keras.MFCC.light_sernet(),
-        ser_keras.UtteranceNormalization(),
+        ser_keras.Preprocessor(
+            ser_keras.MFCC.light_sernet(), ser_keras.UtteranceNormalization()
+        ),
     )
 
 

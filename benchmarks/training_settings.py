@@ -80,9 +80,10 @@ def run(model, settings, fold, folder, epochs):
         config = ser.experiments.LightSERNetConfig(
             litert=False, epochs=epochs, **common, **settings
         )
-        return ser.experiments.run_light_sernet(config, [fold])
-    # A copy without the record of what its search has heard, which are these
-    # very speakers: that matters little where only trainings are compared.
+        return ser.experiments.run_experiment(config, [fold])
+    # A copy without the record of the audio that its search was exposed to,
+    # which is of these very speakers: that matters little where only trainings
+    # are compared.
     genotype = folder.parent / "genotype.json"
     genotype.parent.mkdir(parents=True, exist_ok=True)
     genotype.write_text(GENOTYPE.read_text())
@@ -90,7 +91,7 @@ def run(model, settings, fold, folder, epochs):
     config = ser.experiments.EmoDARTSConfig(
         train_epochs=epochs, **common, **settings
     )
-    return ser.experiments.run_emodarts(config, [fold])
+    return ser.experiments.run_experiment(config, [fold])
 
 
 def main():

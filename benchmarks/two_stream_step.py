@@ -18,8 +18,6 @@ import tensorflow as tf
 from recording import add_record_argument
 from recording import measurement
 from recording import record
-from ser_keras.experiments.emotionnas_network import network_sizes
-from ser_keras.experiments.emotionnas_network import search_space
 
 import ser_keras as ser
 from ser_keras.corpora.manifest import Manifest
@@ -48,10 +46,11 @@ def features(config):
 def build(streams, fusion, order):
     """A supernet and a function that does one step."""
     config = ser.experiments.EmotionNASConfig(streams=streams, fusion=fusion)
+    experiment = ser.experiments.EmotionNASExperiment(config)
     supernet = ser.SuperNet(
-        search_space(config),
-        **network_sizes(
-            config, features(config), config.search_filters, shared_stacks=True
+        experiment.space(),
+        **experiment._sizes(
+            features(config), config.search_filters, shared_stacks=True
         ),
     )
     supernet.compile(order=order)
