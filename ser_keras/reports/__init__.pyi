@@ -5,5 +5,14 @@ from .figures import plot_confusion as plot_confusion
 from .figures import plot_learning_curves as plot_learning_curves
 from .html import write_html as write_html
 from .html import write_markdown as write_markdown
+from .records import benchmark_record as benchmark_record
+from .records import benchmark_table as benchmark_table
+from .records import check_record as check_record
+from .records import differences_table as differences_table
+from .records import measurement as measurement
+from .records import read_record as read_record
+from .records import run_record as run_record
+from .records import runs_table as runs_table
+from .records import write_record as write_record
 from .report import write_report as write_report
 from .stream_figure import plot_stream as plot_stream

@@ -17,6 +17,9 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from ser_keras._files import write_text
 from ser_keras._registry import package_versions
@@ -29,7 +32,14 @@ from ser_keras.training.run_folder import to_json_types
 SCHEMA = 1
 
 
-def run_record(runs, command, name, commit=None, machine=None, corpus=None):
+def run_record(
+    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    command: str,
+    name: str,
+    commit: str | None = None,
+    machine: str | None = None,
+    corpus: str | None = None,
+) -> dict[str, Any]:
     """Record of finished runs, read from their folders.
 
     Args:
@@ -90,7 +100,13 @@ def run_record(runs, command, name, commit=None, machine=None, corpus=None):
     )
 
 
-def benchmark_record(name, command, measurements, commit=None, machine=None):
+def benchmark_record(
+    name: str,
+    command: str,
+    measurements: Iterable[dict[str, Any]],
+    commit: str | None = None,
+    machine: str | None = None,
+) -> dict[str, Any]:
     """Record of a benchmark on this machine, made now.
 
     Args:
@@ -130,7 +146,13 @@ def benchmark_record(name, command, measurements, commit=None, machine=None):
     )
 
 
-def measurement(of, quantity, value, unit, spread=None):
+def measurement(
+    of: str,
+    quantity: str,
+    value: float,
+    unit: str,
+    spread: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """One measured value of a benchmark.
 
     Args:
@@ -144,13 +166,18 @@ def measurement(of, quantity, value, unit, spread=None):
     Returns:
         Dict of JSON types.
     """
-    row = {"of": of, "quantity": quantity, "value": value, "unit": unit}
+    row: dict[str, Any] = {
+        "of": of,
+        "quantity": quantity,
+        "value": value,
+        "unit": unit,
+    }
     if spread is not None:
         row["spread"] = spread
     return to_json_types(row)
 
 
-def check_record(record):
+def check_record(record: dict[str, Any]) -> dict[str, Any]:
     """Returns a record that has every field of its kind, and no other.
 
     Args:
@@ -170,7 +197,11 @@ def check_record(record):
     return record
 
 
-def write_record(record, path, replace=False):
+def write_record(
+    record: dict[str, Any],
+    path: str | os.PathLike[str],
+    replace: bool = False,
+) -> pathlib.Path:
     """Writes a record as a JSON file.
 
     Args:
@@ -196,7 +227,7 @@ def write_record(record, path, replace=False):
     return path
 
 
-def read_record(path):
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a record from a JSON file.
 
     Args:
@@ -212,7 +243,7 @@ def read_record(path):
         raise ValueError(f"{path}: {error}") from error
 
 
-def runs_table(records):
+def runs_table(records: Sequence[dict[str, Any]]) -> str:
     """Markdown table of the runs of one or several records, best UAR first.
 
     Args:
@@ -263,7 +294,7 @@ def runs_table(records):
     return _markdown(head, rows)
 
 
-def differences_table(record):
+def differences_table(record: dict[str, Any]) -> str:
     """Markdown table of the paired differences of a record of runs.
 
     Args:
@@ -281,7 +312,7 @@ def differences_table(record):
     )
 
 
-def benchmark_table(record):
+def benchmark_table(record: dict[str, Any]) -> str:
     """Markdown table of a benchmark: what was measured by quantities.
 
     Args:
@@ -291,8 +322,10 @@ def benchmark_table(record):
         A string. With many quantities they are the rows, so that the table
         stays narrow.
     """
-    rows = {row["of"]: {} for row in record["measurements"]}
-    quantities = {}
+    rows: dict[str, dict[str, str]] = {
+        row["of"]: {} for row in record["measurements"]
+    }
+    quantities: dict[str, str] = {}
     for row in record["measurements"]:
         name, unit = row["quantity"], row["unit"]
         quantity = f"{name} ({unit})" if unit else name
@@ -314,7 +347,7 @@ def benchmark_table(record):
     )
 
 
-def describe_machine():
+def describe_machine() -> str:
     """Processor, cores, memory and load of this machine, in one line."""
     name = platform.processor() or platform.machine()
     try:
@@ -333,7 +366,7 @@ def describe_machine():
     return ", ".join(parts)
 
 
-def source_commit():
+def source_commit() -> str | None:
     """Abbreviated hash of the source tree's commit, or None outside of one.
 
     It ends in `+changes` where files differ from the commit.
