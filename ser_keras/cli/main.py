@@ -11,8 +11,10 @@ import jsonargparse
 
 import ser_keras
 from ser_keras.cli.config import arguments
+from ser_keras.cli.config import error_text
 from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
+from ser_keras.cli.config import print_error
 from ser_keras.determinism import be_deterministic
 from ser_keras.experiments.registry import SEARCHED
 from ser_keras.experiments.registry import SYSTEMS
@@ -202,14 +204,9 @@ def _run(command, config, as_json, traceback):
     except Exception as error:
         if traceback:
             raise
-        expected = isinstance(error, (ValueError, OSError, ImportError))
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
         if as_json:
-            print(json.dumps({"error": text}))
-        print(
-            f"error: {text}" + ("" if expected else " (see --traceback)"),
-            file=sys.stderr,
-        )
+            print(json.dumps({"error": error_text(error)}))
+        print_error(error, "see --traceback")
         return 1
     return 1 if result.get("failed") else 0
 
