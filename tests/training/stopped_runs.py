@@ -1,9 +1,9 @@
-"""A run stopped after every file that it writes: see test_stopped_runs.
+"""Stops a run after every file that it writes: see test_stopped_runs.
 
 A run of a tiny network writes its files once. After each of them its folder is
 copied, which is what `kill -9` at that moment leaves behind. Then the same run
-goes on in each of the copies, until the next of its results is there. By then
-the folder must hold what it held in the first run, bit by bit.
+is resumed in each of the copies, until the next of its results is written. The
+folder must then have the same content as in the first run, bit by bit.
 """
 
 import collections
@@ -28,13 +28,12 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments import litert_files
+from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emodarts import EmoDARTSConfig
-from ser_keras.experiments.emodarts import run_emodarts
 from ser_keras.experiments.light_sernet import LightSERNetConfig
-from ser_keras.experiments.light_sernet import run_light_sernet
 
 COMMON = {
-    # All in the working directory, of which a state is a copy.
+    # All in the working directory, of which copies are made.
     "output_dir": "run",
     "export_dir": "served",
     "cache_dir": "cache",
@@ -44,29 +43,34 @@ COMMON = {
     "batch_size": 6,
     "held_out_speakers": 1,
 }
-# Of a fold or of the run, of a LiteRT file, and what all folds start from. What
-# follows them depends on the folder and on nothing else that was done before.
-RESULTS = ("/predictions.csv", "/float32.csv", "/pretrained.keras")
-# Not compared: times, logs and pictures of what is compared, the cache, and the
-# SavedModel: a run stopped before `result.json` writes another version of it.
-OTHERS = re.compile(r"/config\.json$|/tensorboard/|\.png$|^cache/|^served/")
-# A run goes on after the files of these names. Of emoDARTS after those of its
-# search and one of its training, which is Light-SERNet's; before its first
-# checkpoint it has all files of the states before it. Of Light-SERNet not after
-# the features', which another test stops, and not after those between the
-# SavedModel and `result.json` of which nothing is read.
-GO_ON = {
+# Results of a fold, of the run, of a LiteRT file, of the pre-training and of
+# the final network. What follows depends on the content of the folder only.
+RESULTS = (
+    "/predictions.csv",
+    "/float32.csv",
+    "/pretrained.keras",
+    "/final/network.keras",
+)
+# Not compared: times, logs and figures, the cache, and the SavedModel, of which
+# a run that was stopped before `result.json` writes another version.
+IGNORED = re.compile(r"/config\.json$|/tensorboard/|\.png$|^cache/|^served/")
+# Files after which a run is resumed. For emoDARTS those of its search, and the
+# checkpoint of its training, which is that of Light-SERNet; at its first
+# checkpoint it has all files of the states before. For Light-SERNet not the
+# features, which another test stops, and not those between the SavedModel and
+# `result.json`, which are not read.
+RESUMED = {
     "emodarts": re.compile("genotype|/checkpoints/"),
     "light_sernet": re.compile(r"^run/(?!.*_curves\.png)|^served/\d+$"),
 }
 
 
 class Stopped(BaseException):
-    """The result is there."""
+    """A result has been written."""
 
 
 def emodarts(corpus, others):
-    run_emodarts(
+    run_experiment(
         EmoDARTSConfig(
             sequence="rnn",
             search_epochs=1,
@@ -79,6 +83,7 @@ def emodarts(corpus, others):
             recurrent_filters=1,
             train_epochs=1,
             speed_range=0.0,
+            final=False,
             **COMMON,
         ),
         ser.protocols.leave_one_session_out(corpus)[:1],
@@ -86,7 +91,7 @@ def emodarts(corpus, others):
 
 
 def light_sernet(corpus, others):
-    run_light_sernet(
+    run_experiment(
         LightSERNetConfig(
             width=0.1, epochs=2, pretrain_epochs=1, ema_momentum=0.9, **COMMON
         ),
@@ -96,17 +101,17 @@ def light_sernet(corpus, others):
 
 
 def record(run, folder, names, end):
-    """Runs once, and copies the working directory on the way.
+    """Runs once, and copies the working directory after each file.
 
     Args:
         run: `run()`.
-        folder: Where the copies go.
+        folder: Folder for the copies.
         names: Pattern of the files after which it is copied.
         end: Name of the last result; None for the end of the run.
 
     Returns:
-        Copies to go on in, by the file that was just written, and what the
-        directory held when each result was there.
+        Copies by the file that was just written, and contents of the directory
+        by the result that was just written.
     """
     copies, results, times = {}, {}, collections.Counter()
 
@@ -117,11 +122,11 @@ def record(run, folder, names, end):
     def keep(path):
         name = os.path.relpath(path)
         times[name] += 1
-        # A second fold writes what the first did.
+        # A second fold writes the same files as the first.
         key = f"{re.sub('folds/[^/]+', 'folds/*', name)} {times[name]}"
         if key not in copies and names.search(name):
             if "/checkpoints/" in name:
-                # TensorFlow has a file that names the last one: written next.
+                # TensorFlow writes the file that names the last one next.
                 before = list(copies.values())[-1:]
                 last = os.path.dirname(name) + "/checkpoint"
                 unnamed = copy(f"{key}, before it is named")
@@ -144,8 +149,8 @@ def record(run, folder, names, end):
     return copies, results
 
 
-def go_on(run, before):
-    """Goes on until there is a result that was not there before; its name."""
+def resume(run, before):
+    """Resumes a run until the next result is written, and returns its name."""
 
     def stop(path):
         name = os.path.relpath(path)
@@ -163,14 +168,14 @@ def go_on(run, before):
 
 
 def contents(folder):
-    """What a folder holds, by the names of files.
+    """Contents of a folder by the names of files.
 
-    Without names of layers, which are counted in a process, and times.
+    Without names of layers, which Keras numbers, and times.
     """
     found = {}
     for path in sorted(pathlib.Path(folder).rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or OTHERS.search(name):
+        if path.is_dir() or IGNORED.search(name):
             continue
         found[name] = path.read_bytes()
         if path.suffix == ".h5":
@@ -185,7 +190,7 @@ def contents(folder):
                 for key in reader.get_variable_to_dtype_map()
                 if key.endswith("VARIABLE_VALUE")
             }
-        elif "ckpt-" in path.name:  # What the index is of.
+        elif "ckpt-" in path.name:  # The data of an index.
             found[name] = None
         elif path.name == "checkpoint":
             found[name] = tf.train.latest_checkpoint(path.parent)[-1]
@@ -212,9 +217,9 @@ def weights(file):
 
 def main(name, folder):
     ser.be_deterministic()
-    # A graph takes longer to make than these few steps.
+    # Tracing a graph takes longer than these few steps.
     tf.config.run_functions_eagerly(True)
-    litert_files.PRECISIONS = ("float32",)  # Stands for all of them.
+    litert_files.PRECISIONS = ("float32",)  # One instead of all.
     folder = pathlib.Path(folder).resolve()
     corpus = load_corpus("iemocap", write_synthetic_corpus(folder / "c", 3, 1))
     others = load_corpus(
@@ -233,7 +238,7 @@ def main(name, folder):
     whole.mkdir()
     os.chdir(whole)
     end = "run/predictions.csv" if name == "emodarts" else None
-    copies, results = record(run, folder / "copies", GO_ON[name], end)
+    copies, results = record(run, folder / "copies", RESUMED[name], end)
     failed = False
     for after, copy in copies.items():
         os.chdir(folder)
@@ -241,9 +246,9 @@ def main(name, folder):
         shutil.copytree(copy, work)
         os.chdir(work)
         try:
-            result = go_on(run, copy)
+            result = resume(run, copy)
             now, then = contents(work), results[result]
-            print(f"after {after}: on to {result}")
+            print(f"after {after}: until {result}")
             wrong = [x for x in {*now, *then} if now.get(x) != then.get(x)]
         except Exception:
             wrong = [traceback.format_exc()]

@@ -1,4 +1,4 @@
-"""Runs that are killed between two files go on, to the same numbers."""
+"""Runs that are killed between two files are resumed with the same results."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ SCRIPT = pathlib.Path(__file__).with_name("stopped_runs.py")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What each run printed, and whether it failed; both at the same time."""
+    """Exit code and output of each run; both run at the same time."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(SCRIPT.parents[2]),
@@ -42,18 +42,18 @@ def runs(tmp_path_factory):
     return ended
 
 
-def went_on(printed):
-    """After which files the run went on, each with how often it was written."""
+def resumed(printed):
+    """Files after which the run was resumed, and how often each was written."""
     lines = printed.splitlines()
     found = [x.partition("after ")[2] for x in lines if x.startswith("after ")]
-    return [x.partition(": on to ")[0] for x in found]
+    return [x.partition(": until ")[0] for x in found]
 
 
 def test_a_search_in_a_fold(runs):
     code, printed = runs["emodarts"]
     assert code == 0, printed
     fold = "run/folds/*/"
-    assert went_on(printed) == [
+    assert resumed(printed) == [
         f"{fold}checkpoints/search/ckpt-1 1, before it is named",
         f"{fold}checkpoints/search/ckpt-1 1",
         f"{fold}genotype.json 1",
@@ -65,10 +65,14 @@ def test_a_search_in_a_fold(runs):
 def test_every_file_of_a_training(runs):
     code, printed = runs["light_sernet"]
     assert code == 0, printed
-    states = went_on(printed)
+    states = resumed(printed)
     fold = "run/folds/*/"
-    # What a run writes may become more; between these it has been killed.
-    assert states[:2] == ["run/config.json 1", "run/skipped.json 1"]
+    # Not all files, of which there may be more in future.
+    assert states[:3] == [
+        "run/config.json 1",
+        "run/skipped.json 1",
+        "run/preprocessor.json 1",
+    ]
     assert states[-1] == "run/result.json 1"
     last = states.index(f"{fold}checkpoints/train/ckpt-2 1")
     assert states[last - 4 : last + 5] == [
@@ -88,5 +92,7 @@ def test_every_file_of_a_training(runs):
         f"{fold}features_float32.tflite 1",
         f"{fold}float32.csv 1",
         "run/predictions.csv 1",
+        "run/final/checkpoints/train/ckpt-1 1",
+        "run/final/network.keras 1",
         "served/1 1",
     } <= {*states}
