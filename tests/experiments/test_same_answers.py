@@ -6,7 +6,6 @@ SavedModel, a SavedModel and a LiteRT file exported again, `ser_keras predict`
 and the REST server must agree.
 """
 
-import gc
 import itertools
 import json
 import typing
@@ -30,6 +29,7 @@ from ser_keras.experiments.registry import config_class
 from ser_keras.export.litert.model import load_litert
 from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.protocols.splits import leave_one_speaker_out
+from tests.conftest import free_memory
 
 LABELS = ("anger", "neutral")
 TOLERANCE = 1e-5
@@ -151,7 +151,7 @@ def freed():
     """Graphs of a case are large, and there are many cases."""
     yield
     keras.utils.clear_session()
-    gc.collect()
+    free_memory()
 
 
 @pytest.fixture
