@@ -5,6 +5,9 @@ import pytest
 import tensorflow as tf
 
 import ser_keras as ser
+from ser_keras.features import DeepFeatures
+from ser_keras.features import Extractor
+from ser_keras.features import StreamPreprocessors
 from ser_keras.search_space import SearchSpace
 from ser_keras.testing import check_model_saving
 
@@ -14,6 +17,15 @@ SPACE = ser.TwoStreamSearchSpace(
     ("supplement",),
 )
 SHAPES = {"handcrafted": (None, 6, 1), "deep": (None, 6, 1)}
+
+
+class SixFeatures(Extractor):
+    """It is not run: the SavedModel takes features."""
+
+    sample_rate, num_features, frame_rate = 16000, 6, 10.0
+
+    def settings(self):
+        return {"extractor": "six features"}
 
 
 def clips(seed=0):
@@ -45,7 +57,17 @@ def test_search_derive_save_and_export(tmp_path):
     x = clips(1)
     copy = check_model_saving(network, x, tmp_path / "network.keras")
     np.testing.assert_array_equal(copy.deep_encoder.mixture.mixture, mixture)
-    folder = ser.export_streams(network, tmp_path / "two", ("a", "b", "c"))
+    preprocessor = StreamPreprocessors(
+        {
+            "handcrafted": ser.Preprocessor(
+                ser.MFCC(num_coefficients=6, delta_order=0)
+            ),
+            "deep": DeepFeatures(SixFeatures()),
+        }
+    )
+    folder = ser.export_saved_model(
+        network, tmp_path / "two", ("a", "b", "c"), preprocessor
+    )
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
     outputs = served(**{name: value[..., 0] for name, value in x.items()})
     np.testing.assert_allclose(
