@@ -74,6 +74,7 @@ NAMES = {
 MODULES = {
     "audio.at_speed": "audio.augmentation.speed",
     "audio.augment": "audio.augmentation.layers",
+    "cli.corpus_options": "experiments.corpus",
     "data": None,
     "data.audio_content": "corpora.audio_content",
     "data.audio_content_cache": "corpora.audio_content_cache",
@@ -122,6 +123,7 @@ MODULES = {
     "evaluation.tracing": "training.tracing",
     "evaluation.training": "training.fit",
     "experiment": "experiments",
+    "experiment.deep_stream": "features.deep_features",
     "export.litert_format": "export.litert.file_format",
     "export.litert_model": "export.litert.model",
     "export.model_card": "export.card",
@@ -131,6 +133,7 @@ MODULES = {
     "export.serving_signatures": "export.saved_model.signatures",
     "export.two_stream_serving": "export.saved_model.two_streams",
     "export.wav_graph": "export.saved_model.wav_graph",
+    "models.traced_once": "models.network",
     "serving.calibration": "serving.confidence",
     "serving.metrics": "serving.prometheus",
     "tuning": "experiments.tune",
