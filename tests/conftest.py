@@ -34,7 +34,10 @@ LONG_FILES = (
     "test_readme.py",
     "test_as_shipped.py",
     "test_replicas.py",
+    "test_same_answers.py",
+    "test_kernels.py",
     "test_recipes.py",
+    "test_processes.py",
     "test_notebook.py",
     "test_tune.py",
     "test_stopped_runs.py",
@@ -44,6 +47,27 @@ LONG_FILES = (
     "test_supernet.py",
     "test_cell_network.py",
 )
+
+# What `make check` leaves out: whole runs, trained networks, exported models,
+# and files of many networks or of a browser.
+SLOW_FILES = (
+    "test_benchmarks.py",
+    "test_cross_validation.py",
+    "test_import.py",
+    "test_presets.py",
+    "test_registered_layers.py",
+    "test_report_page.py",
+)
+SLOW_FOLDERS = {
+    "cli",
+    "experiments",
+    "export",
+    "models",
+    "recipes",
+    "search",
+    "serving",
+    "training",
+}
 
 # First line of a program that is as `pytest_configure` makes this process.
 UNOPTIMISED = (
@@ -205,7 +229,12 @@ def waveform_model():
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the tests of long files first; their order is kept otherwise."""
+    """Marks what `make check` leaves out, and puts long files first."""
+    for item in items:
+        folders = item.path.relative_to(REPOSITORY).parts[1:-1]
+        slow = item.path.name in (*LONG_FILES, *SLOW_FILES)
+        if slow or {*folders} & SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
