@@ -14,7 +14,7 @@ import os
 from ser_keras import _deprecated
 from ser_keras._lazy import attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # TensorFlow's oneDNN kernels, which it switches on by itself only where the
 # processor has AVX-512 VNNI. Elsewhere they make our steps faster as well (see
