@@ -57,8 +57,8 @@ class HookedModel(keras.Model):
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Position of a variable in the lists of an optimizer's slots.
 
-    `update_step`, which optimizers override, is not told the position, and the
-    map that Keras makes when it builds the optimizer has no public name.
+    `update_step`, which optimizers override, does not get the position, and
+    the map that Keras makes when it builds the optimizer has no public name.
     """
     return optimizer._get_variable_index(variable)
 
@@ -73,10 +73,10 @@ def adam_slots(optimizer: keras.optimizers.Optimizer, variable: Any) -> tuple:
 
 
 def set_direction(metric: keras.metrics.Metric, direction: str) -> None:
-    """Says whether more of a metric is better: `"up"` or `"down"`.
+    """Sets whether a metric is better if greater, `"up"`, or less, `"down"`.
 
-    Callbacks with `mode="auto"` read it. For metrics of other packages there
-    is no public way to say so.
+    Callbacks with `mode="auto"` read it. Keras has no public way to set it for
+    a metric of another package.
     """
     metric._direction = direction
 

@@ -2,6 +2,10 @@
 
 import inspect
 import json
+import os
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,15 +19,15 @@ POLICIES = ("float32", "mixed_bfloat16", "bfloat16", "mixed_float16")
 
 
 def check_layer(
-    layer_class,
-    config,
-    inputs,
-    trains=True,
-    symbolic=True,
-    rtol=1e-5,
-    atol=1e-6,
-    **call,
-):
+    layer_class: type[Any],
+    config: dict[str, Any],
+    inputs: Any,
+    trains: bool = True,
+    symbolic: bool = True,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    **call: Any,
+) -> Any:
     """Checks a layer's configuration, symbolic call and gradients.
 
     The configuration survives JSON and yields an equal layer; every
@@ -130,14 +134,14 @@ def _check_gradients(layer, inputs, call):
 
 
 def check_precision(
-    layer_class,
-    config,
-    inputs,
-    policies=POLICIES,
-    float32=(),
-    output_dtype=None,
-    **call,
-):
+    layer_class: type[Any],
+    config: dict[str, Any],
+    inputs: Any,
+    policies: Sequence[str] = POLICIES,
+    float32: Sequence[str] = (),
+    output_dtype: str | None = None,
+    **call: Any,
+) -> None:
     """Checks that a dtype policy reaches all layers and variables of a layer.
 
     With each policy as `dtype`, and another global policy: all layers within
@@ -166,7 +170,7 @@ def check_precision(
         - `run_precision_test` of keras-hub.
     """
     before = keras.config.dtype_policy()
-    # One that no layer here has: whoever ignores `dtype` is found out.
+    # Another global policy, so that a layer which ignores `dtype` is detected.
     keras.config.set_dtype_policy("float64")
     try:
         for name in policies:
@@ -216,7 +220,9 @@ def _check_policy(layer, policy, float32):
             )
 
 
-def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
+def check_tf_data(
+    layer: Callable, inputs: Any, rtol: float = 1e-5, atol: float = 1e-6
+) -> Any:
     """Checks that a layer gives the same numbers in `tf.data`.
 
     The layer is called directly, mapped over single examples and mapped over
@@ -252,7 +258,13 @@ def check_tf_data(layer, inputs, rtol=1e-5, atol=1e-6):
     return direct
 
 
-def check_model_saving(model, inputs, path, rtol=0, atol=1e-6):
+def check_model_saving(
+    model: keras.Model,
+    inputs: Any,
+    path: str | os.PathLike[str],
+    rtol: float = 0,
+    atol: float = 1e-6,
+) -> keras.Model:
     """Checks that a model loaded from its `.keras` file is the same.
 
     Args:
@@ -287,7 +299,14 @@ def check_model_saving(model, inputs, path, rtol=0, atol=1e-6):
     return loaded
 
 
-def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
+def check_replicas(
+    build: Callable[[], keras.Model],
+    dataset: tf.data.Dataset,
+    steps: int = 3,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    seed: int = 0,
+) -> tuple[keras.Model, keras.Model]:
     """Checks that two replicas train a model as one device does.
 
     The process needs two GPUs or two logical CPUs; see
@@ -329,8 +348,9 @@ def check_replicas(build, dataset, steps=3, rtol=1e-5, atol=1e-5, seed=0):
             or any((a != np.asarray(b.value)).any() for a, b in moved),
             "no weight changed",
         )
-    _check_weights(*models, rtol=rtol, atol=atol)
-    return tuple(models)
+    one, several = models
+    _check_weights(one, several, rtol=rtol, atol=atol)
+    return one, several
 
 
 def _check_weights(model, other, rtol, atol):

@@ -93,10 +93,11 @@ COMPARE = Command(CompareConfig, compare, lambda result: None)
 def __getattr__(name):
     """`TRAIN_<SYSTEM>`, `SEARCH_<SYSTEM>` and `TUNE_<SYSTEM>`."""
     verb, _, system = name.lower().partition("_")
-    if verb == "tune" and system in registry.SYSTEMS:
-        return tune_command(system)
-    if verb == "train" and system in registry.SYSTEMS:
-        return train_command(system)
-    if verb == "search" and system in registry.SEARCHED:
-        return search_command(system)
+    if system in registry.SYSTEMS:
+        if verb == "tune":
+            return tune_command(system)
+        if verb == "train":
+            return train_command(system)
+        if verb == "search" and registry.SYSTEMS[system].searches:
+            return search_command(system)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

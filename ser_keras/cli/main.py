@@ -16,7 +16,6 @@ from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
 from ser_keras.cli.config import print_error
 from ser_keras.determinism import be_deterministic
-from ser_keras.experiments.registry import SEARCHED
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.memory import keep_memory
 
@@ -35,15 +34,16 @@ COMMANDS = {
     "search": (
         "Search an architecture on a corpus.",
         {
-            name: (SYSTEMS[name][1], f"{_RUNS}:SEARCH_{name.upper()}")
-            for name in SEARCHED
+            name: (system.help, f"{_RUNS}:SEARCH_{name.upper()}")
+            for name, system in SYSTEMS.items()
+            if system.searches
         },
     ),
     "train": (
         "Train on a corpus, score unseen speakers, and export.",
         {
-            name: (line, f"{_RUNS}:TRAIN_{name.upper()}")
-            for name, (_, line) in SYSTEMS.items()
+            name: (system.help, f"{_RUNS}:TRAIN_{name.upper()}")
+            for name, system in SYSTEMS.items()
         },
     ),
     "compare": (
@@ -53,8 +53,8 @@ COMMANDS = {
     "tune": (
         "Tune a system's options on training speakers.",
         {
-            name: (line, f"{_RUNS}:TUNE_{name.upper()}")
-            for name, (_, line) in SYSTEMS.items()
+            name: (system.help, f"{_RUNS}:TUNE_{name.upper()}")
+            for name, system in SYSTEMS.items()
         },
     ),
     "evaluate": (

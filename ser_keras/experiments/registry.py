@@ -2,30 +2,46 @@
 
 import importlib
 from typing import Any
+from typing import NamedTuple
 
-#: Module and name of each system, and one line of help. The module has the
-#: `Experiment` `<name>Experiment`, its configuration `<name>Config` and, of a
-#: system that searches, that of the search alone, `<name>SearchConfig`.
+
+class System(NamedTuple):
+    """Where a system is, and what it can do.
+
+    Args:
+        place: `<module>:<Name>`. The module has the `Experiment`
+            `<Name>Experiment` and its configuration, `<Name>Config`.
+        help: One line about it.
+        searches: Whether its search is a command of its own, whose
+            configuration is `<Name>SearchConfig`.
+    """
+
+    place: str
+    help: str
+    searches: bool = False
+
+
+#: All systems, by the names that commands have for them.
 SYSTEMS = {
-    "emodarts": (
+    "emodarts": System(
         "ser_keras.experiments.emodarts:EmoDARTS",
         "CNN and recurrent cells, searched jointly.",
+        searches=True,
     ),
-    "emotionnas": (
+    "emotionnas": System(
         "ser_keras.experiments.emotionnas:EmotionNAS",
         "Two streams: hand-crafted and deep features.",
+        searches=True,
     ),
-    "light_sernet": (
+    "light_sernet": System(
         "ser_keras.experiments.light_sernet:LightSERNet",
         "Light-SERNet, small enough for any device.",
     ),
-    "hand_made": (
+    "hand_made": System(
         "ser_keras.experiments.hand_made:HandMade",
         "CNN, LSTM or both, made by hand.",
     ),
 }
-#: Systems that search.
-SEARCHED = ("emodarts", "emotionnas")
 
 
 def system_class(name):
@@ -57,9 +73,9 @@ def system_of(config: Any) -> str:
     Raises:
         ValueError: It is of none.
     """
-    for name in SYSTEMS:
+    for name, system in SYSTEMS.items():
         kinds = [config_class(name)]
-        if name in SEARCHED:
+        if system.searches:
             kinds.append(search_config_class(name))
         if isinstance(config, tuple(kinds)):
             return name
@@ -74,5 +90,5 @@ def _find(name, suffix):
         raise ValueError(
             f"The system must be one of {', '.join(SYSTEMS)}. Received: {name}"
         )
-    module, kind = SYSTEMS[name][0].split(":")
+    module, kind = SYSTEMS[name].place.split(":")
     return getattr(importlib.import_module(module), kind + suffix)

@@ -26,8 +26,8 @@ def register_primitive(
 
     The layer is created and built with the dtype policy of the network, as if
     that were the global policy. Its `call` may have the arguments `training`
-    and `mask`, `(batch, time)`, true on real frames; without a mask it need
-    not care about padding, which is set to zero after it.
+    and `mask`, `(batch, time)`, true on real frames. Its input is zero on
+    padded frames, and so is made its output.
 
     Args:
         name: How genotypes and search spaces refer to the operation.

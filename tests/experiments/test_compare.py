@@ -23,6 +23,7 @@ from ser_keras.experiments.compare import run_compare
 from ser_keras.experiments.corpus import make_folds
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import SYSTEMS
+from ser_keras.experiments.registry import System
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.reports.report import summary
@@ -233,7 +234,7 @@ def test_what_is_run(tmp_path):
 def test_every_system_that_is_registered_can_be_compared(
     corpus, tmp_path, runs, monkeypatch
 ):
-    entry = ("tests.experiments.toy_system:Toy", "A hidden layer.")
+    entry = System("tests.experiments.toy_system:Toy", "A hidden layer.")
     monkeypatch.setitem(SYSTEMS, "toy", entry)
     config = make_config(
         tmp_path, systems=tuple(SYSTEMS), settings=("toy.units=8",)

@@ -24,6 +24,7 @@ from ser_keras.experiments.driver import pooled_temperature
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emodarts import EmoDARTSConfig
 from ser_keras.experiments.registry import SYSTEMS
+from ser_keras.experiments.registry import System
 from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.genotype import Genotype
 from ser_keras.protocols.leak_guard import ExposedAudio
@@ -45,7 +46,7 @@ CONFIG = ToyConfig(
 def toy():
     """The toy system is registered."""
     with pytest.MonkeyPatch.context() as patch:
-        entry = ("tests.experiments.toy_system:Toy", "A hidden layer.")
+        entry = System("tests.experiments.toy_system:Toy", "A hidden layer.")
         patch.setitem(SYSTEMS, "toy", entry)
         yield
 

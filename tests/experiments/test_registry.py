@@ -9,6 +9,7 @@ import pytest
 
 import ser_keras as ser
 from ser_keras.cli import parse
+from ser_keras.cli.main import COMMANDS
 from ser_keras.experiments import registry
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
@@ -16,7 +17,11 @@ from ser_keras.experiments.options import Options
 
 CONFIGS = [
     *(registry.config_class(name) for name in registry.SYSTEMS),
-    *(registry.search_config_class(name) for name in registry.SEARCHED),
+    *(
+        registry.search_config_class(name)
+        for name, system in registry.SYSTEMS.items()
+        if system.searches
+    ),
     ser.experiments.CompareConfig,
 ]
 
@@ -27,11 +32,12 @@ def test_a_system_has_a_configuration_and_hooks(name):
     experiment = registry.system_class(name)(config)
     assert isinstance(experiment, Experiment) and isinstance(config, Options)
     assert registry.system_of(config) == name
-    assert len(registry.SYSTEMS[name][1].split()) > 2
+    system = registry.SYSTEMS[name]
+    assert len(system.help.split()) > 2
     # What is spelled out once stays as it is, and so repeats the run.
     assert experiment.config.resolved() == experiment.config
-    assert experiment.searches == (name in registry.SEARCHED)
-    if experiment.searches:
+    assert experiment.searches == system.searches
+    if system.searches:
         search = registry.search_config_class(name)()
         assert registry.system_of(search) == name
     training = experiment.training()
@@ -71,6 +77,13 @@ def test_every_option_is_explained(kind):
     config = kind()
     json.dumps(dataclasses.asdict(config))
     assert parse(kind, []) == config
+
+
+def test_every_system_has_its_commands():
+    for verb in ("train", "tune"):
+        assert set(COMMANDS[verb][1]) == set(registry.SYSTEMS)
+    searched = {k for k, x in registry.SYSTEMS.items() if x.searches}
+    assert set(COMMANDS["search"][1]) == searched
 
 
 def test_names_of_no_system_are_refused():

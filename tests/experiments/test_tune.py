@@ -18,6 +18,7 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 from ser_keras.experiments.registry import SYSTEMS
+from ser_keras.experiments.registry import System
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.splits import leave_one_speaker_out
@@ -28,7 +29,7 @@ keras_tuner = pytest.importorskip("keras_tuner")
 
 from ser_keras.experiments import tune as tuning  # noqa: E402
 
-TOY = ("tests.experiments.toy_system:Toy", "A hidden layer.")
+TOY = System("tests.experiments.toy_system:Toy", "A hidden layer.")
 
 
 def compute(self, manifest, cache_dir=None, *, skip_bad_audio=False):
