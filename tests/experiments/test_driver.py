@@ -188,7 +188,6 @@ def test_without_a_final_network_the_last_folds_is_exported(work, folds):
     assert "are calibrated:" not in card
     # It can be added to the finished run, and is a version of its own.
     assert run_experiment(CONFIG, folds)["saved_model"] == "served/3"
-    assert run_experiment(CONFIG, folds)["saved_model"] == "served/3"
     assert (work / "run/final/network.keras").exists()
 
 
