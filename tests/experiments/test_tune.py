@@ -121,7 +121,13 @@ def test_hyperparameters_are_the_options_that_a_system_says(no_audio):
         (
             "emotionnas",
             {"architecture": "random", "streams": "deep"},
-            {"filters", "num_cells", "fusion_units", "stream_dropout"},
+            {
+                "filters",
+                "num_cells",
+                "recurrent_filters",
+                "fusion_units",
+                "stream_dropout",
+            },
         ),
         (
             "emotionnas",
