@@ -61,7 +61,7 @@ _PUBLISHED = {
 # What a field that is left open means in either schedule. Ours is a learning
 # rate ten times as high, which a cosine takes to 0 in a tenth of the epochs. In
 # so few steps batch normalisation's statistics must follow faster. Whole clips,
-# and augmentation, strong or light, made unseen speakers worse (docs/results.md).
+# and augmentation, strong or light, made unseen speakers worse (docs, results).
 SCHEDULES = {
     "ser_keras": _PUBLISHED
     | {
