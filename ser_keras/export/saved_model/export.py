@@ -160,7 +160,16 @@ def export_saved_model(
         module = tf.Module()
         module.variables_of_model = served.variables
         signatures = served.signatures
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        tf.saved_model.save(
+            module,
+            str(folder),
+            signatures=signatures,
+            # A process that loads gradient functions never frees their graphs,
+            # so that a server would grow with every new version. None is used.
+            options=tf.saved_model.SaveOptions(
+                experimental_custom_gradients=False
+            ),
+        )
         requests = served.warm_up_features()
         write_warm_up(folder, path.name, served.warm_up_rate, **requests)
     return target

@@ -1,3 +1,4 @@
+import gc
 import json
 import shutil
 
@@ -12,7 +13,9 @@ from ser_keras.export.saved_model.export import new_version
 from ser_keras.export.saved_model.model import load_saved_model
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.features.preprocessor import StreamPreprocessors
+from ser_keras.models.cell_network import CellNetwork
 from ser_keras.models.waveform_model import WaveformModel
+from ser_keras.search_space import SearchSpace
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
 TEMPERATURE = 0.4
@@ -234,3 +237,29 @@ def test_an_answer_that_is_not_finite_is_an_error(served, recordings):
     assert np.isnan(outputs["probabilities"].numpy()[1]).all()
     with pytest.raises(ValueError, match="Clip 1: values too large"):
         served(loud)
+
+
+def test_a_version_that_is_given_up_leaves_no_graph_behind(tmp_path):
+    """Or a server would grow with every new version that it loads."""
+    network = CellNetwork(
+        SearchSpace(("sep_conv_3x3",), ("lstm_1",), num_nodes=1).sample(0),
+        (None, 40, 1),
+        len(LABELS),
+        filters=2,
+        num_cells=3,
+        recurrent_filters=2,
+    )
+    folder = export_saved_model(
+        network, tmp_path / "cells", LABELS, Preprocessor(MFCC())
+    )
+
+    def graphs():
+        gc.collect()
+        kind = tf.__internal__.FuncGraph
+        return sum(issubclass(type(x), kind) for x in gc.get_objects())
+
+    before = graphs()
+    model = load_saved_model(folder)
+    assert graphs() > before
+    del model
+    assert graphs() == before
