@@ -14,8 +14,10 @@ from ser_keras.experiments.corpus import chosen_folds
 from ser_keras.experiments.corpus import make_folds
 from ser_keras.experiments.corpus import read_corpus
 from ser_keras.experiments.driver import run_experiment
+from ser_keras.experiments.options import RUNTIME
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import OutputOptions
-from ser_keras.experiments.options import check_positive_integers
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import config_class
@@ -60,7 +62,9 @@ _YAMNET_EMBEDDING = "tower0/network/layer28/reduce_mean"
 
 
 @dataclasses.dataclass(frozen=True)
-class CompareConfig(CorpusOptions, OutputOptions):
+class CompareConfig(
+    CorpusOptions, FanOutOptions, RuntimeOptions, OutputOptions
+):
     """Run several systems on the same folds, and report them side by side.
 
     Each system is trained by the recipe of `ser_keras train`, with its default
@@ -92,12 +96,9 @@ class CompareConfig(CorpusOptions, OutputOptions):
     """Genotype file of emoDARTS; without it each fold searches one."""
     random_architectures: int = 1
     """How many architectures of emoDARTS' space to draw at random."""
-    jobs: int = 1
-    """Folds that train at the same time, each in a process of its own."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive_integers(self, "jobs")
         # Every system that is registered can be compared.
         known = (*COMPARED, *(name for name in SYSTEMS if name not in COMPARED))
         unknown = [name for name in self.systems if name not in known]
@@ -242,7 +243,7 @@ def _network_config(name, config):
         "output_dir": str(folder / name),
         "export_dir": str(folder / "saved_models" / name),
         "cache_dir": config.cache_dir,
-        "jobs": config.jobs,
+        **{name: getattr(config, name) for name in RUNTIME},
         "seed": config.seed,
         "smoke": config.smoke,
         "deterministic": config.deterministic,

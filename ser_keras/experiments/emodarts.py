@@ -18,9 +18,11 @@ from ser_keras.experiments.front_ends import mfcc_or_log_mel
 from ser_keras.experiments.front_ends import utterance_normalization
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import FeatureOptions
 from ser_keras.experiments.options import LiteRTOptions
 from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import SearchOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
@@ -66,7 +68,11 @@ _SMOKE = {
 
 @dataclasses.dataclass(frozen=True)
 class EmoDARTSSearchConfig(
-    SearchOptions, FeatureOptions, CorpusOptions, OutputOptions
+    SearchOptions,
+    FeatureOptions,
+    CorpusOptions,
+    RuntimeOptions,
+    OutputOptions,
 ):
     """Search an emoDARTS architecture, and do no more.
 
@@ -115,6 +121,7 @@ class EmoDARTSSearchConfig(
 class EmoDARTSConfig(
     CellOptions,
     TrainingOptions,
+    FanOutOptions,
     LiteRTOptions,
     ExportOptions,
     EmoDARTSSearchConfig,

@@ -18,8 +18,10 @@ from ser_keras.experiments.front_ends import utterance_normalization
 from ser_keras.experiments.missing_streams import score_without_streams
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import FeatureOptions
 from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import SearchOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive_integers
@@ -62,7 +64,11 @@ _SMOKE = {
 
 @dataclasses.dataclass(frozen=True)
 class EmotionNASSearchConfig(
-    SearchOptions, FeatureOptions, CorpusOptions, OutputOptions
+    SearchOptions,
+    FeatureOptions,
+    CorpusOptions,
+    RuntimeOptions,
+    OutputOptions,
 ):
     """Search an architecture of two streams, and do no more.
 
@@ -134,7 +140,11 @@ class EmotionNASSearchConfig(
 
 @dataclasses.dataclass(frozen=True)
 class EmotionNASConfig(
-    CellOptions, TrainingOptions, ExportOptions, EmotionNASSearchConfig
+    CellOptions,
+    TrainingOptions,
+    FanOutOptions,
+    ExportOptions,
+    EmotionNASSearchConfig,
 ):
     """Search, train and score a network of two streams, and export it."""
 

@@ -13,9 +13,11 @@ from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import FeatureOptions
 from ser_keras.experiments.options import LiteRTOptions
 from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive_integers
 from ser_keras.models.hand_made import hand_made_network
@@ -25,10 +27,12 @@ from ser_keras.models.hand_made import hand_made_network
 class HandMadeConfig(
     CellOptions,
     TrainingOptions,
+    FanOutOptions,
     LiteRTOptions,
     ExportOptions,
     FeatureOptions,
     CorpusOptions,
+    RuntimeOptions,
     OutputOptions,
 ):
     """Train and score a network made by hand, and export it.

@@ -23,9 +23,11 @@ from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.front_ends import mfcc_or_log_mel
 from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import FeatureOptions
 from ser_keras.experiments.options import LiteRTOptions
 from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
@@ -77,10 +79,12 @@ SCHEDULES = {
 @dataclasses.dataclass(frozen=True)
 class LightSERNetConfig(
     TrainingOptions,
+    FanOutOptions,
     LiteRTOptions,
     ExportOptions,
     FeatureOptions,
     CorpusOptions,
+    RuntimeOptions,
     OutputOptions,
 ):
     """Train and score Light-SERNet, and export it.

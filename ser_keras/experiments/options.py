@@ -40,6 +40,62 @@ class OutputOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class RuntimeOptions(Options):
+    """Devices and precision: how a run computes, never what.
+
+    A run goes on with others than it was begun with. See `Runtime`.
+    """
+
+    strategy: typing.Literal[
+        "auto", "none", "mirrored", "multi-worker", "tpu"
+    ] = "auto"
+    """`auto`: a TPU, the machines of TF_CONFIG or all GPUs of this machine,
+    whichever there are. `none`: one device. `mirrored`: all GPUs, or the
+    logical CPUs of `--devices`. Batches are divided between the devices."""
+    devices: int = 0
+    """Logical CPUs to make of the CPU, to try a strategy without GPUs."""
+    precision: typing.Literal["float32", "bfloat16", "float16"] = "float32"
+    """What trainings compute in. Weights, losses and statistics stay float32,
+    and so does the network that is scored and exported. float16, for
+    trainings only, with loss scaling."""
+    xla: typing.Literal["auto", "on", "off"] = "auto"
+    """Compile steps with XLA; `auto` as Keras does: on one GPU, and on TPUs."""
+    steps_per_execution: int = 1
+    """Steps between two returns to Python. Metrics are updated as often."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "steps_per_execution")
+        if self.devices < 0:
+            raise ValueError(
+                f"`devices` must be 0 or more. Received: devices={self.devices}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FanOutOptions(Options):
+    """Fan-out of independent trainings."""
+
+    jobs: int = 1
+    """Trainings at the same time: folds, seeds or systems."""
+    engine: typing.Literal["local", "ray", "slurm"] = "local"
+    """What runs them if there are several: processes of this machine, a Ray
+    cluster (needs `ser_keras[ray]`), or SLURM (needs `ser_keras[slurm]`)."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive_integers(self, "jobs")
+
+
+#: Options of how a run computes, which are no part of its identity.
+RUNTIME = tuple(
+    field.name
+    for group in (RuntimeOptions, FanOutOptions)
+    for field in dataclasses.fields(group)
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class FeatureOptions(Options):
     """Features."""
 
@@ -133,8 +189,6 @@ class TrainingOptions(Options):
     held_out_speakers: int = 1
     """Training speakers of each fold who choose its epoch and the temperature
     of its probabilities; 0 trains on all and keeps the last epoch."""
-    jobs: int = 1
-    """Folds that train at the same time, each in a process of its own."""
     seeds: tuple[int, ...] = ()
     """Seeds to run on the same folds, each in a folder `seed_<n>` of its own,
     in place of `--seed`; one table of them is written at the end. With
@@ -142,7 +196,6 @@ class TrainingOptions(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive_integers(self, "jobs")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f"`seeds` must be different. Received: seeds={self.seeds}"

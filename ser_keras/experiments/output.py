@@ -6,13 +6,15 @@ import json
 import pathlib
 from typing import Any
 
+from ser_keras.experiments.options import RUNTIME
 from ser_keras.training.run_folder import RunFolder
 
 
 def open_run(config: Any) -> RunFolder:
     """The folder of a run.
 
-    `jobs` and `deterministic` change only how the run computes; `seeds` and an
+    Devices, precision, fan-out (`RuntimeOptions`, `FanOutOptions`) and
+    `deterministic` change only how the run computes; `seeds` and an
     ablation's `controls` only add runs to it, `litert`, `export_dir`, `final`
     and `calibrate` only files, and `cache_dir` is where features wait: they
     may be others when the run goes on. `config.json` keeps the first of the
@@ -42,7 +44,7 @@ def default_export_dir(config: Any) -> pathlib.Path:
 def run_settings(config: Any) -> dict:
     """The fields of a configuration that a run must be resumed with."""
     settings = dataclasses.asdict(config)
-    for name in ("jobs", "seeds", "controls", "deterministic"):
+    for name in (*RUNTIME, "seeds", "controls", "deterministic"):
         settings.pop(name, None)
     file = pathlib.Path(config.output_dir) / "config.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

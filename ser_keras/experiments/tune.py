@@ -19,6 +19,7 @@ from ser_keras.experiments.corpus import make_folds
 from ser_keras.experiments.corpus import read_corpus
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.options import RUNTIME
 from ser_keras.experiments.options import Options
 from ser_keras.experiments.options import check_positive_integers
 from ser_keras.experiments.output import open_run
@@ -265,7 +266,8 @@ class SystemHyperModel(keras_tuner.HyperModel):
     def settings(self) -> dict:
         """What decides the values of trials, as JSON types."""
         config = dataclasses.asdict(self.config)
-        for name in ("output_dir", "export_dir", "cache_dir", "jobs", "trials"):
+        places = "output_dir", "export_dir", "cache_dir"
+        for name in (*places, *RUNTIME, "trials"):
             config.pop(name, None)
         return {
             **config,

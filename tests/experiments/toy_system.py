@@ -12,13 +12,22 @@ from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.features.preprocessor import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyConfig(TrainingOptions, ExportOptions, CorpusOptions, OutputOptions):
+class ToyConfig(
+    TrainingOptions,
+    FanOutOptions,
+    ExportOptions,
+    CorpusOptions,
+    RuntimeOptions,
+    OutputOptions,
+):
     """Train and score a network of one hidden layer, and export it."""
 
     output_dir: str = "results/toy"
