@@ -65,6 +65,7 @@ NAMES = {
     "export.export_serving": "export.saved_model.export.export_serving",
     "export.load_serving": "export.load_saved_model",
     "search.DropPathSchedule": "models.DropPathSchedule",
+    "training.run_in_processes": "training.run_tasks",
     "write_html": "reports.write_html",
     "write_markdown": "reports.write_markdown",
 }
@@ -102,7 +103,7 @@ MODULES = {
     "data.synthetic": "corpora.synthetic",
     "data.transformers_extractor": "features.extractors.transformers",
     "data.voice": "corpora.voice",
-    "distribution": "training.distribution",
+    "distribution": "training.runtime",
     "evaluation.baselines_networks": "models.hand_made",
     "evaluation.cell_drawing": "reports.cell_drawing",
     "evaluation.cell_layout": "reports.cell_layout",
@@ -111,7 +112,7 @@ MODULES = {
     "evaluation.fold_parts": "protocols.fold_parts",
     "evaluation.html_report": "reports.html",
     "evaluation.leak_guard": "protocols.leak_guard",
-    "evaluation.processes": "training.processes",
+    "evaluation.processes": "training.engines.fan_out",
     "evaluation.progress": "training.progress",
     "evaluation.protocols": "protocols.protocol",
     "evaluation.report": "reports.report",
@@ -136,6 +137,7 @@ MODULES = {
     "models.traced_once": "models.network",
     "serving.calibration": "serving.confidence",
     "serving.metrics": "serving.prometheus",
+    "training.processes": "training.engines.fan_out",
     "tuning": "experiments.tune",
 }
 _ROOT = "ser_keras."

@@ -54,6 +54,14 @@ class HookedModel(keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
 
 
+def restored_epoch(model: keras.Model) -> int | None:
+    """Epoch that `keras.callbacks.BackupAndRestore` goes on with, if any.
+
+    The callback tells it to `fit` by a private attribute of the model.
+    """
+    return model._initial_epoch
+
+
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Position of a variable in the lists of an optimizer's slots.
 

@@ -10,6 +10,8 @@ them.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -33,12 +35,74 @@ def uses_strategy(model: keras.Model) -> bool:
     )
 
 
+def is_replicated(model: keras.Model) -> bool:
+    """Whether a Keras model has several replicas, or is of several workers."""
+    strategy = model.distribute_strategy
+    return strategy.num_replicas_in_sync > 1 or num_workers(model) > 1
+
+
+def num_workers(model: keras.Model) -> int:
+    """Number of processes that train a Keras model together."""
+    strategy = model.distribute_strategy
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+
+
+def is_tpu(model: keras.Model) -> bool:
+    """Whether a Keras model is on a TPU."""
+    return isinstance(model.distribute_strategy, tf.distribute.TPUStrategy)
+
+
 def all_reduce(tensors: list) -> list:
     """Sums each tensor over the replicas."""
     if num_replicas() == 1:
         return tensors
     context = tf.distribute.get_replica_context()
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
+
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def part_of_batch(batch):
+    """This replica's part of a batch, with a clip of zeros if it has none.
+
+    Of a batch with fewer clips than replicas some get none, which not every
+    kernel computes. Within the context batch norms leave that clip out of
+    their statistics, and `batch_share` is 0.
+
+    Args:
+        batch: Nested tensors whose first axis is the replica's batch.
+
+    Yields:
+        The batch with at least one clip, and how many are real, a scalar, or
+        None if the batch is as it was.
+    """
+    size = tf.nest.flatten(batch)[0].shape[0]
+    if num_replicas() == 1 or size is not None:
+        yield batch, None
+        return
+    rows = tf.shape(tf.nest.flatten(batch)[0])[0]
+    missing = tf.cast(tf.equal(rows, 0), tf.int32)
+
+    def filled(x):
+        return tf.pad(x, [[0, missing], *[[0, 0]] * (x.shape.rank - 1)])
+
+    before = getattr(_local, "rows", None)
+    _local.rows = rows  # A replica is a thread.
+    try:
+        yield tf.nest.map_structure(filled, batch), rows
+    finally:
+        _local.rows = before
+
+
+def presence(dtype):
+    """1, or 0 where this replica's batch has no real clip; None if it must."""
+    rows = getattr(_local, "rows", None)
+    return None if rows is None else tf.cast(tf.minimum(rows, 1), dtype)
 
 
 def batch_share(batch):
@@ -57,6 +121,9 @@ def batch_share(batch):
     if num_replicas() == 1:
         return tf.constant(1.0)
     size = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
+    present = presence(tf.float32)
+    if present is not None:
+        size *= present
     (total,) = all_reduce([size])
     return size * num_replicas() / total
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras._keras_private import flatten_layers
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 #: Dtype policies of `check_precision`.
 POLICIES = ("float32", "mixed_bfloat16", "bfloat16", "mixed_float16")

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from ser_keras import testing
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 
 @keras.saving.register_keras_serializable("tests")

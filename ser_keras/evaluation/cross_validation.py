@@ -32,6 +32,8 @@ from ser_keras.protocols.splits import check_classes
 from ser_keras.training.fit import train_network
 from ser_keras.training.processes import run_in_processes
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
+from ser_keras.training.runtime import in_float32
 
 _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
@@ -84,6 +86,7 @@ def cross_validate(
     held_out_speakers: int = 1,
     jobs: int = 1,
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
+    runtime: Runtime | None = None,
     **training: Any,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -121,6 +124,8 @@ def cross_validate(
             any training, and each fold's folder keeps a record of what its
             network has heard. None compares nothing, which is for features
             whose audio is not there.
+        runtime: How searches and trainings are computed; by default on one
+            device, in float32. Networks are scored and kept in float32.
         **training: Arguments of `train_network`.
 
     Returns:
@@ -159,6 +164,7 @@ def cross_validate(
         augmented=augmented,
         seed=seed,
         held_out_speakers=held_out_speakers,
+        runtime=runtime or Runtime("none"),
         training=training,
     )
     folders = fold_folders(folds, features, run, exposed)
@@ -339,26 +345,30 @@ def _run_fold(
     augmented,
     seed,
     held_out_speakers,
+    runtime,
     training,
 ):
-    keras.utils.set_random_seed(seed)
-    if search is None:
-        network = build_network(fold, run)
-    else:
-        network = build_network(fold, run, search(fold, run))
     train, held_out, test = fold_parts(fold, features, held_out_speakers, seed)
     if held_out is not None:
         held_out = features.select(held_out)
-    epoch = train_network(
-        network,
-        features.select(train),
-        augmented=[altered.select(train) for altered in augmented],
-        held_out=held_out,
-        shared_speakers=fold.leaks_speakers,
-        run=run,
-        seed=seed,
-        **training,
-    )
+    with runtime.scope():
+        keras.utils.set_random_seed(seed)
+        if search is None:
+            network = build_network(fold, run)
+        else:
+            network = build_network(fold, run, search(fold, run))
+        epoch = train_network(
+            network,
+            features.select(train),
+            augmented=[altered.select(train) for altered in augmented],
+            held_out=held_out,
+            shared_speakers=fold.leaks_speakers,
+            run=run,
+            seed=seed,
+            **training,
+        )
+    if not runtime.is_plain:
+        network = in_float32(network)
     replace_file(run.path / "network.keras", network.save)
     run.write_json("chosen.json", {"epoch": epoch})
     batch_size = training.get("batch_size", 32)

@@ -35,6 +35,7 @@ from ser_keras.reports.html import write_html
 from ser_keras.reports.html import write_markdown
 from ser_keras.reports.report import write_report
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
 
 #: Systems that are a classifier of fixed features: its name, and theirs.
 CLASSICAL = {
@@ -167,6 +168,9 @@ def run_compare(
             run.
         ModuleNotFoundError: A system needs an extra that is not installed.
     """
+    runtime = Runtime.of(config)
+    runtime.start()
+    config = runtime.for_this_worker(config)
     if folds is None:
         folds = make_folds(config, read_corpus(config))
     folds = chosen_folds(folds, config.fold or int(config.smoke))

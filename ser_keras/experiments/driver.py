@@ -48,6 +48,8 @@ from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
+from ser_keras.training.runtime import in_float32
 
 if TYPE_CHECKING:
     from ser_keras.genotype import Genotype
@@ -111,6 +113,9 @@ def run_experiment(
         ```
     """
     name = system_of(config)
+    runtime = Runtime.of(config)
+    runtime.start()
+    config = runtime.for_this_worker(config)
     experiment = system_class(name)(config)
     if folds is None:
         folds = make_folds(config, read_corpus(config))
@@ -131,6 +136,7 @@ class _Run:
         self.name = name
         self.experiment = experiment
         self.config = experiment.config
+        self.runtime = Runtime.of(self.config)
         self.folds = chosen_folds(folds, self.config.fold)
         self.other = other
         self.final = self.config.final and not self.config.fold
@@ -150,6 +156,7 @@ class _Run:
             other_features = self._compute(self.other)
             self.other = other_features.manifest
         experiment.check(self.folds, self.features, self.other)
+        self._check_runtime(genotype)
         # Whatever is wrong is found before the folder holds the configuration.
         exposed = exposed_by_search(getattr(config, "genotype", ""))
         if self.other is not None:  # And before hours of searching on it.
@@ -182,6 +189,7 @@ class _Run:
             held_out_speakers=config.held_out_speakers,
             jobs=config.jobs,
             exposed=exposed,
+            runtime=self.runtime,
             **self._training(),
         )
         network = outcome.network
@@ -236,21 +244,38 @@ class _Run:
         if known:
             exposed.save(self.run.path)
 
+    def _check_runtime(self, genotype):
+        """Says what the run computes on, once it is known to fit."""
+        searches = self.experiment.searches and genotype is None
+        sizes = {"batch_size": self.experiment.training()["batch_size"]}
+        if searches:
+            sizes["search_batch_size"] = self.config.search_batch_size
+        self.runtime.check(searches, **sizes)
+        self.runtime.agree({"audio files": _facts(self.features)})
+        on = self.runtime.describe()
+        print(
+            f"on {', '.join(on['devices'])} ({on['strategy']}, "
+            f"{on['replicas']} replicas), {on['precision']}, XLA {on['xla']}",
+            flush=True,
+        )
+
     def _search(self, features, run):
-        return _search(self.experiment, features, self._frames, run)
+        with self.runtime.scope():
+            return _search(self.experiment, features, self._frames, run)
 
     def _pretrain(self, genotype, features):
         """File of the network that every fold starts from, or None."""
         schedule = self.experiment.pretraining()
         if schedule is None:
             return None
-        return pretrain(
-            functools.partial(self.experiment.build, genotype=genotype),
-            features,
-            self.run,
-            augmented=self._at_other_speeds(features.manifest),
-            **self._training(schedule),
-        )
+        with self.runtime.scope():
+            return pretrain(
+                functools.partial(self.experiment.build, genotype=genotype),
+                features,
+                self.run,
+                augmented=self._at_other_speeds(features.manifest),
+                **self._training(schedule),
+            )
 
     def _train_on_all(self, genotype, start, exposed):
         """The network to deploy: the same recipe, on all speakers.
@@ -273,9 +298,6 @@ class _Run:
             genotype = self._search(self.features, run)
         elif genotype is not None:
             genotype.save(run.path / "genotype.json")
-        network = pretrained(
-            self.experiment.build(self.features, genotype), start
-        )
         training = self._training()
         training.pop("select_by", None)  # No speaker is held out.
         chosen = [
@@ -284,14 +306,20 @@ class _Run:
             ).read_json("chosen.json")["epoch"]
             for fold in self.folds
         ]
-        epoch = train_network(
-            network,
-            self.features,
-            augmented=self.augmented,
-            run=run,
-            stop_after=round(statistics.median(chosen)),
-            **training,
-        )
+        with self.runtime.scope():
+            network = pretrained(
+                self.experiment.build(self.features, genotype), start
+            )
+            epoch = train_network(
+                network,
+                self.features,
+                augmented=self.augmented,
+                run=run,
+                stop_after=round(statistics.median(chosen)),
+                **training,
+            )
+        if not self.runtime.is_plain:
+            network = in_float32(network)
         run.write_json("chosen.json", {"epoch": epoch})
         replace_file(file, network.save)
         return network
@@ -308,6 +336,7 @@ class _Run:
             if config.calibrate
             else None,
             "parameters": network.count_params(),
+            "runtime": self.runtime.describe(),
         }
         if getattr(config, "litert", False):
             entries["litert"] = write_litert_files(
@@ -363,6 +392,18 @@ class _Run:
                 ),
             )
         )
+
+
+def _facts(features):
+    """What workers must have in common of their features, and some of each."""
+    streams = getattr(features, "streams", {"": features})
+    return [
+        [
+            [u.id, u.label, u.speaker, len(array), float(array.sum())]
+            for u, array in zip(features.manifest, stream.arrays, strict=True)
+        ]
+        for stream in streams.values()
+    ]
 
 
 def _search_in_fold(experiment, features, duration_frames, fold, run):

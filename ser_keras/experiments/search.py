@@ -11,6 +11,7 @@ from ser_keras.experiments.registry import system_class
 from ser_keras.experiments.registry import system_of
 from ser_keras.features.preprocessor import PREPROCESSOR_FILE
 from ser_keras.protocols.leak_guard import ExposedAudio
+from ser_keras.training.runtime import Runtime
 
 
 def run_search(config: Any) -> dict:
@@ -32,6 +33,9 @@ def run_search(config: Any) -> dict:
             not fit, or an audio file is bad; before the search.
     """
     name = system_of(config)
+    runtime = Runtime.of(config)
+    runtime.start()
+    config = runtime.for_this_worker(config)
     experiment = system_class(name)(config)
     config = experiment.config
     if (pathlib.Path(config.output_dir) / "config.json").exists():
@@ -44,16 +48,21 @@ def run_search(config: Any) -> dict:
     features = preprocessor.compute(
         corpus, config.cache_dir, skip_bad_audio=config.skip_bad_audio
     )
+    runtime.check(True, search_batch_size=config.search_batch_size)
     run = open_run(config)
     preprocessor.save(run.path / PREPROCESSOR_FILE, kind=name)
     run.write_json("skipped.json", features.skipped)
     # A training with the genotype refuses to test whom the search was exposed
     # to. So this is there before the genotype, whenever the search is killed.
     ExposedAudio().add("search", features.manifest).save(run.path)
-    genotype = experiment.search(features, run, preprocessor.duration_frames())
+    with runtime.scope():
+        genotype = experiment.search(
+            features, run, preprocessor.duration_frames()
+        )
     return {
         "run": str(run.path),
         "genotype": str(run.path / "genotype.json"),
         "searched_on": list(features.manifest.speakers),
         "cells": genotype.to_dict(),
+        "runtime": runtime.describe(),
     }

@@ -32,6 +32,7 @@ from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import hold_out_speakers
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
 
 with needs_extra("Tuning", "tuner"):
     import keras_tuner
@@ -125,6 +126,8 @@ def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
             not fit, or an audio file is bad; before any training.
     """
     system = system_of(config)
+    runtime = Runtime.of(config)
+    runtime.start()
     experiment = system_class(system)(config)
     config = experiment.config
     if experiment.searches:
@@ -145,7 +148,10 @@ def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
         exposed_by_search(getattr(config, "genotype", "")),
     )
     run = open_run(config)
-    best = tune(hypermodel, run.path / "tuning", config.trials, config.method)
+    with runtime.scope():
+        best = tune(
+            hypermodel, run.path / "tuning", config.trials, config.method
+        )
     if best is None:
         return None
     print(f"best of {best.trials} trials: held-out UAR {best.uar:.3f}")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ser_keras._registry import serializable
 from ser_keras._replicas import num_replicas
+from ser_keras._replicas import presence
 from ser_keras.layers.precision import full_precision
 
 # PyTorch's values, with which DARTS was published (Keras: 0.99 and 1e-3).
@@ -232,6 +233,10 @@ def _normalize(inputs, gamma, beta, epsilon):
     total = tf.reduce_sum(inputs, axes)
     squares = tf.reduce_sum(tf.square(inputs), axes)
     if num_replicas() > 1:
+        present = presence(inputs.dtype)
+        if present is not None:
+            total, squares = total * present, squares * present
+            count *= present
         context = tf.distribute.get_replica_context()
         total, squares, count = context.all_reduce(
             tf.distribute.ReduceOp.SUM, [total, squares, count]

@@ -1,5 +1,6 @@
 """Base class of this library's networks."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from ser_keras import _replicas
 from ser_keras._keras_private import HookedModel
+from ser_keras.models import distributed_fit
 from ser_keras.models.preset import PresetMixin
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
@@ -60,27 +62,89 @@ class Network(PresetMixin, HookedModel):
         return []
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.fit`."""
+        """As `keras.Model.fit`; with several replicas see `distributed_fit`."""
+        if _replicas.is_replicated(self):
+            return distributed_fit.fit(self, x, y, *args, **kwargs)
         if self.train_function is None and not _replicas.uses_strategy(self):
             self.build_to_train(labels_like(self._labels(x, y)))
         return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`, on batches `(x, y)`."""
+        if _replicas.is_replicated(self):
+            return distributed_fit.evaluate(self, *args, **kwargs)
+        with self.evaluating():
+            return super().evaluate(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def evaluating(self):
+        """Context in which `metrics` are those of an evaluation."""
+        yield
+
+    def make_train_function(self, force=False):
+        if not _replicas.is_replicated(self):
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = distributed_fit.make_function(
+                self, self.train_step
+            )
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        if not _replicas.is_replicated(self):
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = distributed_fit.make_function(
+                self, self.test_step
+            )
+        return self.test_function
 
     def train_step(self, data):
         """As Keras'; the gradient is that of the global batch's mean loss."""
         if _replicas.num_replicas() == 1:
             return super().train_step(data)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        share = _replicas.batch_share(x)
-        with tf.GradientTape() as tape:
-            logits = self(x, training=True)
-            loss = self.compute_loss(x, y, logits, sample_weight)
-            loss *= tf.cast(share, loss.dtype)
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients = tape.gradient(scaled, weights)
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        self.track_loss("loss", loss, share, x)
-        return self.compute_metrics(x, y, logits, sample_weight)
+        with _replicas.part_of_batch(data) as (data, rows):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            share = _replicas.batch_share(x)
+            with tf.GradientTape() as tape:
+                logits = self(x, training=True)
+                loss = self.compute_loss(x, y, logits, sample_weight)
+                loss *= tf.cast(share, loss.dtype)
+                scaled = self.optimizer.scale_loss(loss)
+            weights = self.trainable_weights
+            gradients = tape.gradient(scaled, weights)
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            self.track_loss("loss", loss, share, x)
+            return self.compute_real(rows, x, y, logits, sample_weight)
+
+    def test_step(self, data):
+        """As Keras'; the loss is the mean over all clips."""
+        if _replicas.num_replicas() == 1:
+            return super().test_step(data)
+        with _replicas.part_of_batch(data) as (data, rows):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            share = _replicas.batch_share(x)
+            logits = self(x, training=False)
+            loss = self.compute_loss(x, y, logits, sample_weight, False)
+            self.track_loss("loss", loss * share, share, x)
+            return self.compute_real(rows, x, y, logits, sample_weight)
+
+    def compute_real(self, rows, x, y, logits, sample_weight):
+        """`compute_metrics` of the first clips of a replica's batch.
+
+        Args:
+            rows: How many of them are real, or None for all.
+            x: Inputs.
+            y: Labels.
+            logits: Outputs.
+            sample_weight: Weights, or None.
+        """
+        data = x, y, logits, sample_weight
+        if rows is not None:
+            data = tf.nest.map_structure(
+                lambda part: None if part is None else part[:rows], data
+            )
+        return self.compute_metrics(*data)
 
     def track_loss(self, name, loss, share, x):
         """Adds a replica's loss to a metric that is a mean over all clips.
@@ -92,15 +156,31 @@ class Network(PresetMixin, HookedModel):
             x: The replica's inputs.
         """
         (tracker,) = [m for m in self.metrics if m.name == name]
-        loss = tf.cast(loss, tf.float32) * _replicas.num_replicas() / share
-        size = tf.shape(tf.nest.flatten(x)[0])[0]
-        tracker.update_state(loss, sample_weight=size)
+        loss = tf.cast(loss, tf.float32) * _replicas.num_replicas()
+        size = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
+        present = _replicas.presence(tf.float32)
+        if present is not None:
+            size *= present
+        tracker.update_state(
+            tf.math.divide_no_nan(loss, share), sample_weight=size
+        )
 
     def _labels(self, x, y):
         """Of the arguments of `fit`, the labels or their specification."""
         spec = getattr(x, "element_spec", None)
         of_dataset = isinstance(spec, tuple) and len(spec) > 1
         return spec[1] if of_dataset else y
+
+    def build_for_replicas(self, spec):
+        """Creates, under the strategy, what `fit` would create.
+
+        Args:
+            spec: Specification of an element of the global data set.
+        """
+        batch = self.batch_of_one_replica(spec)
+        with self.distribute_strategy.scope():
+            labels = batch[1] if isinstance(batch, tuple) else None
+            self.build_to_train(labels_like(labels))
 
     def build_to_train(self, labels=None):
         """Creates the variables of a compiled model that `fit` would create.

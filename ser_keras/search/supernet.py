@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -252,7 +254,7 @@ class SuperNet(Network):
             self.run_eagerly
             or self.jit_compile
             or self.steps_per_execution > 1
-            or self.distribute_strategy.num_replicas_in_sync > 1
+            or replicas.is_replicated(self)
         ):
             return super().make_train_function(force)
         if self.train_function is not None and not force:
@@ -276,9 +278,9 @@ class SuperNet(Network):
         loss, gradients = self._architecture_step(
             weight_batch, architecture_batch
         )
-        x = architecture_batch[0]
-        share = replicas.batch_share(x)
-        self.track_loss("architecture_loss", loss, share, x)
+        with replicas.part_of_batch(architecture_batch) as (batch, _):
+            share = replicas.batch_share(batch[0])
+            self.track_loss("architecture_loss", loss, share, batch[0])
         # One after the other: else the copies of the weights that both make
         # could be in memory together.
         with tf.control_dependencies(gradients):
@@ -335,38 +337,40 @@ class SuperNet(Network):
 
     def _loss_of(self, state, weights, alphas, batch):
         """The training loss as a pure function: updates are discarded."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        logits, _ = self.network.stateless_call(
-            weights,
-            state,
-            x,
-            mixing_weights=self.architecture.mixing_weights(alphas),
-            training=True,
-        )
-        loss = self.compute_loss(x, y, logits, sample_weight)
-        return loss * tf.cast(replicas.batch_share(x), loss.dtype)
+        with replicas.part_of_batch(batch) as (batch, _):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+            logits, _ = self.network.stateless_call(
+                weights,
+                state,
+                x,
+                mixing_weights=self.architecture.mixing_weights(alphas),
+                training=True,
+            )
+            loss = self.compute_loss(x, y, logits, sample_weight)
+            return loss * tf.cast(replicas.batch_share(x), loss.dtype)
 
     def _weight_step(self, batch):
         # The copy depends on the architecture's step, and so all that follows.
         batch = tf.nest.map_structure(tf.identity, batch)
         weights = [tf.convert_to_tensor(v) for v in self.trainable_variables]
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        share = replicas.batch_share(x)
-        with tf.GradientTape() as tape:
-            logits = self(x, training=True)
-            loss = self.compute_loss(x, y, logits, sample_weight)
-            loss *= tf.cast(share, loss.dtype)
-        gradients = tape.gradient(
-            loss,
-            [v.value for v in self.trainable_variables],
-            unconnected_gradients="zero",
-        )
-        gradients = replicas.global_gradients(
-            gradients, weights, self.weight_decay, self.clip_norm
-        )
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self.track_loss("loss", loss, share, x)
-        return self.compute_metrics(x, y, logits, sample_weight)
+        with replicas.part_of_batch(batch) as (batch, rows):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+            share = replicas.batch_share(x)
+            with tf.GradientTape() as tape:
+                logits = self(x, training=True)
+                loss = self.compute_loss(x, y, logits, sample_weight)
+                loss *= tf.cast(share, loss.dtype)
+            gradients = tape.gradient(
+                loss,
+                [v.value for v in self.trainable_variables],
+                unconnected_gradients="zero",
+            )
+            gradients = replicas.global_gradients(
+                gradients, weights, self.weight_decay, self.clip_norm
+            )
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self.track_loss("loss", loss, share, x)
+            return self.compute_real(rows, x, y, logits, sample_weight)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -376,11 +380,11 @@ class SuperNet(Network):
         hidden = [self.architecture_loss] if self._in_evaluate else []
         return [m for m in super().metrics if m not in hidden]
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`, on batches `(x, y)`."""
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
         self._in_evaluate = True
         try:
-            return super().evaluate(*args, **kwargs)
+            yield
         finally:
             self._in_evaluate = False
 

@@ -1,4 +1,3 @@
-from .distribution import strategy as strategy
 from .fit import search_architecture as search_architecture
 from .fit import train_network as train_network
 from .processes import run_in_processes as run_in_processes
@@ -6,3 +5,6 @@ from .resumable import BestWeights as BestWeights
 from .resumable import EpochCheckpoint as EpochCheckpoint
 from .resumable import fit_resumable as fit_resumable
 from .run_folder import RunFolder as RunFolder
+from .runtime import Runtime as Runtime
+from .runtime import current_runtime as current_runtime
+from .runtime import strategy as strategy

@@ -25,6 +25,7 @@ from ser_keras.search.supernet import SuperNet
 from ser_keras.training.resumable import BestWeights
 from ser_keras.training.resumable import fit_resumable
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import current_runtime
 
 
 def search_architecture(
@@ -107,7 +108,7 @@ def search_architecture(
         ),
         order=order,
         metrics=[UnweightedAverageRecall(len(weights_half.manifest.labels))],
-        **compile_arguments,
+        **{**current_runtime().compile_arguments(), **compile_arguments},
     )
     fit_resumable(
         supernet,
@@ -241,6 +242,7 @@ def train_network(
             else None,
         ),
         metrics=metrics,
+        **current_runtime().compile_arguments(),
     )
     network.optimizer.build(network.trainable_variables)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.evaluation.predict import predict
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 
 @pytest.fixture

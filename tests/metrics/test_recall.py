@@ -7,7 +7,7 @@ import tensorflow as tf
 from sklearn.metrics import balanced_accuracy_score
 
 from ser_keras.metrics import UnweightedAverageRecall
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 
 @pytest.fixture

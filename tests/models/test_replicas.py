@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.optimizers.fused import FusedSGD
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 CNN = ("sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3")
 RECURRENT = ("lstm_1", "lstm_att_1")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.search.schedules import DelayedStart
-from ser_keras.training.distribution import strategy
+from ser_keras.training.runtime import strategy
 
 # Few candidates: what takes time here is tracing. Each of them has tests of its
 # own in tests/layers.
