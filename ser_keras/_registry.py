@@ -1,17 +1,16 @@
 """How classes of this library are registered with Keras, and versions."""
 
-import importlib.metadata
+import importlib
 import os
 import pkgutil
-import platform
 from typing import Any
 
 import keras
 
-import ser_keras
 from ser_keras._keras_file import check_keras_file
+from ser_keras._versions import PACKAGE
+from ser_keras._versions import package_versions as package_versions
 
-PACKAGE = "ser_keras"
 _SAVED = (
     "audio",
     "layers",
@@ -79,34 +78,3 @@ def register_all():
             package.__path__, f"{package.__name__}."
         ):
             importlib.import_module(module.name)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a result.
-
-    Returns:
-        Dict of strings, ready for JSON: `{"python": ..., "tensorflow": ...}`.
-
-    >>> sorted(package_versions())[:3]
-    ['keras', 'librosa', 'numpy']
-    """
-    names = (
-        "tensorflow",
-        "keras",
-        "numpy",
-        "scipy",
-        "scikit-learn",
-        "librosa",
-        "soundfile",
-        "soxr",
-    )
-    versions = {
-        "python": platform.python_version(),
-        PACKAGE: ser_keras.__version__,
-    }
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions

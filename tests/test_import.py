@@ -37,7 +37,7 @@ def test_what_computes_nothing_waits_for_nothing(repository):
         "import sys\n"
         "import ser_keras.corpora.parsers\n"
         "import ser_keras.reports.html\n"
-        "import ser_keras.training.processes\n"
+        "import ser_keras.training.engines.fan_out\n"
         "import ser_keras.serving.client\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n",
         cwd=repository,

@@ -13,6 +13,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # A module imports from its own row and those above it.
 LAYERS = [
     ("_deprecated", "_errors", "_files", "_graphs", "_keras_file"),
+    ("_versions",),
     ("determinism", "memory"),
     ("_lazy", "_replicas"),
     ("_keras_private",),

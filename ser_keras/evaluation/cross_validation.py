@@ -29,9 +29,10 @@ from ser_keras.protocols.protocol import folds_hash
 from ser_keras.protocols.protocol import overstated
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
+from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.fit import train_network
-from ser_keras.training.processes import run_in_processes
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_lock import RunLock
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
 
@@ -85,6 +86,7 @@ def cross_validate(
     seed: int = 0,
     held_out_speakers: int = 1,
     jobs: int = 1,
+    engine: str = "local",
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
     runtime: Runtime | None = None,
     **training: Any,
@@ -119,6 +121,8 @@ def cross_validate(
             network leaves cores idle that another fold can use. Everything
             that is passed here must then be picklable: no lambdas and no
             functions within functions.
+        engine: What runs them: `"local"`, processes of this machine; `"ray"`
+            or `"slurm"`, see `run_tasks`.
         exposed: Audio of earlier stages, such as a search on another corpus;
             by default nothing. All audio is compared by its content before
             any training, and each fold's folder keeps a record of what its
@@ -173,16 +177,26 @@ def cross_validate(
         for fold in folds
         if not _predictions(folders[fold.name]).exists()
     }
-    if jobs != 1:
-        logs = {name: folders[name].path / "log.txt" for name in calls}
-        run_in_processes(run_fold, calls, jobs, logs)
+    if jobs != 1 or engine != "local":
+        run_tasks(
+            run_fold,
+            calls,
+            jobs,
+            {name: folders[name].path / "log.txt" for name in calls},
+            engine=engine,
+            folder=run.path,
+            finals={name: _predictions(folders[name]) for name in calls},
+        )
     parts, fold_scores = [], {}
     for number, fold in enumerate(folds, start=1):
         folder = folders[fold.name]
         file = _predictions(folder)
         if not file.exists():
             print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
-            run_fold(fold, folder)
+            with RunLock(folder.path):
+                # Another process may have finished it meanwhile.
+                if not file.exists():
+                    run_fold(fold, folder)
         parts.append(Predictions.load_csv(file))
         fold_scores[fold.name] = score(parts[-1])
         print(

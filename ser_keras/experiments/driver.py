@@ -188,6 +188,7 @@ class _Run:
             augmented=self.augmented,
             held_out_speakers=config.held_out_speakers,
             jobs=config.jobs,
+            engine=config.engine,
             exposed=exposed,
             runtime=self.runtime,
             **self._training(),

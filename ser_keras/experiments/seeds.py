@@ -16,7 +16,7 @@ from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
 from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import protocol_name
-from ser_keras.training.processes import run_in_processes
+from ser_keras.training.engines.fan_out import run_tasks
 
 if TYPE_CHECKING:
     from ser_keras.protocols.splits import Fold
@@ -103,7 +103,18 @@ def _run(config, configs, folds, run_seed, arguments):
         one = dataclasses.replace(one, jobs=1)
         calls[folder.name] = (one, folds, *arguments)
         logs[folder.name] = folder.with_name(f"{folder.name}.txt")
-    run_in_processes(run_seed, calls, config.jobs, logs)
+    run_tasks(
+        run_seed,
+        calls,
+        config.jobs,
+        logs,
+        engine=config.engine,
+        folder=config.output_dir,
+        finals={
+            name: pathlib.Path(one.output_dir) / "result.json"
+            for name, (one, *_) in calls.items()
+        },
+    )
     for seed, one in configs.items():
         file = pathlib.Path(one.output_dir) / "result.json"
         results[seed] = json.loads(file.read_text(encoding="utf-8"))

@@ -1,10 +1,11 @@
+from .engines import run_tasks as run_tasks
 from .fit import search_architecture as search_architecture
 from .fit import train_network as train_network
-from .processes import run_in_processes as run_in_processes
 from .resumable import BestWeights as BestWeights
 from .resumable import EpochCheckpoint as EpochCheckpoint
 from .resumable import fit_resumable as fit_resumable
 from .run_folder import RunFolder as RunFolder
+from .run_lock import RunLock as RunLock
 from .runtime import Runtime as Runtime
 from .runtime import current_runtime as current_runtime
 from .runtime import strategy as strategy

@@ -67,14 +67,14 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
     """What runs several processes has tests of its own."""
     given = []
 
-    def run_in_processes(function, calls, jobs, logs):
+    def run_tasks(function, calls, jobs, logs, **places):
         given.append(jobs)
         for name, (config, *others) in calls.items():
             assert config.jobs == 1  # They share the cores already.
             assert logs[name] == tmp_path / f"run/{name}.txt"
             function(config, *others)
 
-    monkeypatch.setattr(seeds, "run_in_processes", run_in_processes)
+    monkeypatch.setattr(seeds, "run_tasks", run_tasks)
     config = LightSERNetConfig(
         seeds=(0, 1), jobs=2, fold=fold, output_dir=str(tmp_path / "run")
     )

@@ -1,7 +1,6 @@
 """Folds in processes of their own."""
 
 import csv
-import importlib
 import os
 import pathlib
 import signal
@@ -12,19 +11,18 @@ import time
 import numpy as np
 import pytest
 
-from ser_keras.training.processes import run_in_processes
+from ser_keras.training.engines.fan_out import run_tasks
+from tests.training.engines import parallel_folds
 
 HERE = pathlib.Path(__file__).parent
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": str(HERE.parents[1]),
+    "PYTHONPATH": str(HERE.parents[2]),
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
 
-def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd, monkeypatch):
-    monkeypatch.syspath_prepend(HERE)  # The processes' path, too.
-    parallel_folds = importlib.import_module("parallel_folds")
+def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd):
     probabilities = []
     for jobs in (1, 2):  # One process then has two folds.
         folder = tmp_path / str(jobs)
@@ -49,12 +47,12 @@ def test_output_and_errors_go_to_the_log(tmp_path, capfd):
     }
     logs = {name: tmp_path / f"{name}.txt" for name in calls}
     with pytest.raises(RuntimeError, match="second failed: FileNotFoundError"):
-        run_in_processes(exec, calls, 1, logs)
+        run_tasks(exec, calls, 1, logs)
     assert logs["first"].read_text() == "hello\n"
     assert "Traceback" in logs["second"].read_text()
     assert "first: finished, 1 of 2" in capfd.readouterr().out
     with pytest.raises(ValueError, match="`jobs`"):
-        run_in_processes(exec, calls, 0, logs)
+        run_tasks(exec, calls, 0, logs)
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):

@@ -5,7 +5,7 @@ import pathlib
 import sys
 import time
 
-from ser_keras.training.processes import run_in_processes
+from ser_keras.training.engines.fan_out import run_tasks
 
 
 def wait(file):
@@ -15,4 +15,4 @@ def wait(file):
 
 if __name__ == "__main__":
     log = pathlib.Path(sys.argv[1] + ".log")
-    run_in_processes(wait, {"waiting": (sys.argv[1],)}, 1, {"waiting": log})
+    run_tasks(wait, {"waiting": (sys.argv[1],)}, 1, {"waiting": log})
