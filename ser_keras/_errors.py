@@ -48,3 +48,7 @@ def needs_extra(what, extra, note=""):
             f"'ser_keras[{extra}]'.{note and f' {note}'} ({error})",
             name=error.name,
         ) from error
+
+
+class WorkerLostError(RuntimeError):
+    """Another process of a training on several workers has ended."""

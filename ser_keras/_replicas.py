@@ -82,7 +82,7 @@ def part_of_batch(batch):
         None if the batch is as it was.
     """
     size = tf.nest.flatten(batch)[0].shape[0]
-    if num_replicas() == 1 or size is not None:
+    if num_replicas() == 1 or size:  # Known, unless it is 0 or None.
         yield batch, None
         return
     rows = tf.shape(tf.nest.flatten(batch)[0])[0]

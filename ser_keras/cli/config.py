@@ -14,6 +14,7 @@ from typing import Any
 import docstring_parser
 import jsonargparse
 
+from ser_keras._errors import WorkerLostError
 from ser_keras._files import write_text
 from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
@@ -22,6 +23,10 @@ _Config = typing.TypeVar("_Config")
 
 # Bad input, files that are not there, an extra that is not installed.
 _MENDABLE = (ValueError, OSError, ImportError)
+
+# How often this program has started again, as another worker was lost.
+_LOST = "SER_KERAS_WORKERS_LOST"
+_MOST_LOST = 20
 
 # What shtab completes to file names, written out: it is no dependency.
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
@@ -230,10 +235,31 @@ def run(
         main(config)
     # An extractor raises RuntimeError, which names the file.
     except (*_MENDABLE, RuntimeError) as error:
+        if isinstance(error, WorkerLostError):
+            start_again(error)
         if sys.flags.dev_mode:
             raise
         print_error(error, "python -X dev shows where")
         raise SystemExit(1) from None
+
+
+def start_again(error: WorkerLostError) -> None:
+    """Starts this program again, which then waits for the worker that is lost.
+
+    Only that worker must be started again, by whatever started it; all go on
+    after the last epoch. A worker that is lost many times ends the others.
+
+    Args:
+        error: What TensorFlow said of it.
+    """
+    lost = int(os.environ.get(_LOST, "0")) + 1
+    if lost > _MOST_LOST:
+        return
+    os.environ[_LOST] = str(lost)
+    print(f"{error}\nThis one starts again, and waits for it.", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def error_text(error: Exception) -> str:

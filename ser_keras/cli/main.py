@@ -10,11 +10,13 @@ import sys
 import jsonargparse
 
 import ser_keras
+from ser_keras._errors import WorkerLostError
 from ser_keras.cli.config import arguments
 from ser_keras.cli.config import error_text
 from ser_keras.cli.config import from_values
 from ser_keras.cli.config import make_parser
 from ser_keras.cli.config import print_error
+from ser_keras.cli.config import start_again
 from ser_keras.determinism import be_deterministic
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.memory import keep_memory
@@ -202,6 +204,8 @@ def _run(command, config, as_json, traceback):
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, WorkerLostError):
+            start_again(error)
         if traceback:
             raise
         if as_json:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras import _replicas
+from ser_keras._errors import WorkerLostError
 from ser_keras._keras_private import restored_epoch
 
 
@@ -102,7 +103,7 @@ def fit(
             model=model,
         )
     model.stop_training = False
-    step = model.make_train_function()
+    step = _watched(model, model.make_train_function())
     callbacks.on_train_begin()
     logs = {}
     for epoch in range(restored_epoch(model) or initial_epoch, epochs):
@@ -201,7 +202,7 @@ def make_function(model: Any, step: Callable) -> Callable:
 
 
 def _evaluate(model, steps, iterator, callbacks):
-    step = model.make_test_function()
+    step = _watched(model, model.make_test_function())
     with model.evaluating():
         callbacks.on_test_begin()
         model.reset_metrics()
@@ -213,6 +214,24 @@ def _evaluate(model, steps, iterator, callbacks):
         logs = _numbers(model.get_metrics_result())
         callbacks.on_test_end(logs)
     return logs
+
+
+def _watched(model, step):
+    """The function, with an error of its own for a worker that is lost."""
+    if _replicas.num_workers(model) == 1:
+        return step
+
+    def run(iterator, count):
+        try:
+            return step(iterator, count)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+            raise WorkerLostError(
+                "Another worker has ended, and with it this training. Start "
+                "the workers again with the same command: they go on after "
+                f"the last epoch that is finished. TensorFlow said: {error}"
+            ) from error
+
+    return run
 
 
 def _executions(model, steps):
@@ -293,6 +312,11 @@ def _iterator(
     if steps == 0:
         raise ValueError("The data set has no batch.")
     if class_weight is not None:
+        if len(dataset.element_spec) > 2:  # As Keras.
+            raise ValueError(
+                "Give `class_weight` or sample weights, not both: multiply "
+                "them. Received: both"
+            )
         dataset = dataset.map(_weighted_by(class_weight))
     model.build_for_replicas(dataset.element_spec)
     strategy = model.distribute_strategy
@@ -329,14 +353,11 @@ def _weighted_by(class_weight):
     for label, weight in class_weight.items():
         weights[label] = weight
 
-    def weigh(x, y, sample_weight=None):
+    def weigh(x, y):
         labels = y
         if y.shape.rank > 1:
             labels = tf.argmax(y, -1) if y.shape[-1] > 1 else y[..., 0]
-        weight = tf.gather(weights, tf.cast(labels, tf.int32))
-        if sample_weight is not None:
-            weight *= tf.cast(sample_weight, weight.dtype)
-        return x, y, weight
+        return x, y, tf.gather(weights, tf.cast(labels, tf.int32))
 
     return weigh
 
