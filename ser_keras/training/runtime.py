@@ -309,12 +309,28 @@ def in_float32(network: keras.Model) -> keras.Model:
     Args:
         network: Of any strategy and precision; not in a `scope`.
     """
-    config = {**network.get_config(), "dtype": "float32"}
-    copy = type(network).from_config(config)
+    copy = type(network).from_config(_in_float32(network.get_config()))
     if not copy.built:
         copy.build(network.input_shape)
     copy.set_weights(network.get_weights())
     return copy
+
+
+def _in_float32(config):
+    """A configuration with float32 as the policy of all layers in it."""
+    if isinstance(config, (list, tuple)):
+        return [_in_float32(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    policies = PRECISIONS.values()
+    if config.get("class_name") == "DTypePolicy":
+        return {**config, "config": {"name": "float32"}}
+    return {
+        name: "float32"
+        if name == "dtype" and value in [*policies]
+        else _in_float32(value)
+        for name, value in config.items()
+    }
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
