@@ -37,7 +37,9 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Dataset of batches `(x, y)` for training or prediction.
 
-    Short clips are zero-padded at the end, long ones are cropped. With
+    Short clips are zero-padded at the end, long ones are cropped. Features of
+    a cache or store are gathered from its files and take no memory; those that
+    are in memory are copied once. With
     `shuffle=False` the dataset is one pass in the manifest's order. With
     `shuffle=True` it is endless, so `fit` needs `steps_per_epoch`; every pass
     has another order and other crops. They are a function of `seed`, the pass
@@ -142,6 +144,10 @@ def make_dataset(
 
     dataset = batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # They would put a copy of all frames into a rewritten graph.
+    options.experimental_optimization.apply_default_optimizations = False
+    dataset = dataset.with_options(options)
     dataset.steps_per_epoch = steps_per_epoch
     dataset.first_epoch = first_epoch
     dataset.speakers = frozenset(features.manifest.speakers)

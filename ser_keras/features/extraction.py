@@ -20,6 +20,8 @@ from ser_keras.audio.io import load_audio
 from ser_keras.audio.io import too_short
 from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
+from ser_keras.features.feature_set import is_finite
+from ser_keras.features.feature_set import read_back
 from ser_keras.features.store import FeatureStore
 from ser_keras.features.store import settings_key
 
@@ -99,14 +101,15 @@ def extract_features(
     _check_features(manifest, keys, found, facts["num_features"], folder)
     todo = {keys[u.id]: u for u in manifest if keys[u.id] not in found}
     work = _Work(extractor, duration)
-    new, bad = _run(work, todo, jobs, store, verbose)
-    found.update(new)
+    bad = _run(work, todo, jobs, store, verbose)
     # Of two equal files that are bad, each has its own message.
     bad = {
         u.id: bad[keys[u.id]] if todo[keys[u.id]] is u else work(u)
         for u in manifest
         if keys[u.id] in bad
     }
+    if todo:
+        found = read_back(store, keys, bad)
     rate = extractor.frame_rate
     return collect(manifest, keys, found, bad, skip_bad_audio, rate)
 
@@ -239,8 +242,8 @@ def check_frames(extractor, waveform, source):
 
 
 def _run(work, todo, jobs, store, verbose):
-    """Dicts from key to features, and from key to `AudioError`."""
-    new, bad, shard = {}, {}, {}
+    """Fills the store; dict from key to `AudioError` of bad audio."""
+    bad, shard = {}, {}
     start = written = time.monotonic()
     pool = concurrent.futures.ThreadPoolExecutor(
         jobs or len(os.sched_getaffinity(0))
@@ -253,7 +256,7 @@ def _run(work, todo, jobs, store, verbose):
             if isinstance(result, AudioError):
                 bad[key] = result
             else:
-                new[key] = shard[key] = result
+                shard[key] = result
             now = time.monotonic()
             if now - written > _SECONDS or len(shard) >= _UTTERANCES:
                 store.write(shard)
@@ -266,7 +269,7 @@ def _run(work, todo, jobs, store, verbose):
         store.write(shard)
     if verbose and todo:
         _say(len(todo), len(todo), time.monotonic() - start)
-    return new, bad
+    return bad
 
 
 def _say(count, total, seconds):
@@ -346,7 +349,7 @@ def _check_features(manifest, keys, found, num_features, folder):
         if keys[u.id] in found
         and (
             found[keys[u.id]].shape[1:] != (num_features,)
-            or not np.isfinite(found[keys[u.id]]).all()
+            or not is_finite(found[keys[u.id]])
         )
     ]
     if bad:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ser_keras._errors import shortened
 from ser_keras.audio.io import AudioError
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.features.mapped_frames import known_finite
 from ser_keras.features.store import audio_key
 
 _SHOWN = 20  # Files an error message names.
@@ -82,6 +84,10 @@ class FeatureSet:
         """Frames of each utterance, int32 array `(utterances,)`."""
         return np.array([len(array) for array in self.arrays], np.int32)
 
+    @functools.cached_property
+    def _row_of(self):
+        return {u.id: row for row, u in enumerate(self.manifest)}
+
     @property
     def max_length(self) -> int:
         """Frames of the longest utterance."""
@@ -100,10 +106,11 @@ class FeatureSet:
         Raises:
             ValueError: If an utterance has no features here.
         """
-        row_of = {u.id: row for row, u in enumerate(self.manifest)}
+        row_of = self._row_of
         skipped = {skip.id: skip for skip in self.skipped}
-        known = row_of.keys() | skipped.keys()
-        unknown = [u.id for u in manifest if u.id not in known]
+        unknown = [
+            u.id for u in manifest if u.id not in row_of and u.id not in skipped
+        ]
         if unknown:
             raise ValueError(
                 "`manifest` must hold utterances of this feature set only. "
@@ -116,6 +123,11 @@ class FeatureSet:
             [skipped[u.id] for u in manifest if u.id in skipped],
             self.frame_rate,
         )
+
+
+def is_finite(array):
+    """Whether no value is NaN or infinite; a store's frames are not read."""
+    return known_finite(array) or bool(np.isfinite(array).all())
 
 
 def check_finite(features, name="The feature set"):
@@ -131,7 +143,7 @@ def check_finite(features, name="The feature set"):
     bad = [
         u.id
         for u, array in zip(features.manifest, features.arrays, strict=True)
-        if not np.isfinite(array).all()
+        if not is_finite(array)
     ]
     if bad:
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
@@ -185,6 +197,31 @@ def audio_keys(manifest):
             # No such key is ever cached; loading it says what is wrong.
             keys[utterance.id] = f"unreadable {utterance.path}"
     return keys
+
+
+def read_back(store, keys, bad):
+    """What a store has of all utterances, after their features were written.
+
+    Args:
+        store: `FeatureStore`.
+        keys: Dict from utterance id to cache key.
+        bad: Ids of utterances that have none.
+
+    Returns:
+        Dict from cache key to features.
+
+    Raises:
+        OSError: Some are not there, or damaged.
+    """
+    found = store.read(keys.values())
+    lost = [k for k, key in keys.items() if key not in found and k not in bad]
+    if lost:
+        raise OSError(
+            f"{store.folder} does not hold what was just written to it: "
+            f"features of {len(lost)} utterances are missing or damaged, "
+            f"{shortened(lost)}. Check the disk, or choose another folder"
+        )
+    return found
 
 
 def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):

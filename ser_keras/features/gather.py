@@ -3,6 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from ser_keras.features.mapped_frames import block_of
+from ser_keras.features.mapped_frames import block_tensor
+from ser_keras.features.mapped_frames import first_row
+
 
 def fold_seed(seed, data):
     """Stateless seed, int32 `(2,)`, derived from another one and a number."""
@@ -36,14 +40,20 @@ class Gather:
             # AutoGraph, which takes a second, is needed for user functions.
             self.augment = tf.function(getattr(augment, "augment", augment))
         self.stream = stream
-        lengths = features.lengths
-        # Padded frames are gathered from the last row.
-        frames = np.concatenate([*features.arrays, features.arrays[0][:1] * 0])
+        blocks = _blocks(features.arrays)
         # In host memory, where tf.data runs, also with an accelerator.
         with tf.device("CPU"):
-            self.frames = tf.constant(frames)
-            self.lengths = tf.constant(lengths, tf.int32)
-            self.starts = tf.constant(np.cumsum(lengths) - lengths, tf.int32)
+            self.frames = [x for x, _, _ in blocks]
+            self.lengths = tf.constant(features.lengths, tf.int32)
+            starts = np.zeros(len(features), np.int64)
+            number = np.zeros(len(features), np.int32)
+            for i, (_, rows, firsts) in enumerate(blocks):
+                starts[rows], number[rows] = firsts, i
+            # Of more frames than 32 bits can count, the rows are of 64.
+            most = max(len(x) for x in self.frames)
+            self.index_type = tf.int32 if most < 2**31 else tf.int64
+            self.starts = tf.constant(starts, self.index_type)
+            self.number = tf.constant(number)
             self.steps = tf.range(self.duration)
 
     def surplus(self, rows):
@@ -64,11 +74,11 @@ class Gather:
             Float32 tensor `(batch, time, features, 1)`.
         """
         length = tf.gather(self.lengths, rows)
-        first = tf.gather(self.starts, rows) + offset
+        first = tf.gather(self.starts, rows)
+        first += tf.cast(offset, self.index_type)
         inside = self.steps < length[:, None]
-        padding = tf.shape(self.frames)[0] - 1
-        index = tf.where(inside, first[:, None] + self.steps, padding)
-        x = tf.gather(self.frames, index)
+        index = first[:, None] + tf.cast(self.steps, self.index_type)
+        x = self._frames(rows, index, inside)
         if self.augment is not None:
             seed = fold_seed(pass_seed(self.seed, number), 2)
             seed = fold_seed(seed, step)
@@ -78,6 +88,67 @@ class Gather:
             if self.masks:
                 x = tf.where(inside[..., None], x, 0.0)
         return x[..., None]
+
+    def _frames(self, rows, index, inside):
+        """Frames of each clip, `(batch, time, features)`, zero outside."""
+
+        def frames(block, index, inside):
+            # The last row of every block is zero.
+            padding = tf.shape(block, self.index_type)[0] - 1
+            return tf.gather(block, tf.where(inside, index, padding))
+
+        if len(self.frames) == 1:
+            return frames(self.frames[0], index, inside)
+        number = tf.gather(self.number, rows)
+        count = len(self.frames)
+        places, indices, insides = (
+            tf.dynamic_partition(x, number, count)
+            for x in (tf.range(tf.size(rows)), index, inside)
+        )
+        x = tf.dynamic_stitch(
+            places,
+            [
+                frames(*x)
+                for x in zip(self.frames, indices, insides, strict=True)
+            ],
+        )
+        return tf.ensure_shape(x, (*index.shape, x.shape[-1]))
+
+
+def _blocks(arrays):
+    """Frames of all clips: few tensors, the last row of which is zero.
+
+    Clips of a store are gathered from its files; those in memory are copied.
+
+    Args:
+        arrays: Sequence of float32 arrays `(time, features)`.
+
+    Returns:
+        List of `(tensor, rows, firsts)`: the clips of the tensor, and the
+        first frame of each.
+    """
+    found, memory = {}, []
+    for row, array in enumerate(arrays):
+        block = block_of(array)
+        if block is None:
+            memory.append(row)
+        else:
+            flat, _ = block
+            rows, firsts = found.setdefault(id(flat), (flat, [], []))[1:]
+            rows.append(row)
+            firsts.append(first_row(array, flat))
+    blocks = [
+        (block_tensor(x), rows, firsts) for x, rows, firsts in found.values()
+    ]
+    if memory:
+        parts = [arrays[row] for row in memory]
+        lengths = np.array([len(x) for x in parts])
+        with tf.device("CPU"):
+            frames = tf.constant(
+                np.concatenate([*parts, np.zeros_like(parts[0][:1])])
+            )
+        blocks.append((frames, memory, np.cumsum(lengths) - lengths))
+    return blocks
 
 
 def crop_offset(surplus, position, random):

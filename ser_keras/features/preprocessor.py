@@ -45,6 +45,7 @@ from ser_keras.audio.io import too_short
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
+from ser_keras.features.feature_set import read_back
 from ser_keras.features.store import FeatureStore
 from ser_keras.features.store import layer_settings
 from ser_keras.features.store import settings_key
@@ -291,7 +292,9 @@ class Preprocessor(Saved, keras.layers.Layer):
 
         Args:
             manifest: `Manifest`.
-            cache_dir: Folder of the cache. None computes everything.
+            cache_dir: Folder of the cache. Features then stay in its files,
+                which are mapped into memory. None computes everything and
+                keeps it in memory.
             skip_bad_audio: Whether utterances with bad audio are left out and
                 listed in `skipped`. Otherwise they raise.
 
@@ -315,9 +318,12 @@ class Preprocessor(Saved, keras.layers.Layer):
             waveforms, errors = self._load(chunk)
             bad.update(errors)
             new = self._compute({keys[k]: x for k, x in waveforms.items()})
-            found.update(new)
-            if store is not None:
+            if store is None:
+                found.update(new)
+            else:
                 store.write(new)
+        if store is not None and todo:
+            found = read_back(store, keys, bad)
         return collect(
             manifest, keys, found, bad, skip_bad_audio, self.frame_rate
         )

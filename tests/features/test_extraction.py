@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -349,7 +350,7 @@ def test_what_is_not_damage_costs_no_features(tmp_path, monkeypatch):
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "load", too_many)
+        patch.setattr(zipfile, "ZipFile", too_many)
         for read in (
             lambda: read_feature_store(manifest, folder),
             lambda: extract_features(manifest, Peaks(), tmp_path / "c"),

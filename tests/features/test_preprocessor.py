@@ -240,6 +240,7 @@ def test_damaged_cache_is_computed_again(corpus, tmp_path, no_audio, damage):
     content = bytearray(shard.read_bytes())
     # In the middle are the frames, the largest array.
     content[len(content) // 2] ^= 0xFF
+    shard.unlink()  # `first` is mapped from the former file.
     shard.write_bytes(
         {
             "flip": content,
