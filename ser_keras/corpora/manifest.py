@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
 import functools
 import json
 import math
 import os
-import pathlib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
 
-from ser_keras._files import write_text
+from ser_keras._files import replace_file
 
 SEXES = ("female", "male")
+# Values that many utterances have, each of which is kept once.
+_SHARED = ("label", "speaker", "session", "sex", "corpus", "partition")
 
 
-@dataclasses.dataclass(frozen=True)
+# With slots, a million take a third less memory.
+@dataclasses.dataclass(frozen=True, slots=True)
 class Utterance:
     """One labelled segment of speech of one speaker.
 
@@ -191,7 +194,8 @@ class Manifest:
             if wanted is None:
                 continue
             wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-            unknown = [value for value in wanted if value not in known]
+            names = frozenset(known)
+            unknown = [value for value in wanted if value not in names]
             if unknown:
                 raise ValueError(
                     f"`{name}s` must be among {known}. Received unknown "
@@ -255,12 +259,20 @@ class Manifest:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON lines: the labels, then one line for each utterance."""
-        lines = [json.dumps({"labels": self.labels})]
-        for utterance in self:
-            row = dataclasses.asdict(utterance)
-            row = {key: x for key, x in row.items() if x is not None}
-            lines.append(json.dumps(row, ensure_ascii=False))
-        write_text(path, "\n".join(lines) + "\n")
+        names = [field.name for field in dataclasses.fields(Utterance)]
+
+        def write(temporary):
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                file.write(json.dumps({"labels": self.labels}) + "\n")
+                for utterance in self:
+                    row = {
+                        name: value
+                        for name in names
+                        if (value := getattr(utterance, name)) is not None
+                    }
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+        replace_file(path, write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Manifest:
@@ -269,24 +281,29 @@ class Manifest:
         Raises:
             ValueError: The file is malformed; the message names the line.
         """
-        utterances, labels, places = [], None, []
-        try:
-            text = pathlib.Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: {error}") from error
-        # Not `splitlines`, which splits at U+2028 in transcriptions.
-        for number, line in enumerate(text.split("\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                if number == 1 and "labels" in row:
-                    labels = label_order(row["labels"])
-                else:
+        utterances, labels, places = [], None, array.array("q")
+        shared: dict[str, str] = {}
+        # Lines of bytes, as lines of text would end at U+2028 in
+        # transcriptions, too; and one at a time, as there may be a million.
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8"))
+                    if number == 1 and "labels" in row:
+                        labels = label_order(row["labels"])
+                        continue
+                    for name in _SHARED:
+                        value = row.get(name)
+                        if isinstance(value, str):
+                            row[name] = shared.setdefault(value, value)
                     utterances.append(Utterance(**row))
                     places.append(number)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
+                except (AttributeError, TypeError, ValueError) as error:
+                    raise ValueError(
+                        f"{path}, line {number}: {error}"
+                    ) from error
         try:
             check_rows(utterances, labels, places)
             return cls(utterances, labels)  # type: ignore[arg-type]
@@ -318,6 +335,11 @@ def check_rows(utterances, labels, lines=None, shown=5):
             utterances from 0.
         shown: Largest number of them in the message.
     """
+    ids = {utterance.id for utterance in utterances}
+    if len(ids) == len(utterances) and (
+        labels is None or {u.label for u in utterances} <= set(labels)
+    ):
+        return
     what, note = ("line", "") if lines else ("row", " (rows count from 0)")
     row_of, repeated, unknown = {}, [], []
     for row, utterance in zip(

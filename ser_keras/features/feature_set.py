@@ -11,6 +11,7 @@ import numpy as np
 
 from ser_keras._errors import shortened
 from ser_keras.audio.io import AudioError
+from ser_keras.corpora.audio_content_cache import file_hashes
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.features.mapped_frames import known_finite
 from ser_keras.features.store import audio_key
@@ -187,7 +188,7 @@ def join(feature_sets: Sequence[Any]) -> Any:
 
 def audio_keys(manifest):
     """Dict from id to cache key."""
-    keys, known = {}, {}
+    keys, known = {}, file_hashes(u.path for u in manifest)
     for utterance in manifest:
         try:
             keys[utterance.id] = audio_key(

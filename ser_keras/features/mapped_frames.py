@@ -114,7 +114,7 @@ def block_of(array: np.ndarray) -> tuple[np.ndarray, Block] | None:
     """The flat array and the `Block` that an array is a part of, or None."""
     flat = array.base
     block = _blocks.get(id(flat))
-    if block is None or array.shape[1:] != (block.width,):
+    if flat is None or block is None or array.shape[1:] != (block.width,):
         return None
     return flat, block
 

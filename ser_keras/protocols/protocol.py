@@ -23,6 +23,9 @@ from ser_keras.protocols.splits import partition_folds
 from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.protocols.splits import speaker_groups
 
+_DIGEST = 6  # Bytes of a hash.
+_ROWS = 4096  # Utterances that are hashed at a time.
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
@@ -306,26 +309,33 @@ def folds_hash(folds):
     Returns:
         Twelve hexadecimal digits.
     """
-    return _hash(
-        [
-            [
-                fold.name,
-                fold.leaks_speakers,
-                fold.selects_on_test,
-                fold.test.labels,
-                *[
-                    sorted((u.id, u.speaker, u.label) for u in part)
-                    for part in (fold.train, fold.test)
-                ],
-            ]
-            for fold in folds
-        ]
-    )
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    for text in _folds_json(folds):
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def _folds_json(folds):
+    """JSON of the folds in pieces: of a million utterances, it is long."""
+    for number, fold in enumerate(folds):
+        facts = fold.name, fold.leaks_speakers, fold.selects_on_test
+        yield ("[" if number == 0 else ", ") + json.dumps(
+            [*facts, fold.test.labels]
+        )[:-1]
+        for part in (fold.train, fold.test):
+            rows = sorted((u.id, u.speaker, u.label) for u in part)
+            for first in range(0, len(rows), _ROWS):
+                yield ", [" if first == 0 else ", "
+                yield json.dumps(rows[first : first + _ROWS])[1:-1]
+            yield "]"
+        yield "]"
+    yield "]" if folds else "[]"
 
 
 def _hash(value):
     text = json.dumps(value, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST)
+    return digest.hexdigest()
 
 
 def overstated(leaks_speakers: bool, selects_on_test: bool) -> str:

@@ -53,7 +53,8 @@ class Fold:
     def __post_init__(self):
         if not self.leaks_speakers:
             check_disjoint(self.train, self.test)
-        shared = {u.id for u in self.train} & {u.id for u in self.test}
+        tested = {u.id for u in self.test}
+        shared = {u.id for u in self.train if u.id in tested}
         if shared:
             raise ValueError(
                 f"Fold {self.name!r} must not have an utterance in both parts. "
@@ -76,11 +77,9 @@ def check_disjoint(first, second):
         first: `Manifest`.
         second: `Manifest`.
     """
-    known = {u.corpus for part in (first, second) for u in part}
-    named = [
-        {(None if None in known else u.corpus, u.speaker) for u in part}
-        for part in (first, second)
-    ]
+    named = [{(u.corpus, u.speaker) for u in part} for part in (first, second)]
+    if any(corpus is None for part in named for corpus, _ in part):
+        named = [{(None, speaker) for _, speaker in part} for part in named]
     shared = sorted(speaker for _, speaker in named[0] & named[1])
     if shared:
         raise SpeakerOverlapError(

@@ -1,5 +1,6 @@
 """What was decoded once; every answer is compared with decoding again."""
 
+import hashlib
 import json
 import logging
 import os
@@ -481,3 +482,32 @@ def test_an_audit_finds_the_same(corpus, cache, decoded, monkeypatch):
     assert first.duplicates == (("0.wav", "1.wav"),)
     assert first.clipped == {"3.wav": 1600} and first.silent == ("silent.flac",)
     assert list(first.unusable) == ["2.wav"]
+
+
+@pytest.mark.parametrize("cache", ["used", "off"])
+def test_hashes_of_files_are_those_of_their_bytes(tmp_path, monkeypatch, cache):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(
+        "SER_KERAS_CACHE", str(folder) if cache == "used" else "off"
+    )
+    paths = []
+    for number in range(5):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes([number]) * 100)
+        os.utime(path, ns=(0, 0))
+        paths.append(str(path))
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", -(10**18))
+    absent = str(tmp_path / "absent.wav")
+    expected = {
+        path: hashlib.blake2b(
+            pathlib.Path(path).read_bytes(), digest_size=16
+        ).hexdigest()
+        for path in paths
+    }
+    for _ in range(2):
+        found = cache_module.file_hashes([*paths, absent, paths[0]])
+        assert found == expected
+    assert folder.exists() == (cache == "used")
+    pathlib.Path(paths[1]).write_bytes(b"other")
+    found = cache_module.file_hashes(paths)
+    assert {x for x in paths if found[x] != expected[x]} == {paths[1]}

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from ser_keras.corpora.manifest import Manifest
@@ -79,6 +81,48 @@ def test_broken_manifest_file_names_file_and_line(manifest, tmp_path):
     path.write_text("\n".join([*lines, lines[1]]))
     with pytest.raises(ValueError, match=r"manifest.jsonl: .*'c' in lines 2 "):
         Manifest.load(path)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (b'{"id": "\xff"}', "line 3: .*utf-8"),
+        (b"[1]", "line 3: "),
+        (b"3", "line 3: "),
+        (b'{"id": 3, "path": "x", "label": "anger", "speaker": "s"}', "line 3"),
+    ],
+)
+def test_line_that_is_no_utterance_is_named(manifest, tmp_path, line, message):
+    path = tmp_path / "manifest.jsonl"
+    manifest.save(path)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:2], line, *lines[2:]]))
+    with pytest.raises(ValueError, match=message):
+        Manifest.load(path)
+
+
+def test_text_with_line_ends_of_unicode_reads_back(tmp_path):
+    rows = [
+        utterance(str(i), text=text)
+        for i, text in enumerate(["a\u2028b", "c\nd", "e\rf", "ä\x85"])
+    ]
+    path = tmp_path / "manifest.jsonl"
+    Manifest(rows).save(path)
+    assert Manifest.load(path) == Manifest(rows)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert Manifest.load(path) == Manifest(rows)
+
+
+def test_equal_names_are_kept_once(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    Manifest([utterance(str(i), session="S1") for i in range(3)]).save(path)
+    loaded = Manifest.load(path)
+    for name in ("label", "speaker", "session"):
+        assert len({id(getattr(u, name)) for u in loaded}) == 1
+
+
+def test_manifest_is_sent_to_another_process(manifest):
+    assert pickle.loads(pickle.dumps(manifest)) == manifest
 
 
 def test_bad_rows_are_named():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 
@@ -8,6 +9,7 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.cross_validation import protocol_of
+from ser_keras.protocols import protocol as protocol_module
 from ser_keras.protocols.protocol import PROTOCOLS
 from ser_keras.protocols.protocol import CrossCorpus
 from ser_keras.protocols.protocol import LeaveOneSpeakerOut
@@ -173,3 +175,33 @@ def test_names():
         get_protocol("loso")
     with pytest.raises(NotImplementedError):
         Protocol().folds(None)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4096])
+def test_hash_of_folds_is_that_of_their_json(monkeypatch, rows):
+    """Of any length at a time: scores of earlier versions are compared."""
+    monkeypatch.setattr(protocol_module, "_ROWS", rows)
+    manifest = Manifest(
+        [
+            Utterance(f"ä{i}", f"{i}.wav", "anger", f"s{i % 5}")
+            for i in range(20, 0, -1)
+        ]
+    )
+    folds = get_protocol("leave-one-speaker-out").folds(manifest)
+    for some in (folds, folds[:1], []):
+        value = [
+            [
+                fold.name,
+                fold.leaks_speakers,
+                fold.selects_on_test,
+                fold.test.labels,
+                *[
+                    sorted((u.id, u.speaker, u.label) for u in part)
+                    for part in (fold.train, fold.test)
+                ],
+            ]
+            for fold in some
+        ]
+        text = json.dumps(value, sort_keys=True).encode()
+        expected = hashlib.blake2b(text, digest_size=6).hexdigest()
+        assert folds_hash(some) == expected
