@@ -165,3 +165,19 @@ def test_harmful_preset_is_refused(tmp_path):
     file.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="TFSMLayer"):
         LightSERNet.from_preset(folder)
+
+
+def test_a_trained_network_is_saved_without_its_optimizer(tmp_path):
+    plain, trained = light_sernet(), light_sernet()
+    trained.set_weights(plain.get_weights())
+    trained.compile("adam", "sparse_categorical_crossentropy")
+    trained.optimizer.build(trained.trainable_variables)
+    for name, network in (("plain", plain), ("trained", trained)):
+        network.save_to_preset(tmp_path / name)
+    for file in ("config.json", "model.weights.h5"):
+        sizes = [
+            (tmp_path / x / file).stat().st_size for x in ("plain", "trained")
+        ]
+        assert sizes[0] == sizes[1]
+    again = LightSERNet.from_preset(tmp_path / "trained")
+    np.testing.assert_array_equal(again(frames(plain)), plain(frames(plain)))

@@ -73,7 +73,10 @@ class PresetMixin:
     """
 
     num_classes: int
-    save_weights: Callable[[Any], None]  # Of `keras.Model`.
+    # Of `keras.Model`.
+    from_config: Callable[[dict], Any]
+    get_config: Callable[[], dict]
+    get_weights: Callable[[], list]
 
     @classmethod
     def from_preset(
@@ -147,10 +150,13 @@ class PresetMixin:
                 f"classes. Received: labels={labels!r}"
             )
         folder = pathlib.Path(folder)
+        # Of a compiled network Keras saves the state of its optimizer, too.
+        copy = type(self).from_config(self.get_config())
+        copy.set_weights(self.get_weights())
         _write_json(
-            folder / "config.json", keras.saving.serialize_keras_object(self)
+            folder / "config.json", keras.saving.serialize_keras_object(copy)
         )
-        replace_file(folder / "model.weights.h5", self.save_weights)
+        replace_file(folder / "model.weights.h5", copy.save_weights)
         if preprocessor is not None:
             preprocessor.save(folder / PREPROCESSOR_FILE)
         metadata = {
