@@ -85,10 +85,14 @@ def fit(
     )
     validation = None
     if validation_data is not None:
-        parts = keras.utils.unpack_x_y_sample_weight(validation_data)
+        val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(
+            validation_data
+        )
         validation = _iterator(
             model,
-            *parts,
+            val_x,
+            val_y,
+            val_weight,
             validation_batch_size or batch_size,
             validation_steps,
         )
@@ -117,7 +121,8 @@ def fit(
                 break
         logs = _numbers(model.get_metrics_result())
         if validation is not None and (epoch + 1) % validation_freq == 0:
-            found = _evaluate(model, *validation, callbacks)
+            val_steps, val_iterator = validation
+            found = _evaluate(model, val_steps, val_iterator, callbacks)
             logs |= {f"val_{name}": value for name, value in found.items()}
         callbacks.on_epoch_end(epoch, logs)
         if model.stop_training:
