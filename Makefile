@@ -9,7 +9,7 @@ VENV ?= .venv
 # in the order of tests/conftest.py, the longest first.
 PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Of this process and its tests' processes; programs that tests start are left out.
-COVERAGE ?= --cov=ser_keras --cov-append --cov-report=
+COVERAGE ?= -p tests.line_coverage
 BIN := $(VENV)/bin
 # Bytecode is made of what is imported, when it is: most modules never are. Where
 # it may not be kept (containers often set this variable), each process that
@@ -34,10 +34,11 @@ check: lint types
 TESTED := $(BIN)/python -m pytest $(PYTEST_FLAGS) $(COVERAGE)
 MATRIX := tests/experiments/test_same_answers.py
 test: lint types
-	@$(BIN)/python -m coverage erase
+	@rm -f .coverage .coverage.*
 	$(TESTED) --dist load $(MATRIX)
 	$(TESTED) -m slow --ignore=$(MATRIX)
 	$(TESTED) -m "not slow"
+	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 
 # The one module that imports tensorflow-io, beside the last TensorFlow that its

@@ -228,12 +228,25 @@ def waveform_model():
     )
 
 
+def is_slow(path):
+    """Whether `make check` leaves a file out."""
+    folders = path.relative_to(REPOSITORY).parts[1:-1]
+    named = path.name in (*LONG_FILES, *SLOW_FILES)
+    return named or bool({*folders} & SLOW_FOLDERS)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Files of which no test would run are not imported either."""
+    wanted = {"slow": True, "not slow": False}.get(config.option.markexpr)
+    if wanted is None or not collection_path.is_file():
+        return None
+    return True if is_slow(collection_path) != wanted else None
+
+
 def pytest_collection_modifyitems(items):
     """Marks what `make check` leaves out, and puts long files first."""
     for item in items:
-        folders = item.path.relative_to(REPOSITORY).parts[1:-1]
-        slow = item.path.name in (*LONG_FILES, *SLOW_FILES)
-        if slow or {*folders} & SLOW_FOLDERS:
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
 

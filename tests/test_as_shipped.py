@@ -12,13 +12,19 @@ import sys
 import pytest
 
 FILE = pathlib.Path(__file__).with_name("as_shipped.py")
+# What has other kernels without oneDNN, as `pytest -k`. Not XLA and searches
+# (`True`, and `search/test_kernels.py`), nor bfloat16, which is oneDNN's here.
+OTHER_KERNELS = (
+    "not bfloat16 and not True and (cnn_candidate or recurrent_candidate or "
+    "dilated or test_cell or test_network or batch_norm or conv_norm_pool or "
+    "pooling)"
+)
 NAMES = ("PYTEST_", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS")
 
 
 @pytest.mark.parametrize(
     ("onednn", "tests"),
-    # XLA has its own kernels, and bfloat16 is oneDNN's here.
-    [("1", ""), ("0", "not bfloat16 and not xla and not True")],
+    [("1", ""), ("0", OTHER_KERNELS)],
     ids=["onednn", "without_onednn"],
 )
 def test_as_shipped(onednn, tests):

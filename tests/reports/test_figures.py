@@ -22,7 +22,7 @@ def history(epochs, space):
     return result
 
 
-@pytest.mark.parametrize(("epochs", "nodes"), [(12, 4), (1, 1)])
+@pytest.mark.parametrize(("epochs", "nodes"), [(12, 2), (1, 1)])
 def test_plot_alphas(tmp_path, epochs, nodes):
     given = history(epochs, SearchSpace(num_nodes=nodes))
     figures.plot_alphas(given, tmp_path / "alphas.png")

@@ -21,7 +21,7 @@ def main():
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     supernet = ser.SuperNet(
-        ser.SearchSpace(recurrent=("lstm_att_1", "rnn_2", "none"), num_nodes=2),
+        ser.SearchSpace(recurrent=("lstm_att_1", "rnn_2", "none"), num_nodes=1),
         (20, 12, 1),
         3,
         seed=0,

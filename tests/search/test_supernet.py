@@ -216,7 +216,7 @@ def test_metrics_are_of_the_weight_half():
 
 @pytest.mark.filterwarnings("default")
 def test_saved_and_loaded_search_goes_on_identically(tmp_path):
-    supernet = make_supernet(("sep_conv_3x3", "none"), ("rnn_1", "none"))
+    supernet = make_supernet((), ("rnn_1", "none"))
     supernet.compile(
         keras.optimizers.SGD(DelayedStart(0.1, 1), momentum=0.9),
         order=2,
@@ -280,13 +280,8 @@ def validation(clips=13):
 
 
 REPLICAS = {
-    # Tracing for two replicas takes minutes in a larger space.
-    "first order": (
-        1,
-        {"cnn": ("sep_conv_3x3", "none"), "recurrent": ("rnn_1", "none")},
-        4,
-        0.5,
-    ),
+    # Tracing for two replicas takes minutes in a larger space. After the
+    # alphas' gradient, which they differ in, both orders are one step.
     "first order, uneven": (
         1,
         {"cnn": (), "recurrent": ("rnn_1", "skip_connect")},
@@ -402,7 +397,9 @@ def test_exported_after_a_search(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"recurrent": ()}, {"cnn": ()}], ids=["cnn", "recurrent"]
+    "arguments",
+    [{"cnn": ("sep_conv_3x3", "none"), "recurrent": ()}, {"cnn": ()}],
+    ids=["cnn", "recurrent"],
 )
 def test_compiled_by_xla(arguments):
     scope = strategy("none").scope

@@ -51,8 +51,8 @@ def make_features(speakers, seed, utterances=12):
 
 def search(run, halves, **arguments):
     space = ser.SearchSpace(
-        ("max_pool_3x3", "sep_conv_3x3", "none"),
-        ("lstm_att_2", "none"),
+        ("sep_conv_3x3", "none"),
+        ("lstm_1", "none"),
         num_nodes=1,
     )
     model = ser.SuperNet(
@@ -95,7 +95,7 @@ def main(folder, stage_to_kill=None, step=0):
         model, more = stage(
             run,
             halves,
-            epochs=4,
+            epochs=3,
             batch_size=4,
             duration_frames=12,
             augment=SpecAugment(max_time_width=3, max_feature_width=2),
