@@ -52,3 +52,7 @@ def needs_extra(what, extra, note=""):
 
 class WorkerLostError(RuntimeError):
     """Another process of a training on several workers has ended."""
+
+
+class DeviceError(RuntimeError):
+    """There are no such devices or workers, or they do not fit together."""

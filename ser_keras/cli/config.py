@@ -14,6 +14,7 @@ from typing import Any
 import docstring_parser
 import jsonargparse
 
+from ser_keras._errors import DeviceError
 from ser_keras._errors import WorkerLostError
 from ser_keras._files import write_text
 from ser_keras.determinism import be_deterministic
@@ -21,8 +22,8 @@ from ser_keras.memory import keep_memory
 
 _Config = typing.TypeVar("_Config")
 
-# Bad input, files that are not there, an extra that is not installed.
-_MENDABLE = (ValueError, OSError, ImportError)
+# Bad input, files that are not there, an extra that is not installed, devices.
+_MENDABLE = (ValueError, OSError, ImportError, DeviceError, WorkerLostError)
 
 # How often this program has started again, as another worker was lost.
 _LOST = "SER_KERAS_WORKERS_LOST"

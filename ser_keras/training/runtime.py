@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ser_keras._errors import DeviceError
 from ser_keras._registry import package_versions
 
 NAMES = ("auto", "none", "mirrored", "multi-worker", "tpu")
@@ -129,7 +130,15 @@ class Runtime:
         """
         if self.devices:
             _make_logical_cpus(self.devices)
-        strategy(self.strategy)
+        found = strategy(self.strategy)
+        gpus = tf.config.list_logical_devices("GPU")
+        alone = found.num_replicas_in_sync == 1 and not gpus
+        if self.name == "mirrored" and alone:
+            raise DeviceError(
+                "--strategy mirrored found no GPU, and the CPU is one device. "
+                "Use --strategy none, or --devices 2 to try it on two logical "
+                "CPUs"
+            )
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -287,7 +296,7 @@ class Runtime:
         rows = np.asarray(gather())
         for number, what in enumerate(facts):
             if len(np.unique(rows[:, number])) > 1:
-                raise RuntimeError(
+                raise DeviceError(
                     f"The workers have different {what}. All must run the same "
                     "command with the same installation and the same files"
                 )
@@ -401,7 +410,7 @@ def _multi_worker():
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
-        raise RuntimeError(
+        raise DeviceError(
             "The workers must be connected before TensorFlow computes "
             'anything: call strategy("multi-worker"), or Runtime.start(), '
             f"first. TensorFlow said: {error}"
@@ -438,7 +447,7 @@ def _is_chief():
 def _tf_config():
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        raise RuntimeError(
+        raise DeviceError(
             "--strategy multi-worker needs the environment variable "
             "TF_CONFIG, which lists the machines and says which this is: "
             '{"cluster": {"worker": ["host1:port", "host2:port"]}, '
@@ -463,7 +472,7 @@ def _make_logical_cpus(count):
     except RuntimeError as error:
         found = len(tf.config.list_logical_devices("CPU"))
         if found != count:
-            raise RuntimeError(
+            raise DeviceError(
                 f"`devices` must be set before TensorFlow computes anything. "
                 f"There are {found} logical CPUs now. Received: "
                 f"devices={count}"
@@ -506,9 +515,9 @@ def _tpu():
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
-        raise RuntimeError(
+        raise DeviceError(
             'strategy("tpu") found no TPU. On a TPU VM install '
             "`tensorflow-tpu`; for a remote one set TPU_NAME. "
-            f"TensorFlow said: {error}"
+            f"TensorFlow said: {str(error).splitlines()[0]}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
