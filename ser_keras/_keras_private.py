@@ -7,15 +7,12 @@ Nothing else in the package uses a private name of Keras, which a test checks.
 from typing import Any
 
 import keras
-import tensorflow as tf
-
-from ser_keras._replicas import uses_strategy
 
 
 class HookedModel(keras.Model):
-    """`keras.Model` whose private hooks are methods of public names.
+    """`keras.Model` whose private hook is a property of a public name.
 
-    Subclasses override `has_default_export` and `batch_of_one_replica`.
+    Subclasses override `has_default_export`.
     """
 
     @property
@@ -31,27 +28,6 @@ class HookedModel(keras.Model):
         if not self.has_default_export:
             return None
         return super()._default_save_signature
-
-    def batch_of_one_replica(self, element):
-        """The batch `(x, y)` in an element of a data set of `fit`.
-
-        Args:
-            element: An element as a replica gets it.
-        """
-        return element
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Under a strategy Keras builds metrics and loss from the mean over the
-        # replicas of their batches, which fails where these differ in size.
-        # The batch of one replica has the same shapes and types.
-        if iterator is not None and uses_strategy(self):
-            strategy = self.distribute_strategy
-            element = next(next(iter(iterator))[2])
-            element = tf.nest.map_structure(
-                lambda x: strategy.experimental_local_results(x)[0], element
-            )
-            iterator, data_batch = None, self.batch_of_one_replica(element)
-        super()._maybe_symbolic_build(iterator, data_batch)
 
 
 def restored_epoch(model: keras.Model) -> int | None:

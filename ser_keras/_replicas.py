@@ -35,12 +35,6 @@ def uses_strategy(model: keras.Model) -> bool:
     )
 
 
-def is_replicated(model: keras.Model) -> bool:
-    """Whether a Keras model has several replicas, or is of several workers."""
-    strategy = model.distribute_strategy
-    return strategy.num_replicas_in_sync > 1 or num_workers(model) > 1
-
-
 def num_workers(model: keras.Model) -> int:
     """Number of processes that train a Keras model together."""
     strategy = model.distribute_strategy

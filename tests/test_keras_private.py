@@ -82,7 +82,7 @@ def test_names_are_still_those_of_keras():
         "_direction",
         "_flatten_layers",
         "_get_variable_index",
-        "_maybe_symbolic_build",
+        "_initial_epoch",
         "_momentums",
         "_velocities",
     }

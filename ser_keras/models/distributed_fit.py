@@ -3,8 +3,8 @@
 `keras.Model.fit` divides batches by `tf.distribute`, which gives a replica
 nothing of a batch smaller than their number, runs a step a call under a
 strategy, and does not run on several workers. `Network.fit` and
-`Network.evaluate` come here where a network has several replicas, and go on
-as Keras' own do: the same callbacks, logs and history.
+`Network.evaluate` come here where a network was made under a strategy, and go
+on as Keras' own do: the same callbacks, logs and history.
 """
 
 from __future__ import annotations
@@ -174,11 +174,13 @@ def make_function(model: Any, step: Callable) -> Callable:
         `run(iterator, count)`, which returns the model's metrics.
     """
     strategy = model.distribute_strategy
+    if model.jit_compile and not model.run_eagerly:
+        step = tf.function(step, jit_compile=True, reduce_retracing=True)
 
     def run_step(iterator):
         strategy.run(step, args=(next(iterator),))
 
-    def run_eagerly(iterator, count):
+    def run_eagerly(iterator, count=1):
         for _ in range(int(count)):
             run_step(iterator)
         return model.get_metrics_result()
@@ -188,14 +190,14 @@ def make_function(model: Any, step: Callable) -> Callable:
     if model.steps_per_execution == 1:
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def run_one(iterator, count):
+        def run_one(iterator, count=1):
             run_step(iterator)
             return model.get_metrics_result()
 
         return run_one
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def run(iterator, count):
+    def run(iterator, count=1):
         def body(done):
             run_step(iterator)
             return (done + 1,)
@@ -253,12 +255,14 @@ def _numbers(logs):
 def _check(model):
     if not model.compiled:
         raise ValueError("Call `compile()` before `fit()` or `evaluate()`.")
-    if model.jit_compile is True and not _replicas.is_tpu(model):
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    by_xla = model.jit_compile is True and not _replicas.is_tpu(model)
+    if by_xla and replicas > 1:
         raise ValueError(
             "TensorFlow does not sum gradients over replicas within a step "
             "that XLA compiles: use jit_compile=False (on the command line "
             "--xla off, or --strategy none). Received: jit_compile=True, "
-            f"{model.distribute_strategy.num_replicas_in_sync} replicas"
+            f"{replicas} replicas"
         )
 
 

@@ -63,15 +63,15 @@ class Network(PresetMixin, HookedModel):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`; with several replicas see `distributed_fit`."""
-        if _replicas.is_replicated(self):
+        if _replicas.uses_strategy(self):
             return distributed_fit.fit(self, x, y, *args, **kwargs)
-        if self.train_function is None and not _replicas.uses_strategy(self):
+        if self.train_function is None:
             self.build_to_train(labels_like(self._labels(x, y)))
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """As `keras.Model.evaluate`, on batches `(x, y)`."""
-        if _replicas.is_replicated(self):
+        if _replicas.uses_strategy(self):
             return distributed_fit.evaluate(self, *args, **kwargs)
         with self.evaluating():
             return super().evaluate(*args, **kwargs)
@@ -82,7 +82,7 @@ class Network(PresetMixin, HookedModel):
         yield
 
     def make_train_function(self, force=False):
-        if not _replicas.is_replicated(self):
+        if not _replicas.uses_strategy(self):
             return super().make_train_function(force)
         if self.train_function is None or force:
             self.train_function = distributed_fit.make_function(
@@ -91,7 +91,7 @@ class Network(PresetMixin, HookedModel):
         return self.train_function
 
     def make_test_function(self, force=False):
-        if not _replicas.is_replicated(self):
+        if not _replicas.uses_strategy(self):
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = distributed_fit.make_function(
@@ -170,6 +170,14 @@ class Network(PresetMixin, HookedModel):
         spec = getattr(x, "element_spec", None)
         of_dataset = isinstance(spec, tuple) and len(spec) > 1
         return spec[1] if of_dataset else y
+
+    def batch_of_one_replica(self, element):
+        """The batch `(x, y)` in an element of a data set of `fit`.
+
+        Args:
+            element: An element as a replica gets it.
+        """
+        return element
 
     def build_for_replicas(self, spec):
         """Creates, under the strategy, what `fit` would create.

@@ -254,7 +254,7 @@ class SuperNet(Network):
             self.run_eagerly
             or self.jit_compile
             or self.steps_per_execution > 1
-            or replicas.is_replicated(self)
+            or replicas.uses_strategy(self)
         ):
             return super().make_train_function(force)
         if self.train_function is not None and not force:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import ser_keras as ser
 from ser_keras.optimizers.fused import FusedSGD
@@ -178,3 +179,28 @@ def test_search_with_fewer_clips_than_replicas(order):
         searched.append((supernet, history.history))
     check_equal(*searched)
     assert np.ptp(searched[0][0].alphas()["recurrent"]) > 1e-2
+
+
+def test_a_batch_at_a_time():
+    x, y, _ = clips(6)
+    models = []
+    for devices in ("none", "mirrored"):
+        fit = SITUATIONS["uneven"]()
+        model, _ = trained(devices, fit)
+        model.train_on_batch(x, y)
+        model.reset_metrics()
+        models.append((model, model.test_on_batch(x, y, return_dict=True)))
+    for name, value in models[0][1].items():
+        np.testing.assert_allclose(models[1][1][name], value, 1e-5)
+
+
+def test_one_device_compiled_by_xla():
+    fit = SITUATIONS["static"]
+    one, _ = trained("none", fit())
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model, _ = trained("none", fit(), jit_compile=True)
+    assert model.jit_compile
+    for a, b in zip(one.weights, model.weights, strict=True):
+        np.testing.assert_allclose(
+            np.array(b.value), np.array(a.value), atol=1e-5, err_msg=a.path
+        )
