@@ -37,7 +37,7 @@ LONG_FILES = (
     "test_same_answers.py",
     "test_kernels.py",
     "test_recipes.py",
-    "test_processes.py",
+    "test_folds.py",
     "test_notebook.py",
     "test_tune.py",
     "test_stopped_runs.py",

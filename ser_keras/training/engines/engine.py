@@ -11,8 +11,8 @@ from typing import Any
 RETRIES = 3
 
 
-class WorkerLostError(RuntimeError):
-    """The process or machine that ran a call is gone, without an answer."""
+class TaskLostError(RuntimeError):
+    """A task was lost: its process or machine is gone, without an answer."""
 
 
 class Engine(concurrent.futures.ThreadPoolExecutor):
@@ -58,7 +58,7 @@ class Engine(concurrent.futures.ThreadPoolExecutor):
         Called in the thread of a job, so several times at the same time.
 
         Raises:
-            WorkerLostError: The process or its machine is gone.
+            TaskLostError: The process or its machine is gone.
         """
         raise NotImplementedError
 
@@ -83,9 +83,9 @@ class Engine(concurrent.futures.ThreadPoolExecutor):
         for time in range(1, RETRIES + 2):
             try:
                 return self.call(function, *arguments, **options)
-            except WorkerLostError as error:
+            except TaskLostError as error:
                 if time > RETRIES:
-                    raise WorkerLostError(
+                    raise TaskLostError(
                         f"{time} workers were lost. The last: {error}"
                     ) from error
                 print(

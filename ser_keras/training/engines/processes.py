@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from ser_keras.training.engines.engine import Engine
-from ser_keras.training.engines.engine import WorkerLostError
+from ser_keras.training.engines.engine import TaskLostError
 
 
 class LocalEngine(Engine):
@@ -41,7 +41,7 @@ class LocalEngine(Engine):
         except concurrent.futures.process.BrokenProcessPool as error:
             self._own.pool = None
             pool.shutdown()
-            raise WorkerLostError(
+            raise TaskLostError(
                 "its process was killed; if that was for lack of memory, fewer "
                 "`--jobs` need less"
             ) from error

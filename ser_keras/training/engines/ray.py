@@ -5,7 +5,7 @@ from typing import Any
 
 from ser_keras._errors import needs_extra
 from ser_keras.training.engines.engine import Engine
-from ser_keras.training.engines.engine import WorkerLostError
+from ser_keras.training.engines.engine import TaskLostError
 
 # A cluster begun here tells nobody.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -56,7 +56,7 @@ class RayEngine(Engine):
             raise error.cause from error
         except ray.exceptions.RayError as error:
             first = str(error).strip().partition("\n")[0]
-            raise WorkerLostError(f"Ray lost its worker: {first}") from error
+            raise TaskLostError(f"Ray lost its worker: {first}") from error
 
     def dumps(self, value: Any) -> bytes:
         """As bytes; also of functions of the program itself."""

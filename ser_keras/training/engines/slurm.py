@@ -11,7 +11,7 @@ from typing import Any
 
 from ser_keras._errors import needs_extra
 from ser_keras.training.engines.engine import Engine
-from ser_keras.training.engines.engine import WorkerLostError
+from ser_keras.training.engines.engine import TaskLostError
 
 with needs_extra("The engine `slurm`", "slurm"):
     import cloudpickle
@@ -83,7 +83,7 @@ class SlurmEngine(Engine):
         except FailedJobError:
             raise
         except UncompletedJobError as error:
-            raise WorkerLostError(
+            raise TaskLostError(
                 f"its job {job.job_id} ended without an answer; see "
                 f"{job.paths.stderr}"
             ) from error

@@ -12,7 +12,7 @@ from ser_keras.experiments.options import FanOutOptions
 from ser_keras.training.engines import fan_out
 from ser_keras.training.engines import make_engine
 from ser_keras.training.engines import run_tasks
-from ser_keras.training.engines.engine import WorkerLostError
+from ser_keras.training.engines.engine import TaskLostError
 from ser_keras.training.run_folder import RunFolder
 from tests.training.engines import tasks
 
@@ -72,7 +72,7 @@ def test_a_killed_worker_costs_its_own_task_only(tmp_path, capsys):
 def test_a_task_that_kills_every_worker(tmp_path, monkeypatch):
     with make_engine("local", 1, tmp_path) as engine:
         future = engine.submit(tasks.die, tmp_path)
-        with pytest.raises(WorkerLostError, match="4 workers were lost.*jobs"):
+        with pytest.raises(TaskLostError, match="4 workers were lost.*jobs"):
             future.result()
         # The engine has a new one.
         assert engine.submit(tasks.square, 3).result() == 9

@@ -1,6 +1,5 @@
-"""Folds in processes of their own."""
+"""The engine `local`: processes of this machine."""
 
-import csv
 import os
 import pathlib
 import signal
@@ -8,11 +7,9 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from ser_keras.training.engines.fan_out import run_tasks
-from tests.training.engines import parallel_folds
 
 HERE = pathlib.Path(__file__).parent
 ENVIRONMENT = {
@@ -20,24 +17,6 @@ ENVIRONMENT = {
     "PYTHONPATH": str(HERE.parents[2]),
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
-
-
-def test_folds_in_processes_are_the_folds_in_one(tmp_path, capfd):
-    probabilities = []
-    for jobs in (1, 2):  # One process then has two folds.
-        folder = tmp_path / str(jobs)
-        parallel_folds.main(folder, jobs)
-        logs = [path.read_text() for path in folder.glob("folds/*/log.txt")]
-        assert len(logs) == (0 if jobs == 1 else 3)
-        assert all("train  2/2" in log for log in logs)
-        with (folder / "predictions.csv").open() as file:
-            rows = list(csv.reader(file))[1:]
-        assert len(rows) == 18
-        probabilities.append([row[-3:] for row in rows])
-        assert "fold 3/3: test c  UAR" in capfd.readouterr().out
-    # Another number of threads, hence not bit for bit.
-    first, second = np.array(probabilities, float)
-    np.testing.assert_allclose(first, second, atol=1e-3)
 
 
 def test_output_and_errors_go_to_the_log(tmp_path, capfd):
