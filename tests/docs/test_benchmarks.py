@@ -1,5 +1,6 @@
 """Benchmarks write records of what they measured."""
 
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,69 @@ def test_data_of_some_size_is_measured(repository, tmp_path):
     expected = found[epoch, "30 rows"] * 150_000 / 30
     assert found[epoch, large] == pytest.approx(expected)
     assert found[audio, large] == pytest.approx(250 * found[hour, "30 rows"])
+
+
+def run(script, *options):
+    """The record of a benchmark, and its rows by name and quantity."""
+    file = options[-1]
+    subprocess.run(
+        [sys.executable, script, *options], check=True, capture_output=True
+    )
+    record = read_record(file)
+    rows = {
+        (row["of"], row["quantity"]): row["value"]
+        for row in record["measurements"]
+    }
+    return record, rows
+
+
+def test_gpu_check_on_a_cpu(repository, tmp_path):
+    # As it is downloaded: one file, anywhere.
+    script = tmp_path / "gpu_check.py"
+    script.write_text((repository / "benchmarks/gpu_check.py").read_text())
+    works = "training, light_sernet", "front end, MFCC", "LSTM, ours"
+    options = ["--tiny", "--only", *works, "LSTM, Keras with cuDNN"]
+    record, rows = run(script, *options, "--record", tmp_path / "check.json")
+    ways = [
+        f"{precision}, XLA {xla}"
+        for precision in ("float32", "bfloat16")
+        for xla in ("off", "on")
+    ]
+    for work in works:
+        assert all(rows[f"{work}; {way}", "step"] > 0 for way in ways)
+        assert all(rows[f"{work}; {way}", "first step"] > 0 for way in ways)
+    for work in works[:2]:  # The CPU equals itself.
+        assert rows[work, "difference of losses from the CPU's"] == 0
+        assert rows[work, "difference of weights from the CPU's"] == 0
+    assert len(rows) == 2 * 3 * 4 + 2 * 2
+    # And what is only on a GPU is named.
+    assert "cuDNN" in record["notes"]
+    assert "no GPU" in record["machine"]
+
+
+def test_gpu_check_needs_a_gpu(repository):
+    found = subprocess.run(
+        [sys.executable, repository / "benchmarks/gpu_check.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert found.returncode == 1
+    assert "TensorFlow finds no GPU" in found.stderr
+    assert "--tiny" in found.stderr
+
+
+def test_host_side_of_a_step(repository, tmp_path):
+    script = repository / "benchmarks/host_step.py"
+    options = ["--smoke", "--clips", "256", "--epochs", "2"]
+    options += ["--only", "light_sernet", "--record", tmp_path / "host.json"]
+    _, rows = run(script, *options)
+    assert {quantity for _, quantity in rows} == {
+        f"{what}, {calls} a call"
+        for what in ("step", "Python", "input")
+        for calls in (1, 16)
+    }
+    assert all(value > 0 for value in rows.values())
 
 
 def test_every_benchmark_has_the_option(repository):
