@@ -19,6 +19,8 @@ import rich.table
 
 from ser_keras.cli.command import Command
 
+# What is looked for in a folder.
+_AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 # How LiteRT and TensorFlow mark messages that are neither warning nor error.
 # LiteRT has no setting for what it writes.
 _INFORMATION = re.compile(rb"INFO: |I\d{4} |WARNING: All log messages before")
@@ -37,7 +39,7 @@ class PredictConfig:
     files: tuple[str, ...] = dataclasses.field(
         metadata={"positional": True, "path": True}
     )
-    """Audio files."""
+    """Audio files, or folders of them: all that are below a folder."""
     model: str = dataclasses.field(default="", metadata={"path": True})
     """SavedModel folder, LiteRT file, or folder of a run. Default: the model
     that comes with the package."""
@@ -62,7 +64,29 @@ class PredictConfig:
     the newest one counts most; `median` of the last 2 s; or `none`, each
     window by itself."""
 
+    output_dir: str = ""
+    """Folder for the answers of many recordings: `predictions.csv`. What was
+    stopped goes on where it was."""
+    jobs: int = 1
+    """Shards of 256 recordings at the same time, with `--output-dir`."""
+    engine: typing.Literal["local", "ray", "slurm"] = "local"
+    """What runs the shards, with `--output-dir`: processes of this machine, a
+    Ray cluster (extra `ray`), or SLURM (extra `slurm`)."""
+
     def __post_init__(self):
+        if self.jobs < 1:
+            raise ValueError(
+                f"`jobs` must be a positive integer. Received: jobs={self.jobs}"
+            )
+        if (self.jobs > 1 or self.engine != "local") and not self.output_dir:
+            raise ValueError(
+                "`output_dir` must be given with `jobs` or `engine`: the "
+                "folder in which workers leave their answers."
+            )
+        if self.output_dir and (self.server or self.over_time):
+            raise ValueError(
+                "`output_dir` must be left out with `server` and `over_time`."
+            )
         if self.timeout <= 0 or self.retries < 0:
             raise ValueError(
                 "`timeout` must be positive and `retries` not negative. "
@@ -90,12 +114,12 @@ def predict(config):
         `probabilities`, or an `error`; `heard`, the seconds from and to, where
         that is not all of it; `windows`, how many there were over time.
     """
+    config = dataclasses.replace(config, files=_found(config.files))
     if config.server:
         return _ask_server(config)
-    from ser_keras.serving.predictor import load_predictor
-
-    with _without_information():
-        model = load_predictor(config.model or None)
+    if config.output_dir:
+        return _bulk(config)
+    model = _load(config.model)
     if config.over_time:
         recognizer = _recognizer(model, config)
         targets = _targets(config)
@@ -107,11 +131,65 @@ def predict(config):
             else:
                 row = _classify(model, file)
         except (ValueError, OSError) as error:
-            # Advice on corpora is out of place here.
-            reason = getattr(error, "found", None) or str(error)
-            row = {"error": reason}
+            row = _failed(error)
         rows.append({"file": file, **row})
     return _result(str(model.path), model.labels, rows)
+
+
+def _failed(error):
+    # Advice on corpora is out of place here.
+    return {"error": getattr(error, "found", None) or str(error)}
+
+
+def _found(paths):
+    """The files, with those below folders in place of the folders."""
+    files = []
+    for path in paths:
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        below = [
+            str(file)
+            for file in sorted(pathlib.Path(path).rglob("*"))
+            if file.suffix.lower() in _AUDIO
+        ]
+        if not below:
+            raise ValueError(
+                f"{path} has no audio files. Looked for: {', '.join(_AUDIO)}"
+            )
+        files += below
+    return tuple(files)
+
+
+def _bulk(config):
+    from ser_keras.cli.bulk import predict_shards
+
+    rows = predict_shards(
+        _load,
+        _answer_or_error,
+        config.files,
+        config.model,
+        output_dir=config.output_dir,
+        jobs=config.jobs,
+        engine=config.engine,
+    )
+    labels = next((list(r["probabilities"]) for r in rows if "label" in r), [])
+    result = _result(config.model or "the bundled model", labels, rows)
+    return {**result, "output_dir": config.output_dir}
+
+
+def _load(path):
+    from ser_keras.serving.predictor import load_predictor
+
+    with _without_information():
+        return load_predictor(path or None)
+
+
+def _answer_or_error(model, file):
+    try:
+        return _classify(model, file)
+    except (ValueError, OSError) as error:
+        return _failed(error)
 
 
 @contextlib.contextmanager
@@ -292,7 +370,9 @@ def _progress(files):
 def show(result):
     """Prints a table of what `predict` returned, and errors to stderr."""
     good = [row for row in result["files"] if "error" not in row]
-    if good:
+    if "output_dir" in result:
+        print(f"the answers are in {result['output_dir']}/predictions.csv")
+    elif good:
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
         for column in ("file", "emotion", "probability", "others"):
             table.add_column(column, overflow="fold")

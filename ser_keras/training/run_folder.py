@@ -15,7 +15,7 @@ from ser_keras._files import drop_rows
 from ser_keras._files import read_json
 from ser_keras._files import read_rows
 from ser_keras._files import write_text
-from ser_keras._registry import package_versions
+from ser_keras._versions import package_versions
 
 _CONFIG = "config.json"
 

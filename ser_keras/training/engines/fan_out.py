@@ -216,21 +216,30 @@ class Expected:
                     "run was started with. Choose another --output-dir, or end "
                     "the other run in it"
                 )
-        others = []
-        for file, size in self.files:
-            try:
-                if os.path.getsize(file) == size:
-                    continue
-                others.append(f"{file} (of another size)")
-            except OSError:
-                others.append(f"{file} (missing)")
-        if others:
-            raise RuntimeError(
-                f"{here} sees other audio files than the machine that the run "
-                f"was started on, {len(others)} of {len(self.files)}: "
-                f"{shortened(others)}. --data-dir must be on a disk that all "
-                "machines see under the same path"
-            )
+        check_files(self.files)
+
+
+def check_files(files: Iterable[tuple[str, int]]) -> None:
+    """Raises `RuntimeError` if this process sees other audio files.
+
+    Args:
+        files: Path and bytes of each file, as the submitter of a task sees it.
+    """
+    files, others = list(files), []
+    for file, size in files:
+        try:
+            if os.path.getsize(file) == size:
+                continue
+            others.append(f"{file} (of another size)")
+        except OSError:
+            others.append(f"{file} (missing)")
+    if others:
+        raise RuntimeError(
+            f"The worker on {socket.gethostname()} sees other audio files than "
+            f"the machine that the run was started on, {len(others)} of "
+            f"{len(files)}: {shortened(others)}. Audio must be on a disk that "
+            "all machines see under the same path (--data-dir)"
+        )
 
 
 def _config_hash(file):

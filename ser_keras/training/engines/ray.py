@@ -7,8 +7,10 @@ from ser_keras._errors import needs_extra
 from ser_keras.training.engines.engine import Engine
 from ser_keras.training.engines.engine import TaskLostError
 
-# A cluster begun here tells nobody.
+# A cluster begun here tells nobody, and its workers get as much of a busy
+# machine as other processes do: by default Ray gives them nice 15.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 with needs_extra("The engine `ray`", "ray"):
     import ray

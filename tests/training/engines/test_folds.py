@@ -1,5 +1,6 @@
 """Folds on every engine, one of whose workers is lost in a training."""
 
+import importlib
 import json
 import os
 import signal
@@ -40,6 +41,8 @@ def cluster():
     """Ray: a head without CPUs and two nodes of one CPU, on this machine."""
     ray = pytest.importorskip("ray", reason="needs the extra `ray`")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
+    # Reads what a cluster of this library has in its environment.
+    importlib.import_module("ser_keras.training.engines.ray")
     small = {"object_store_memory": 80 * 2**20}
     head = {"num_cpus": 0, "include_dashboard": False, **small}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
