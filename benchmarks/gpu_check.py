@@ -307,7 +307,7 @@ def _(tiny, runtime):
     return emodarts_search(tiny, runtime, 2, published=True)
 
 
-def timed(step, wait, seconds=3.0):
+def timed(step, wait, tiny):
     """Seconds of the first step, and a list of those of later ones."""
     start = time.perf_counter()
     wait(step())
@@ -316,7 +316,7 @@ def timed(step, wait, seconds=3.0):
     wait(step())
     # Several together, as a training waits for no step's result.
     together = 5 if time.perf_counter() - start < 0.1 else 1
-    times, end = [], time.perf_counter() + seconds
+    times, end = [], time.perf_counter() + (0.1 if tiny else 3)
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 20):
         start = time.perf_counter()
         for _ in range(together):
@@ -340,9 +340,7 @@ def measure(name, precision, xla, tiny):
     runtime = ser.training.Runtime("none", precision=precision, xla=xla)
     with runtime.scope():
         step = WORKS[name](tiny, runtime)
-        first, times = timed(
-            step, lambda found: keras.ops.convert_to_numpy(found)
-        )
+        first, times = timed(step, keras.ops.convert_to_numpy, tiny)
     memory = None
     if gpus:
         memory = tf.config.experimental.get_memory_info("GPU:0")["peak"]
@@ -587,7 +585,7 @@ def measure_torch(tiny):
     import torch
 
     step, parameters = torch_search(tiny)
-    first, times = timed(step, lambda loss: loss.item())
+    first, times = timed(step, lambda loss: loss.item(), tiny)
     memory = None
     if torch.cuda.is_available():
         memory = torch.cuda.max_memory_allocated()
