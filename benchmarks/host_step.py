@@ -12,7 +12,7 @@ The target is 2 ms a step. `--profile` trains with the real step
 instead, and reads in TensorFlow's profile how long steps waited for input.
 
     python benchmarks/host_step.py
-    python benchmarks/host_step.py --profile --only light_sernet
+    python benchmarks/host_step.py --profile --smoke --clips 256
 """
 
 import argparse
@@ -223,8 +223,7 @@ def input_waits(folder):
         for line in plane.lines:
             for event in line.events:
                 name = plane.event_metadata[event.metadata_id].name
-                # The step's op; the pipeline has others within.
-                if name.split(":")[-1] == "IteratorGetNext":
+                if name == "IteratorGetNextOp::DoCompute":
                     yield event.duration_ps / 1e9
 
 
