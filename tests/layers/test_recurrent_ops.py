@@ -223,7 +223,7 @@ def test_a_clip_without_frames_gives_zeros_and_finite_gradients():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graphs_equal_eager(jit_compile):
-    # tests/as_shipped.py compiles all of them.
+    # tests/as_shipped.py compiles more of them.
     first = ["lstm_att_1", "rnn_2", "none"] if jit_compile else ALL
     mixed = make([first, ["lstm_2", "none"]], dtype="float32")
     x = inputs("float32")

@@ -290,14 +290,14 @@ REPLICAS = {
     ),
     "second order, CNN": (
         2,
-        {"cnn": ("dil_conv_3x3", "none"), "recurrent": ()},
+        {"cnn": ("avg_pool_3x3", "none"), "recurrent": ()},
         4,
         # Its finite difference divides what rounding adds by epsilon.
         0.02,
     ),
     "second order, recurrent, uneven": (
         2,
-        {"cnn": (), "recurrent": ("lstm_1", "none")},
+        {"cnn": (), "recurrent": ("rnn_1", "none")},
         5,
         2.0,
     ),
@@ -398,7 +398,7 @@ def test_exported_after_a_search(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"cnn": ("sep_conv_3x3", "none"), "recurrent": ()}, {"cnn": ()}],
+    [{"cnn": ("avg_pool_3x3", "none"), "recurrent": ()}, {"cnn": ()}],
     ids=["cnn", "recurrent"],
 )
 def test_compiled_by_xla(arguments):

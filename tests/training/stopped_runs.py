@@ -53,8 +53,11 @@ RESULTS = (
     "/final/network.keras",
 )
 # Not compared: times, logs and figures, the cache, and the SavedModel, of which
-# a run that was stopped before `result.json` writes another version.
-IGNORED = re.compile(r"/config\.json$|/tensorboard/|\.png$|^cache/|^served/")
+# a run that was stopped before `result.json` writes another version; and locks,
+# which have the time of the last sign of life.
+IGNORED = re.compile(
+    r"/config\.json$|/\.lock$|/tensorboard/|\.png$|^cache/|^served/"
+)
 # Files after which a run is resumed. For emoDARTS those of its search, and the
 # checkpoint of its training, which is that of Light-SERNet; at its first
 # checkpoint it has all files of the states before. For Light-SERNet not the
