@@ -145,14 +145,18 @@ def cross_validate(
 
     Example: see `recipes/emodb_emodarts.py`.
     """
-    for fold in folds:
-        check_classes(fold)
-    check_fold_parts(
-        folds,
+    run_fold, folders = _begin(
+        build_network,
         features,
-        held_out_speakers,
-        seed,
-        training.get("batch_size", 32),
+        folds,
+        run=run,
+        search=search,
+        augmented=augmented,
+        seed=seed,
+        held_out_speakers=held_out_speakers,
+        exposed=exposed,
+        runtime=runtime,
+        **training,
     )
     facts = {
         "leaks_speakers": any(fold.leaks_speakers for fold in folds),
@@ -160,18 +164,6 @@ def cross_validate(
     }
     if any(facts.values()):
         warnings.warn(overstated(**facts), stacklevel=2)
-    run_fold = functools.partial(
-        _run_fold,
-        search=search,
-        build_network=build_network,
-        features=features,
-        augmented=augmented,
-        seed=seed,
-        held_out_speakers=held_out_speakers,
-        runtime=runtime or Runtime("none"),
-        training=training,
-    )
-    folders = fold_folders(folds, features, run, exposed)
     calls = {
         fold.name: (fold, folders[fold.name])
         for fold in folds
@@ -221,6 +213,58 @@ def cross_validate(
         scaled=scaled,
         temperatures=temperatures,
     )
+
+
+def cross_validate_fold(name: str, **arguments: Any) -> None:
+    """Runs one fold of a cross-validation, for a worker that has its lock.
+
+    `cross_validate` with the same arguments then finds it finished.
+
+    Args:
+        name: Of the fold.
+        **arguments: Of `cross_validate`, without `jobs` and `engine`.
+    """
+    run_fold, folders = _begin(**arguments)
+    (fold,) = (x for x in arguments["folds"] if x.name == name)
+    run_fold(fold, folders[name])
+
+
+def _begin(
+    build_network,
+    features,
+    folds,
+    *,
+    run,
+    search=None,
+    augmented=(),
+    seed=0,
+    held_out_speakers=1,
+    exposed=NOTHING_EXPOSED,
+    runtime=None,
+    **training,
+):
+    """What runs a fold in its folder, and the folders, after all checks."""
+    for fold in folds:
+        check_classes(fold)
+    check_fold_parts(
+        folds,
+        features,
+        held_out_speakers,
+        seed,
+        training.get("batch_size", 32),
+    )
+    run_fold = functools.partial(
+        _run_fold,
+        search=search,
+        build_network=build_network,
+        features=features,
+        augmented=augmented,
+        seed=seed,
+        held_out_speakers=held_out_speakers,
+        runtime=runtime or Runtime("none"),
+        training=training,
+    )
+    return run_fold, fold_folders(folds, features, run, exposed)
 
 
 def _calibrate(folders, parts):

@@ -14,6 +14,7 @@ from ser_keras.experiments.corpus import chosen_folds
 from ser_keras.experiments.corpus import make_folds
 from ser_keras.experiments.corpus import read_corpus
 from ser_keras.experiments.driver import run_experiment
+from ser_keras.experiments.driver import run_folds
 from ser_keras.experiments.options import RUNTIME
 from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import OutputOptions
@@ -198,6 +199,14 @@ def run_compare(
     searched = config.genotype if "emodarts" in config.chosen else None
     exposed = exposed_by_search(searched)
     guard_folds(folds, all_utterances(folds), exposed, config.skip_bad_audio)
+    if config.jobs > 1 or config.engine != "local":
+        networks = {
+            name: (_network_config(name, config), folds, None)
+            for name in config.chosen
+            if name not in CLASSICAL
+            and not (folder / name / "result.json").exists()
+        }
+        run_folds(networks, folder)
     for name in config.chosen:
         print(f"--- {name}", flush=True)
         if name in CLASSICAL:

@@ -7,6 +7,7 @@ import functools
 import os
 import pathlib
 import statistics
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -19,6 +20,7 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import cross_validate
+from ser_keras.evaluation.cross_validation import cross_validate_fold
 from ser_keras.experiments.ablation import run_ablation
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
@@ -46,6 +48,7 @@ from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_disjoint
 from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
+from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
@@ -112,6 +115,66 @@ def run_experiment(
         print(result["scores"]["uar"], result["uar_interval_95"])
         ```
     """
+    run = _make_run(config, folds, other)
+    config, folds = run.given, run.all_folds
+    if config.seeds:
+        return run_seeds(
+            config, folds, run_experiment, run.other, run_folds=run_folds
+        )
+    if getattr(config, "ablate", False):
+        return run_ablation(config, folds, run_experiment)
+    return run.go()
+
+
+def run_folds(
+    runs: Mapping[str, tuple], folder: str | os.PathLike[str]
+) -> None:
+    """Runs the folds of several experiments as tasks of one engine.
+
+    `run_experiment` of each then finds its folds finished. The runs are those
+    of the seeds of an experiment, or of the systems that are compared.
+
+    Args:
+        runs: Dict from a name to the arguments of `run_experiment`: a
+            configuration, folds and another corpus or None. `jobs` and `engine`
+            are the first one's.
+        folder: Folder that holds them all.
+
+    Raises:
+        RuntimeError: A fold failed, see `run_tasks`.
+        LeakError, ValueError: See `run_experiment`; before any training.
+    """
+    calls, logs, finals, files = {}, {}, {}, {}
+    for name, (config, folds, other) in runs.items():
+        run = _make_run(config, folds, other)
+        run.prepare()
+        files |= dict.fromkeys(u.path for u in run.features.manifest)
+        for fold in run.folds:
+            place = run.run.path / "folds" / fold.name
+            if not (place / "predictions.csv").exists():
+                task = f"{name}, {fold.name}"
+                calls[task] = (config, folds, other, fold.name)
+                logs[task] = place / "log.txt"
+                finals[task] = place / "predictions.csv"
+    if calls:
+        run_tasks(
+            _run_fold,
+            calls,
+            config.jobs,
+            logs,
+            engine=config.engine,
+            folder=folder,
+            finals=finals,
+            files=files,
+        )
+
+
+def _run_fold(config, folds, other, name):
+    """One fold of an experiment, in a worker which has locked its folder."""
+    cross_validate_fold(name, **_make_run(config, folds, other).prepare())
+
+
+def _make_run(config, folds, other):
     name = system_of(config)
     runtime = Runtime.of(config)
     runtime.start()
@@ -122,27 +185,34 @@ def run_experiment(
     other_name, folder = experiment.other_corpus()
     if other is None and other_name:
         other = load_corpus(other_name, folder)
-    if config.seeds:
-        return run_seeds(config, folds, run_experiment, other)
-    if getattr(config, "ablate", False):
-        return run_ablation(config, folds, run_experiment)
-    return _Run(name, experiment, folds, other).go()
+    return _Run(name, experiment, config, folds, other)
 
 
 class _Run:
     """One run of an experiment on its folds."""
 
-    def __init__(self, name, experiment, folds, other):
+    def __init__(self, name, experiment, config, folds, other):
         self.name = name
+        self.given, self.all_folds = config, folds
         self.experiment = experiment
         self.config = experiment.config
         self.runtime = Runtime.of(self.config)
-        self.folds = chosen_folds(folds, self.config.fold)
         self.other = other
         self.final = self.config.final and not self.config.fold
 
     def go(self):
+        outcome = cross_validate(
+            **self.prepare(), jobs=self.config.jobs, engine=self.config.engine
+        )
+        network = outcome.network
+        if self.final:
+            network = self._train_on_all()
+        return self._finish(outcome, network)
+
+    def prepare(self):
+        """What comes before the folds; returns what `cross_validate` needs."""
         experiment, config = self.experiment, self.config
+        self.folds = chosen_folds(self.all_folds, config.fold)
         genotype = experiment.genotype()
         if (pathlib.Path(config.output_dir) / "config.json").exists():
             open_run(config)  # Another's folder is told before audio is read.
@@ -175,28 +245,23 @@ class _Run:
         build = functools.partial(
             _build_for_fold, experiment, self.features, genotype, start
         )
-        outcome = cross_validate(
-            build,
-            self.features,
-            self.folds,
-            run=self.run,
-            search=functools.partial(
+        self.found, self.start, self.exposed = genotype, start, exposed
+        return {
+            "build_network": build,
+            "features": self.features,
+            "folds": self.folds,
+            "run": self.run,
+            "search": functools.partial(
                 _search_in_fold, experiment, self.features, self._frames
             )
             if searches
             else None,
-            augmented=self.augmented,
-            held_out_speakers=config.held_out_speakers,
-            jobs=config.jobs,
-            engine=config.engine,
-            exposed=exposed,
-            runtime=self.runtime,
+            "augmented": self.augmented,
+            "held_out_speakers": config.held_out_speakers,
+            "exposed": exposed,
+            "runtime": self.runtime,
             **self._training(),
-        )
-        network = outcome.network
-        if self.final:
-            network = self._train_on_all(genotype, start, exposed)
-        return self._finish(outcome, network)
+        }
 
     @property
     def _frames(self):
@@ -278,12 +343,13 @@ class _Run:
                 **self._training(schedule),
             )
 
-    def _train_on_all(self, genotype, start, exposed):
+    def _train_on_all(self):
         """The network to deploy: the same recipe, on all speakers.
 
         No speaker is held out, so the epoch is the median of those that the
         folds chose on their held-out speakers.
         """
+        genotype, start, exposed = self.found, self.start, self.exposed
         run = RunFolder(self.run.path / FINAL, self.run.config)
         file = run.path / "network.keras"
         if file.exists():

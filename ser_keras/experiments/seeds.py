@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
 
 def run_seeds(
-    config: Any, folds: Sequence[Fold], run_seed: Any, *arguments: Any
+    config: Any,
+    folds: Sequence[Fold],
+    run_seed: Any,
+    *arguments: Any,
+    run_folds: Any = None,
 ) -> dict:
     """Runs every seed of `config.seeds` on the same folds.
 
     Each is a whole run of its own, in `seed_<n>` of `output_dir`, which goes on
     where it was stopped; more seeds can be added to finished ones. Of several
-    `jobs`, each runs a fold of the seed whose turn it is; where there is one
-    fold, each runs a seed, and `seed_<n>.txt` gets what it prints. `seeds.md`
+    `jobs`, each runs a fold of a seed; where there is one fold, each runs a
+    seed, and `seed_<n>.txt` gets what it prints. `seeds.md`
     and `seeds.json` hold the table: each seed's UAR with its bootstrap
     interval over speakers, and mean and standard deviation over seeds. That
     deviation says how much a run differs by chance, not how much speakers do.
@@ -41,6 +45,8 @@ def run_seeds(
         run_seed: `run_seed(config, folds, *arguments)`, which returns what
             `result.json` holds; picklable.
         *arguments: Further ones of `run_seed`.
+        run_folds: `run_folds(runs, folder)` runs the folds of several seeds as
+            tasks of `config.engine`; see `experiments.driver.run_folds`.
 
     Returns:
         What `seeds.json` holds.
@@ -58,7 +64,7 @@ def run_seeds(
         )
         for seed in config.seeds
     }
-    results = _run(config, configs, folds, run_seed, arguments)
+    results = _run(config, configs, folds, run_seed, arguments, run_folds)
     rows = []
     for seed, result in results.items():
         scores = result["scores"]
@@ -88,10 +94,17 @@ def run_seeds(
     return table
 
 
-def _run(config, configs, folds, run_seed, arguments):
+def _run(config, configs, folds, run_seed, arguments, run_folds):
     """Results by seed."""
     one_fold = config.fold or len(folds) == 1
-    if config.jobs == 1 or len(configs) == 1 or not one_fold:
+    alone = config.jobs == 1 and config.engine == "local"
+    if alone or len(configs) == 1 or not one_fold:
+        if run_folds is not None and not (alone or len(configs) == 1):
+            runs = {
+                f"seed {seed}": (one, folds, *arguments)
+                for seed, one in configs.items()
+            }
+            run_folds(runs, config.output_dir)
         results = {}
         for seed, one in configs.items():
             print(f"\nseed {seed}: {one.output_dir}", flush=True)

@@ -1,11 +1,17 @@
 """Tuning of a system's options on training speakers, by keras-tuner."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import pathlib
+import shutil
+import socket
 import tempfile
+import threading
 import typing
 from typing import Any
 
@@ -30,8 +36,10 @@ from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import hold_out_speakers
+from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_lock import RunLock
 from ser_keras.training.runtime import Runtime
 
 with needs_extra("Tuning", "tuner"):
@@ -41,6 +49,7 @@ with needs_extra("Tuning", "tuner"):
 OBJECTIVE = "val_uar"
 #: The configuration that `ser_keras train SYSTEM --config` takes.
 BEST_CONFIG = "best_config.json"
+_VALUE = "value.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +108,11 @@ def tune_config_class(system: str) -> type:
 def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
     """Tunes on a fold's training speakers, then scores its test speakers.
 
-    Several processes share the trials in keras-tuner's way: with the
+    With several `jobs`, or another `engine`, as many workers share the trials:
+    tasks of the engine, to which this process deals them out. A trial that is
+    stopped goes on after its last epoch.
+
+    Processes that are started by hand share them in keras-tuner's way: with the
     environment variables `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`
     the same for all, `KERASTUNER_TUNER_ID` is `chief` in the process that
     deals them out, and any other name, each once, in those that run them. All
@@ -148,10 +161,13 @@ def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
         exposed_by_search(getattr(config, "genotype", "")),
     )
     run = open_run(config)
+    arguments = hypermodel, run.path / "tuning", config.trials, config.method
+    started = "KERASTUNER_TUNER_ID" in os.environ
     with runtime.scope():
-        best = tune(
-            hypermodel, run.path / "tuning", config.trials, config.method
-        )
+        if started or (config.jobs == 1 and config.engine == "local"):
+            best = tune(*arguments)
+        else:
+            best = _tune_by_tasks(config, folds, arguments)
     if best is None:
         return None
     print(f"best of {best.trials} trials: held-out UAR {best.uar:.3f}")
@@ -179,6 +195,64 @@ def run_tune(config: Any, folds: list[Fold] | None = None) -> dict | None:
     return result
 
 
+def _tune_by_tasks(config, folds, arguments):
+    """`tune`, with workers that are tasks; this process deals out trials."""
+    address = "127.0.0.1"
+    if config.engine != "local":
+        address = socket.gethostbyname(socket.gethostname())
+    with socket.socket() as free:
+        free.bind((address, 0))
+        port = free.getsockname()[1]
+    shared = {
+        "KERASTUNER_ORACLE_IP": address,
+        "KERASTUNER_ORACLE_PORT": str(port),
+    }
+    # keras-tuner's server polls its state for as long as a worker is missing:
+    # if they fail, its thread must not keep this process.
+    best: concurrent.futures.Future = concurrent.futures.Future()
+
+    def deal_out():
+        try:
+            best.set_result(tune(*arguments))
+        except BaseException as error:
+            best.set_exception(error)
+
+    os.environ.update(shared, KERASTUNER_TUNER_ID="chief")
+    try:
+        threading.Thread(target=deal_out, daemon=True).start()
+        folder = pathlib.Path(config.output_dir)
+        alone = dataclasses.replace(config, jobs=1, engine="local")
+        # The class of the configuration, made by a function, has no name.
+        given = system_of(config), dataclasses.asdict(alone), folds
+        names = [f"worker_{i}" for i in range(1, config.jobs + 1)]
+        run_tasks(
+            _work_on_trials,
+            {
+                name: (*given, {**shared, "KERASTUNER_TUNER_ID": name})
+                for name in names
+            },
+            config.jobs,
+            {name: folder / "workers" / f"{name}.txt" for name in names},
+            engine=config.engine,
+            folder=folder,
+            files=[u.path for fold in folds for u in fold.train],
+        )
+        return best.result()
+    finally:
+        for name in (*shared, "KERASTUNER_TUNER_ID"):
+            os.environ.pop(name, None)
+
+
+def _work_on_trials(system, fields, folds, environment):
+    """A worker of `_tune_by_tasks`."""
+    os.environ.update(environment)
+    try:
+        run_tune(tune_config_class(system)(**fields), folds)
+    finally:
+        for name in environment:
+            os.environ.pop(name, None)
+
+
 def _tuned_config(system, config, values):
     """The system's own configuration, with the best values."""
     kind = config_class(system)
@@ -202,10 +276,14 @@ class SystemHyperModel(keras_tuner.HyperModel):
         config: Configuration of the system; `trial_epochs` is the length of a
             trial.
         fold: The `Fold` on whose training part to tune.
+
+    Attributes:
+        trainings: Folder in which stopped trials are resumed, set by `tune`.
     """
 
     def __init__(self, config, fold):
         super().__init__()
+        self.trainings: pathlib.Path | None = None
         self.system = system_of(config)
         self.config = config
         experiment = system_class(self.system)(config)
@@ -252,8 +330,14 @@ class SystemHyperModel(keras_tuner.HyperModel):
             "epochs": self.config.trial_epochs,
             "select_by": "uar",
         }
-        with tempfile.TemporaryDirectory() as folder:
+        with contextlib.ExitStack() as stack:
+            folder = self._training_folder(hp)
+            if folder is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+            stack.enter_context(RunLock(folder))
             run = RunFolder(folder, {})
+            if (found := run.read_json(_VALUE)) is not None:
+                return found
             train_network(
                 model,
                 self.train,
@@ -267,7 +351,24 @@ class SystemHyperModel(keras_tuner.HyperModel):
                 **training,
             )
             values = [row[OBJECTIVE] for row in run.rows("train")]
-        return {OBJECTIVE: max(values)}
+            found = {OBJECTIVE: max(values)}
+            run.write_json(_VALUE, found)
+            shutil.rmtree(run.path / "checkpoints")
+            for file in run.path.glob("*.weights.h5"):
+                file.unlink()
+        return found
+
+    def _training_folder(self, hp):
+        """Of the trial of these values, so that it can be resumed; or None.
+
+        It is not named by the trial: a worker that is lost may get its values
+        again as another.
+        """
+        if self.trainings is None:
+            return None
+        values = json.dumps(hp.values, sort_keys=True, default=str)
+        name = hashlib.sha256(values.encode()).hexdigest()[:16]
+        return self.trainings / name
 
     def settings(self) -> dict:
         """What decides the values of trials, as JSON types."""
@@ -343,6 +444,7 @@ def tune(
         )
     directory = pathlib.Path(directory)
     RunFolder(directory, {**hypermodel.settings(), "method": method})
+    hypermodel.trainings = directory / "trainings"
     tuner = tuners[method](
         hypermodel,
         objective=keras_tuner.Objective(OBJECTIVE, "max"),

@@ -92,7 +92,7 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_training_takes_seeds(system, monkeypatch):
     monkeypatch.setattr(
-        driver, "run_seeds", lambda config, folds, run, *_: (config.seeds, run)
+        driver, "run_seeds", lambda config, folds, run, *_, **__: (config.seeds, run)
     )
     config = config_class(system)(seeds=(0, 1))
     assert run_experiment(config, []) == ((0, 1), run_experiment)

@@ -200,7 +200,8 @@ def test_a_worker_has_no_result(toy, tmp_path, monkeypatch):
 def test_command_and_what_train_makes_of_it(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     argv = ["--smoke", "--no-litert", "--fold", "2"]
-    argv = ["tune", "light_sernet", *argv, "--output-dir", "tuned", "--json"]
+    argv = [*argv, "--jobs", "2", "--output-dir", "tuned", "--json"]
+    argv = ["tune", "light_sernet", *argv]
     assert main(argv) == 0
     result = json.loads(capfd.readouterr().out)
     tuned = tmp_path / "tuned"
