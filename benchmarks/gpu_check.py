@@ -12,8 +12,8 @@ memory. It compares training on the GPU with training on the CPU. Where PyTorch
 is installed, a search in plain PyTorch runs beside ours.
 
 What takes more than a quarter of `--minutes`, or than is left of them, is left
-out, and the record says so. Please send us the record: none of us has a GPU. `--tiny` tries this script
-with small sizes, also without a GPU.
+out, and the record says so. Please send us the record: none of us has a GPU.
+`--tiny` tries this script with small sizes, also without a GPU.
 """
 
 import argparse
