@@ -17,6 +17,7 @@ from ser_keras.features.gather import pass_seed
 from ser_keras.features.streams import FeatureStreams
 from ser_keras.protocols.splits import SpeakerOverlapError
 
+_PREFETCHED = 8  # Batches that are made before they are asked for.
 # Without AutoGraph, which takes a second in each process.
 _as_written = tf.autograph.experimental.do_not_convert
 
@@ -143,7 +144,8 @@ def make_dataset(
         return x, y, tf.gather(weights, rows)
 
     dataset = batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    # Not AUTOTUNE, which may keep hundreds of batches.
+    dataset = dataset.prefetch(_PREFETCHED)
     options = tf.data.Options()
     # They would put a copy of all frames into a rewritten graph.
     options.experimental_optimization.apply_default_optimizations = False
