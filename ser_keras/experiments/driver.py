@@ -21,6 +21,7 @@ from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.cross_validation import cross_validate_fold
+from ser_keras.evaluation.cross_validation import fold_folders
 from ser_keras.experiments.ablation import run_ablation
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
@@ -137,7 +138,7 @@ def run_folds(
     Args:
         runs: Dict from a name to the arguments of `run_experiment`: a
             configuration, folds and another corpus or None. `jobs` and `engine`
-            are the first one's.
+            are the same in all.
         folder: Folder that holds them all.
 
     Raises:
@@ -149,13 +150,14 @@ def run_folds(
         run = _make_run(config, folds, other)
         run.prepare()
         files |= dict.fromkeys(u.path for u in run.features.manifest)
-        for fold in run.folds:
-            place = run.run.path / "folds" / fold.name
-            if not (place / "predictions.csv").exists():
-                task = f"{name}, {fold.name}"
-                calls[task] = (config, folds, other, fold.name)
-                logs[task] = place / "log.txt"
-                finals[task] = place / "predictions.csv"
+        folders = fold_folders(run.folds, run.features, run.run, run.exposed)
+        for fold, one in folders.items():
+            final = one.path / "predictions.csv"
+            if not final.exists():
+                task = f"{name}, {fold}"
+                calls[task] = (config, folds, other, fold)
+                logs[task] = one.path / "log.txt"
+                finals[task] = final
     if calls:
         run_tasks(
             _run_fold,

@@ -83,7 +83,7 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._content = json.dumps({**_owner(), "token": uuid.uuid4().hex})
+        self._token = uuid.uuid4().hex
         seen, since, told = None, 0.0, False
         while not self._create(self.file):
             state = _read(self.file)
@@ -131,7 +131,10 @@ class RunLock:
                 return False
             _held.add(file)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(self._content)
+            # Of a copy of the folder it is another.
+            inode = os.fstat(descriptor).st_ino
+            owner = {**_owner(), "inode": inode, "token": self._token}
+            stream.write(json.dumps(owner))
         return True
 
     def _take_over(self, state):
@@ -182,7 +185,9 @@ class RunLock:
 
     def _is_mine(self):
         state = _read(self.file)
-        return state is not None and state[0] == self._content
+        return state is not None and (
+            _parsed(state[0]).get("token") == self._token
+        )
 
     def _beat(self, thread):
         while not self._released.wait(self._beat_seconds):
@@ -273,6 +278,9 @@ def _ended(file, content):
     owner = _parsed(content)
     if not owner or owner.get("machine") != _machine():
         return False
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(file).st_ino != owner["inode"]:
+            return True
     if owner["pid"] == os.getpid():
         with _guard:
             return file not in _held

@@ -278,8 +278,10 @@ def test_command(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     argv = ["compare", "--smoke", "--systems", "majority", "lstm", "--json"]
     argv += ["--settings", "lstm.speed_range=0", "--output-dir", "out"]
+    argv += ["--jobs", "2"]
     assert main(argv) == 0
-    out, _ = capfd.readouterr()
+    out, err = capfd.readouterr()
+    assert "finished, 1 of 1" in err  # In a worker.
     assert json.loads(out) == {"report": "out/report.html"}
     table = (tmp_path / "out/report.md").read_text()
     assert "| majority |" in table and "| lstm |" in table

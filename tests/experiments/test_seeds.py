@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 import statistics
+import types
 
 import pytest
 
@@ -17,17 +19,24 @@ from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import config_class
 from ser_keras.experiments.seeds import markdown
 from ser_keras.experiments.seeds import run_seeds
+from ser_keras.training.run_folder import RunFolder
+
+RESULT = {
+    "scores": {"uar": 0.5, "wa": 0.6, "n": 40},
+    "uar_interval_95": None,
+    "protocol": {"name": "leave-one-speaker-out", "hash": "abc"},
+    "leaks_speakers": False,
+    "selects_on_test": False,
+}
 
 
 def fake_run(config, folds):
     """Like a real one it writes `config.json`, and refuses another's."""
     assert not config.seeds
     result = {
+        **RESULT,
         "scores": {"uar": 0.5 + config.seed / 10, "wa": 0.6, "n": 40},
         "uar_interval_95": [0.4, 0.7] if config.seed else None,
-        "protocol": {"name": "leave-one-speaker-out", "hash": "abc"},
-        "leaks_speakers": False,
-        "selects_on_test": False,
     }
     open_run(config).write_json("result.json", result)
     return result
@@ -92,7 +101,9 @@ def test_seeds_of_one_fold_run_at_the_same_time(tmp_path, monkeypatch, fold):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_training_takes_seeds(system, monkeypatch):
     monkeypatch.setattr(
-        driver, "run_seeds", lambda config, folds, run, *_, **__: (config.seeds, run)
+        driver,
+        "run_seeds",
+        lambda config, folds, run, *_, **__: (config.seeds, run),
     )
     config = config_class(system)(seeds=(0, 1))
     assert run_experiment(config, []) == ((0, 1), run_experiment)
@@ -103,3 +114,61 @@ def test_seeds_that_do_not_fit():
         LightSERNetConfig(seeds=(1, 1))
     with pytest.raises(ValueError, match="An ablation has one seed"):
         EmotionNASConfig(ablate=True, seeds=(0, 1))
+
+
+def test_folds_of_all_seeds_are_tasks(tmp_path, monkeypatch, capsys):
+    """Of a run of several folds each task is a fold of a seed."""
+    given = []
+    monkeypatch.setattr(
+        driver,
+        "run_tasks",
+        lambda *positional, **named: given.append((positional, named)),
+    )
+    monkeypatch.setattr(driver, "_make_run", FakeRun)
+    monkeypatch.setattr(
+        driver,
+        "fold_folders",
+        lambda folds, features, run, exposed: {
+            name: types.SimpleNamespace(path=run.path / "folds" / name)
+            for name in folds
+        },
+    )
+    config = LightSERNetConfig(
+        seeds=(3, 4), jobs=4, engine="ray", output_dir=str(tmp_path / "run")
+    )
+    monkeypatch.setattr(
+        seeds, "open_run", lambda config: RunFolder(config.output_dir, {})
+    )
+
+    def finish(config, folds, other):
+        """Like a real one, which finds the folds that are finished."""
+        assert given
+        return RESULT
+
+    run_seeds(
+        config, ["first", "second"], finish, None, run_folds=driver.run_folds
+    )
+    (((function, calls, jobs, logs), places),) = given
+    assert (function, jobs) == (driver._run_fold, 4)
+    assert list(calls) == ["seed 3, b", "seed 4, a", "seed 4, b"]
+    final = tmp_path / "run/seed_4/folds/b/predictions.csv"
+    assert places["finals"]["seed 4, b"] == final
+    assert logs["seed 4, b"] == final.with_name("log.txt")
+    assert (places["engine"], list(places["files"])) == ("ray", ["x.wav"])
+
+
+class FakeRun:
+    """A run of two folds, whose first is finished with seed 3."""
+
+    def __init__(self, config, folds, other=None):
+        self.folds, self.exposed = "ab", None
+        self.run = types.SimpleNamespace(path=pathlib.Path(config.output_dir))
+        utterance = types.SimpleNamespace(path="x.wav")
+        self.features = types.SimpleNamespace(manifest=[utterance])
+        if config.seed == 3:
+            file = self.run.path / "folds/a/predictions.csv"
+            file.parent.mkdir(parents=True)
+            file.write_text("")
+
+    def prepare(self):
+        """Nothing."""

@@ -137,11 +137,12 @@ def test_only_one_takes_over(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_lock_in_a_copy_of_a_folder_is_none(tmp_path):
-    with RunLock(tmp_path / "run"):
-        shutil.copytree(tmp_path / "run", tmp_path / "copy")
-        with RunLock(tmp_path / "copy", wait=False):
-            pass
+def test_the_lock_in_a_copy_of_a_folder_is_none(tmp_path, holder):
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    with RunLock(tmp_path.with_name("copy"), wait=False):
+        pass
+    with pytest.raises(RunLockedError):
+        RunLock(tmp_path, wait=False).__enter__()
 
 
 def test_seconds_that_are_none(tmp_path, monkeypatch):

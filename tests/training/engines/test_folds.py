@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from ser_keras.cli.main import main
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.training.engines import make_engine
 from ser_keras.training.engines import run_tasks
@@ -133,6 +134,24 @@ def test_a_removed_ray_node_costs_an_epoch(cluster, tmp_path, alone, capfd):
 
     check("ray", tmp_path, remove, alone, capfd)
     assert len(cluster.worker_nodes) == 1
+
+
+def trains(engine, folder, monkeypatch):
+    """The command that the documentation shows."""
+    monkeypatch.chdir(folder)
+    argv = ["train", "hand_made", "--smoke", "--network", "cnn", "--no-final"]
+    assert main([*argv, "--engine", engine, "--output-dir", "run"]) == 0
+    (log,) = (folder / "run").glob("folds/*/log.txt")
+    assert "train  1/1" in log.read_text()
+    assert (folder / "run/result.json").exists()
+
+
+def test_the_command_with_ray(cluster, tmp_path, monkeypatch):
+    trains("ray", tmp_path, monkeypatch)
+
+
+def test_the_command_with_slurm(jobs, tmp_path, monkeypatch):
+    trains("slurm", tmp_path, monkeypatch)
 
 
 def fails(engine, folder):
