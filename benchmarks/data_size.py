@@ -272,6 +272,7 @@ def measure_apart(rows, data_dir, manifest_only):
     done = subprocess.run(
         program, check=True, stdout=subprocess.PIPE, text=True
     )
+    print(f"{number(rows)} rows are measured", file=sys.stderr, flush=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
