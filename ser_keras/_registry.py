@@ -61,7 +61,7 @@ def load_model(
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> path = getfixture("tmp_path") / "model.keras"
     >>> model.save(path)
-    >>> ser_keras.load_model(path).output_shape
+    >>> load_model(path).output_shape
     (None, 1)
     """
     register_all()

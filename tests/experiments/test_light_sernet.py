@@ -139,7 +139,7 @@ def test_a_protocol_that_overstates_is_run_by_its_own_name(
 ):
     given = []
 
-    def begin(build, features, folds, **training):
+    def begin(build_network, features, folds, **training):
         given.append(training["select_by"])
         raise Begun
 

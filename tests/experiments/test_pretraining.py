@@ -37,8 +37,8 @@ def config(tmp_path, monkeypatch):
     With the first fold's network, and the audio of earlier stages.
     """
 
-    def start(build, features, folds, *, run, exposed, **_):
-        raise Started(build(folds[0], run), exposed)
+    def start(build_network, features, folds, *, run, exposed, **_):
+        raise Started(build_network(folds[0], run), exposed)
 
     monkeypatch.setattr(driver, "cross_validate", start)
     return LightSERNetConfig(
