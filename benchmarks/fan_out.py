@@ -68,7 +68,7 @@ def train(folder, epochs):
     run.write_json(FINAL, {"epochs": epochs})
 
 
-def seconds(engine, options):
+def seconds(engine, epochs, options):
     """All trainings by an engine."""
     with tempfile.TemporaryDirectory() as root:
         folders = {
@@ -78,7 +78,7 @@ def seconds(engine, options):
         start = time.perf_counter()
         run_tasks(
             train,
-            {name: (path, options.epochs) for name, path in folders.items()},
+            {name: (path, epochs) for name, path in folders.items()},
             options.jobs,
             {name: path.with_suffix(".txt") for name, path in folders.items()},
             engine=engine,
@@ -92,31 +92,29 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[12, 240])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
     add_record_argument(parser)
     options = parser.parse_args()
     os.environ.setdefault("SER_KERAS_SLURM", "cluster=local")
-    times = {engine: [] for engine in options.engines}
+    cases = [(e, n) for n in options.epochs for e in options.engines]
+    times = {case: [] for case in cases}
     for _ in range(options.rounds):
-        for engine, found in times.items():
-            found.append(seconds(engine, options))
+        for case, found in times.items():
+            found.append(seconds(*case, options))
     rows = []
-    first = statistics.median(times[options.engines[0]])
-    for engine, found in times.items():
+    for (engine, epochs), found in times.items():
         median = statistics.median(found)
+        first = statistics.median(times[options.engines[0], epochs])
         spread = min(found), max(found)
-        what = f"{options.trainings} trainings, {options.jobs} at a time"
+        what = f"{options.trainings} trainings of {epochs} epochs"
         rows.append(measurement(engine, what, median, "s", spread))
-        rows.append(
-            measurement(
-                engine, f"against {options.engines[0]}", median / first, "x"
-            )
-        )
+        against = f"{what}, against {options.engines[0]}"
+        rows.append(measurement(engine, against, median / first, "x"))
         print(
-            f"{engine:>6} {median:.1f} s ({min(found):.1f} to "
-            f"{max(found):.1f}), {median / first:.2f} x"
+            f"{engine:>6} {epochs:4} epochs {median:.1f} s ({min(found):.1f} "
+            f"to {max(found):.1f}), {median / first:.2f} x"
         )
     record(options, rows)
 

@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import shutil
 import threading
+import time
 from typing import Any
 
 from ser_keras._errors import needs_extra
@@ -78,6 +79,9 @@ class SlurmEngine(Engine):
             job = self._executor.submit(
                 Resumable(function), *arguments, **options
             )
+        # More often than submitit would; it asks SLURM itself once a minute.
+        while not job.done():
+            time.sleep(0.2)
         try:
             return job.result()
         except FailedJobError:
