@@ -20,7 +20,8 @@ _STALE_SECONDS = 90.0
 # Several beats may be missed, on a disk that is busy.
 _BEATS = 12
 
-# Files of the locks that this process holds, and what guards them.
+# Files of the locks that this process holds. They are made and removed under
+# `_guard`: a file that is there and not in `_held` counts as left behind.
 _held: set[pathlib.Path] = set()
 _guard = threading.Lock()
 
@@ -117,10 +118,10 @@ class RunLock:
     ) -> None:
         self._released.set()
         self._thread.join()
-        _held.discard(self.file)
-        if self._is_mine():
-            with contextlib.suppress(FileNotFoundError):
-                self.file.unlink()
+        with _guard:
+            if self._is_mine():
+                self.file.unlink(missing_ok=True)
+            _held.discard(self.file)
 
     def _create(self, file):
         """Whether the file was made, which only one process can do."""
@@ -164,8 +165,9 @@ class RunLock:
                 _held.add(self.file)
                 _held.discard(mine)
         finally:
-            claim.unlink(missing_ok=True)
-            _held.discard(claim)
+            with _guard:
+                claim.unlink(missing_ok=True)
+                _held.discard(claim)
         owner = _parsed(state[0])
         print(
             f"{self.file.parent}: taken over from process {owner.get('pid')} "

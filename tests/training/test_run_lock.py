@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
+from ser_keras.training import run_lock
 from ser_keras.training.run_lock import RunLock
 from ser_keras.training.run_lock import RunLockedError
 from tests.conftest import REPOSITORY
@@ -46,24 +48,35 @@ def holder(tmp_path):
         process.stdout.close()
 
 
-def test_one_at_a_time(tmp_path):
+def test_one_at_a_time(tmp_path, monkeypatch, capsys):
+    # Threads change places often, and look at the lock often.
+    sleep, interval = time.sleep, sys.getswitchinterval()
+    quick = types.SimpleNamespace(
+        monotonic=time.monotonic, sleep=lambda _: sleep(0.0003)
+    )
+    monkeypatch.setattr(run_lock, "time", quick)
     inside, most = 0, 0
 
     def work():
         nonlocal inside, most
-        for _ in range(5):
+        for _ in range(40):
             with RunLock(tmp_path):
                 inside += 1
                 most = max(most, inside)
-                time.sleep(0.002)
+                sleep(0.0005)
                 inside -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert most == 1
+    assert "taken over" not in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
