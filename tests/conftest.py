@@ -90,7 +90,14 @@ def repository():
 
 
 @pytest.fixture
-def run_recipe(repository, monkeypatch, capfd):
+def eager_training(monkeypatch):
+    """Trains without graphs: to trace one takes longer than a few steps."""
+    eagerly = property(lambda model: True, lambda model, value: None)
+    monkeypatch.setattr(keras.Model, "run_eagerly", eagerly)
+
+
+@pytest.fixture
+def run_recipe(repository, monkeypatch, capfd, eager_training):
     """Runs a recipe with `--smoke` in this process, in seconds less.
 
     `run_recipe(name, folder, *flags)` returns a `CompletedProcess`, as if it
@@ -249,6 +256,17 @@ def pytest_collection_modifyitems(items):
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
+def pytest_collection_finish():
+    """Leaves what imports made out of all later garbage collections."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    """Undoes it, for what pytest's plugins look for at the end."""
+    gc.unfreeze()
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -278,7 +278,8 @@ def _parsed(content: str) -> dict[str, Any]:
 def _ended(file, content):
     """Whether the owner is known to have ended; a copy has none."""
     owner = _parsed(content)
-    if not owner or owner.get("machine") != _machine():
+    known = {"machine", "pid", "started", "inode"} <= owner.keys()
+    if not known or owner["machine"] != _machine():
         return False
     with contextlib.suppress(FileNotFoundError):
         if os.stat(file).st_ino != owner["inode"]:

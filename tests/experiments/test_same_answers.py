@@ -14,7 +14,6 @@ import itertools
 import json
 import typing
 
-import keras
 import numpy as np
 import pytest
 
@@ -128,12 +127,9 @@ def folds(corpora_root):
 
 @pytest.mark.parametrize(("system", "options"), list(cases()))
 def test_every_consumer_gives_the_recorded_answer(
-    system, options, folds, tmp_path, monkeypatch, serve
+    system, options, folds, tmp_path, monkeypatch, serve, eager_training
 ):
     monkeypatch.chdir(tmp_path)
-    # A graph of a training step takes longer than the one step of this run.
-    eagerly = property(lambda model: True, lambda model, value: None)
-    monkeypatch.setattr(keras.Model, "run_eagerly", eagerly)
     kind = config_class(system)
     fields = typing.get_type_hints(kind)
     optional = {"speed_range": 0.0, "litert": False}

@@ -8,6 +8,7 @@ folder must then have the same content as in the first run, bit by bit.
 
 import collections
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -259,6 +260,8 @@ def main(name, folder):
     whole, work = folder / "whole", folder / "work"
     whole.mkdir()
     os.chdir(whole)
+    # Each run collects garbage, and need not look through TensorFlow.
+    gc.freeze()
     end = "run/predictions.csv" if name == "emodarts" else None
     copies, results = record(run, folder / "copies", RESUMED[name], end)
     failed = False

@@ -12,6 +12,7 @@ import tensorflow as tf
 import ser_keras as ser
 from ser_keras.cli.main import main
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.experiments.emodarts import EmoDARTSExperiment
 from ser_keras.experiments.options import RUNTIME
 from ser_keras.experiments.output import run_settings
 from ser_keras.genotype import load_genotype
@@ -177,8 +178,12 @@ def train(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_search_and_training_on_two_devices(train):
-    """The command of docs/guides/runtime.md."""
+def test_search_and_training_on_two_devices(train, monkeypatch):
+    """The command of docs/guides/runtime.md, with few candidates."""
+    few = ser.SearchSpace(
+        ("sep_conv_3x3", "none"), ("lstm_1", "none"), num_nodes=1
+    )
+    monkeypatch.setattr(EmoDARTSExperiment, "space", lambda self: few)
     printed, result, _ = train(
         "emodarts", "--strategy", "mirrored", "--devices", "2"
     )
