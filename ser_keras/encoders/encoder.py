@@ -288,17 +288,17 @@ class SpeechEncoder(keras.Model):
             "final_norm": self.final_norm,
             "dropout": self.dropout,
         }
-        # `quantize` changes the policies of layers within this one.
+        # `quantize` changes the policies of layers within this one, of which
+        # a copy in a file has a map.
         quantized = {
             layer.path: layer.dtype_policy
             for layer in flatten_layers(self)
             if layer.quantization_mode is not None
         }
-        if quantized:
+        policies = keras.dtype_policies.DTypePolicyMap
+        if quantized and not isinstance(self.dtype_policy, policies):
             config["dtype"] = keras.dtype_policies.serialize(
-                keras.dtype_policies.DTypePolicyMap(
-                    self.dtype_policy, quantized
-                )
+                policies(self.dtype_policy, quantized)
             )
         return config
 

@@ -169,7 +169,11 @@ class Checkpoint:
             ValueError: A tensor is missing, unknown or has another shape.
         """
         prefix = next(
-            (p for p in prefixes if any(n.startswith(p) for n in self._tensors)),
+            (
+                p
+                for p in prefixes
+                if any(n.startswith(p) for n in self._tensors)
+            ),
             None,
         )
         if prefix is None:

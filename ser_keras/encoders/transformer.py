@@ -108,17 +108,14 @@ class SelfAttention(keras.layers.Layer):
             gate = gate[..., 0] * (gate[..., 1] * scale - 1.0) + 2.0
             gate = ops.transpose(gate, (0, 2, 1))[..., None]
             scores = scores + gate * position_bias
-        # Half precision has too few digits for a sum over many frames.
-        weights = ops.softmax(ops.cast(scores, "float32"))
+        weights = softmax(scores)
         value = ops.reshape(self.value_dense(inputs), heads)
         value = ops.transpose(value, (0, 2, 1, 3))
         outputs = ops.matmul(ops.cast(weights, value.dtype), value)
         outputs = ops.transpose(outputs, (0, 2, 1, 3))
         return self.output_dense(ops.reshape(outputs, (-1, frames, units)))
 
-    def compute_output_shape(
-        self, input_shape: Sequence[Any], **_: Any
-    ) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Any], **_: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -237,9 +234,7 @@ class TransformerLayer(keras.layers.Layer):
         x = self.attention_norm(inputs + attend(inputs))
         return self.feed_forward_norm(x + feed(x))
 
-    def compute_output_shape(
-        self, input_shape: Sequence[Any], **_: Any
-    ) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Any], **_: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -319,6 +314,15 @@ class RelativePositionBias(keras.layers.Layer):
         }
 
 
+def softmax(scores: Any) -> Any:
+    """Softmax over the last axis, float32."""
+    # Half precision has too few digits for a sum over many frames.
+    scores = ops.cast(scores, "float32")
+    if scores.shape[-1] == 1:  # Of which Keras warns.
+        return ops.ones_like(scores)
+    return ops.softmax(scores)
+
+
 def distance_buckets(num_buckets, max_distance):
     """Bucket of each distance from `-max_distance` to `max_distance`, int32.
 
@@ -335,4 +339,3 @@ def distance_buckets(num_buckets, max_distance):
     wide = (exact + ratio * (half - exact)).astype(np.int32)
     bucket = np.where(size < exact, size, np.minimum(wide, half - 1))
     return (bucket + half * (distance > 0)).astype(np.int32)
-

@@ -271,7 +271,9 @@ class Wav2Vec2Encoder(SpeechEncoder):
         training: bool | None = None,
     ) -> Any:
         self._check_inputs(inputs.shape)
-        x = self._convolved(self._normalized(inputs, lengths)[..., None], lengths)
+        x = self._convolved(
+            self._normalized(inputs, lengths)[..., None], lengths
+        )
         if lengths is not None:
             lengths = self.num_frames(lengths)
         mask = length_mask(lengths, ops.shape(x)[1])

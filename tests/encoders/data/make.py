@@ -187,7 +187,10 @@ def make_whisper():
     speech, rate = soundfile.read(ROOT / SPEECH, 16000, dtype="int16")
     assert rate == 16000
     features = extractor(
-        speech / np.float32(2**15), sampling_rate=rate, padding="do_not_pad", return_tensors="np"
+        speech / np.float32(2**15),
+        sampling_rate=rate,
+        padding="do_not_pad",
+        return_tensors="np",
     ).input_features[0]
     np.savez_compressed(
         DATA / "whisper_log_mel.npz", waveform=speech, features=features.T
