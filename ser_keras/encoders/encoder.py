@@ -10,7 +10,6 @@ from keras import ops
 
 from ser_keras._keras_private import flatten_layers
 from ser_keras.encoders.pretrained import Checkpoint
-from ser_keras.encoders.pretrained import Weight
 from ser_keras.encoders.pretrained import weights_of
 from ser_keras.encoders.transformer import TransformerLayer
 

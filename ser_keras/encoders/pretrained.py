@@ -189,9 +189,9 @@ class Checkpoint:
         )
         if missing or unknown:
             raise ValueError(
-                f"{self.model} must have the tensors of its config.json. "
-                f"Missing: {shortened(missing)}. Unknown: {shortened(unknown)}. "
-                f"(Names are without {prefix!r}.)"
+                f"{self.model} must have the tensors of its config.json, whose "
+                f"names begin with {prefix!r}. Missing: {shortened(missing)}. "
+                f"Unknown: {shortened(unknown)}."
             )
         for name, shape, _ in weights:
             if found[name][0] != shape:

@@ -171,7 +171,6 @@ class WhisperEncoder(SpeechEncoder):
 
     @classmethod
     def _arguments(cls, checkpoint):
-        config = checkpoint.config
         arguments = checkpoint.read(
             num_layers="encoder_layers",
             units="d_model",

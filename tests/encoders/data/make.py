@@ -2,10 +2,11 @@
 
     .venv-transformers/bin/python tests/encoders/data/make.py
 
-writes a folder for each variant, in the layout of Hugging Face, with `golden.npz`:
-the hidden states of each clip of `clips`, alone and without padding. Of Whisper,
-also the log-mel frames of a recording. `make test-transformers` sets up the
-environment, and compares what is here with what transformers makes of it now.
+writes a folder for each variant, in the layout of Hugging Face, with
+`golden.npz`: the hidden states of each clip, alone and without padding. Of
+Whisper, also the log-mel frames of a recording. `make test-transformers` sets
+up the environment, and compares what is here with what transformers makes of
+it now.
 """
 
 import json
