@@ -95,10 +95,11 @@ class SelfAttention(keras.layers.Layer):
         frames, units = ops.shape(inputs)[1], inputs.shape[-1]
         size = units // self.num_heads
         heads = (-1, frames, self.num_heads, size)
+        x = ops.reshape(inputs, (-1, units))
         # The scale before the product of the frames with each other.
-        query = self.query_dense(inputs) * size**-0.5
+        query = self.query_dense(x) * size**-0.5
         query = ops.transpose(ops.reshape(query, heads), (0, 2, 1, 3))
-        key = ops.reshape(self.key_dense(inputs), heads)
+        key = ops.reshape(self.key_dense(x), heads)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
         if bias is not None:
             scores = scores + bias
@@ -109,11 +110,12 @@ class SelfAttention(keras.layers.Layer):
             gate = ops.transpose(gate, (0, 2, 1))[..., None]
             scores = scores + gate * position_bias
         weights = softmax(scores)
-        value = ops.reshape(self.value_dense(inputs), heads)
+        value = ops.reshape(self.value_dense(x), heads)
         value = ops.transpose(value, (0, 2, 1, 3))
         outputs = ops.matmul(ops.cast(weights, value.dtype), value)
         outputs = ops.transpose(outputs, (0, 2, 1, 3))
-        return self.output_dense(ops.reshape(outputs, (-1, frames, units)))
+        outputs = self.output_dense(ops.reshape(outputs, (-1, units)))
+        return ops.reshape(outputs, (-1, frames, units))
 
     def compute_output_shape(self, input_shape: Sequence[Any], **_: Any) -> Any:
         return input_shape
@@ -225,7 +227,11 @@ class TransformerLayer(keras.layers.Layer):
             return self.residual_dropout(x, training=training)
 
         def feed(x):
-            x = self.feed_forward(self.intermediate(x))
+            # One matrix of all frames: TensorFlow adds bias and activation
+            # within a product of two matrices, not of three axes.
+            shape = (-1, ops.shape(x)[1], x.shape[-1])
+            x = self.intermediate(ops.reshape(x, (-1, shape[-1])))
+            x = ops.reshape(self.feed_forward(x), shape)
             return self.residual_dropout(x, training=training)
 
         if self.norm_first:
