@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 # What running needs; tests need all extras.
 RUNNABLE := $(VENV)/.runnable
 
-.PHONY: run check test test-tfio install lint types docs bench clean
+.PHONY: run check test test-tfio test-transformers install lint types docs bench clean
 
 run: $(RUNNABLE)
 	$(BIN)/python recipes/iemocap_emodarts.py $(RUN_FLAGS)
@@ -50,6 +50,18 @@ test-tfio:
 	  tensorflow-io==0.37.1 keras==3.15.1 soundfile soxr pytest
 	PYTHONPATH=. $(TFIO_VENV)/bin/python -m pytest -q --noconftest -c /dev/null \
 	  --rootdir . -p no:cacheprovider tests/audio/test_graph_decoding.py
+
+# The encoders against transformers: in a venv of its own, as torch is larger than
+# all the rest together and cannot share a process with TensorFlow. Keras runs on
+# torch there, which shows that the encoders need no TensorFlow.
+TRANSFORMERS_VENV ?= .venv-transformers
+test-transformers:
+	test -x $(TRANSFORMERS_VENV)/bin/python || $(PYTHON) -m venv $(TRANSFORMERS_VENV)
+	$(TRANSFORMERS_VENV)/bin/python -m pip install --quiet -c constraints.txt \
+	  torch 'transformers>=5.24' keras h5py lazy_loader safetensors soundfile pytest
+	KERAS_BACKEND=torch PYTHONPATH=. $(TRANSFORMERS_VENV)/bin/python -m pytest -q \
+	  --noconftest -c /dev/null --rootdir . -p no:cacheprovider \
+	  tests/encoders/test_transformers.py tests/encoders/test_published.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

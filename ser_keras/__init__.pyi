@@ -2,6 +2,7 @@ from . import audio as audio
 from . import cli as cli
 from . import corpora as corpora
 from . import determinism as determinism
+from . import encoders as encoders
 from . import evaluation as evaluation
 from . import experiments as experiments
 from . import export as export

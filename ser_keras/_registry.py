@@ -13,6 +13,7 @@ from ser_keras._versions import package_versions as package_versions
 
 _SAVED = (
     "audio",
+    "encoders",
     "layers",
     "losses",
     "metrics",

@@ -127,6 +127,8 @@ def _check_gradients(layer, inputs, call):
     for variable, gradient in zip(variables, gradients, strict=True):
         if gradient is None:
             raise AssertionError(f"no gradient reaches {variable.path}")
+        # Of an embedding it is sparse.
+        gradient = tf.convert_to_tensor(gradient)
         np.testing.assert_(
             np.isfinite(np.asarray(gradient)).all(),
             f"gradient of {variable.path} is not finite",

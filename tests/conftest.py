@@ -77,6 +77,7 @@ UNOPTIMISED = (
 
 # Programs that tests start; pytest would import them to look for doctests.
 collect_ignore = [
+    "encoders/data/make.py",
     "features/killed_extraction.py",
     "features/extractors/tiny_encoders.py",
     "search/kernels_search.py",

@@ -24,6 +24,7 @@ LAYERS = [
     ("protocols",),
     ("features",),
     ("layers", "metrics", "losses", "optimizers"),
+    ("encoders",),
     ("models",),
     ("search",),
     ("training",),
@@ -38,6 +39,11 @@ RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 # The search works on any tensors; only models/waveform_model.py meets audio.
 SOUND = ("audio", "corpora", "protocols", "features")
 FORBIDDEN = {(a, b) for a in ("layers", "search") for b in SOUND}
+# Encoders run on any backend of Keras; all of these import TensorFlow.
+FORBIDDEN |= {
+    ("encoders", b)
+    for b in (*SOUND, "_graphs", "layers", "metrics", "losses", "optimizers")
+}
 # No part of the library proper: it may import from everywhere.
 UNRANKED = {"__init__", "__main__", "testing"}
 

@@ -30,6 +30,8 @@ def normal(*shape):
 SEQUENCES = normal(3, 6, 4) * MASK[..., None]
 MAPS = normal(3, 6, 5, 4) * MASK[..., None, None]
 PAIR = (SEQUENCES, normal(3, 2, 3))
+# Added to attention scores: nothing, or what hides padding.
+SCORE_BIAS = np.where(MASK, 0, -1e4).astype("float32")[:, None, None]
 FEATURES = normal(3, 6, 5, 1) * MASK[..., None, None]
 PAIR_OF_PRESENCE = (np.ones(3, "float32"), np.float32([1, 0, 1]))
 
@@ -67,6 +69,13 @@ TWO_STREAMS = {
     "handcrafted": SIZE,
     "deep": {"recurrent_filters": 3},
     "fusion_units": 3,
+}
+ENCODER = {
+    "num_layers": 2,
+    "units": 4,
+    "num_heads": 2,
+    "feed_forward_units": 6,
+    "dropout": 0.1,
 }
 TWO_SPACES = TwoStreamSearchSpace(SPACE, DEEP)
 CLIPS = {"handcrafted": FEATURES, "deep": normal(3, 4, 3, 1)}
@@ -224,6 +233,48 @@ EXAMPLES = {
     "GatedFusion": fusion(),
     "LateFusion": fusion(),
     "SupplementFusion": fusion(),
+    "SelfAttention": Example(
+        {"num_heads": 2, "key_bias": False, "gated": True},
+        SEQUENCES,
+        {"bias": SCORE_BIAS, "position_bias": normal(2, 6, 6)},
+    ),
+    "TransformerLayer": Example(
+        {
+            "num_heads": 2,
+            "feed_forward_units": 6,
+            "norm_first": False,
+            "dropout": 0.1,
+            "epsilon": 1e-3,
+        },
+        SEQUENCES,
+        {"bias": SCORE_BIAS},
+    ),
+    "RelativePositionBias": Example(
+        {"num_buckets": 8, "num_heads": 2, "max_distance": 4}, SEQUENCES
+    ),
+    "TimeNormalization": Example({"epsilon": 1e-3}, SEQUENCES, {"mask": MASK}),
+    "GroupedConvolution": Example({"kernel_size": 4, "groups": 2}, SEQUENCES),
+    "WhisperEncoder": Example(
+        {**ENCODER, "num_mel_bins": 4, "max_frames": 5, "final_norm": False},
+        SEQUENCES,
+        {"lengths": LENGTHS},
+    ),
+    "Wav2Vec2Encoder": Example(
+        {
+            **ENCODER,
+            "conv_filters": [3, 4],
+            "conv_kernels": [4, 3],
+            "conv_strides": [2, 2],
+            "position_kernel": 4,
+            "position_groups": 2,
+            "position_buckets": 8,
+            "position_distance": 4,
+            "norm_first": True,
+            "final_norm": True,
+        },
+        normal(3, 40),
+        {"lengths": np.array([40, 25, 8])},
+    ),
     "CellNetwork": Example(
         {
             "architecture": SPACE.sample(seed=0),
@@ -286,7 +337,7 @@ def registered():
             and isinstance(item, type)
             and issubclass(item, keras.layers.Layer)
             # Front ends and augmentation compute in float32.
-            and package[1] in ("layers", "models", "search")
+            and package[1] in ("encoders", "layers", "models", "search")
         ):
             found[name.removeprefix("ser_keras>")] = item
     return found

@@ -24,3 +24,4 @@ from .log_mel import LogMelSpectrogram as LogMelSpectrogram
 from .mfcc import MFCC as MFCC
 from .normalization import UtteranceNormalization as UtteranceNormalization
 from .spectrogram import Spectrogram as Spectrogram
+from .whisper_log_mel import WhisperLogMel as WhisperLogMel

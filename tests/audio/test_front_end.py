@@ -9,6 +9,7 @@ from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.spectrogram import Spectrogram
+from ser_keras.audio.whisper_log_mel import WhisperLogMel
 
 MFCC_OPTIONS = {"frame_length": 300, "frame_step": 160, "fft_length": 320}
 FRONT_ENDS = {
@@ -16,6 +17,7 @@ FRONT_ENDS = {
     "log_mel": LogMelSpectrogram(center=True, pad_mode="reflect"),
     "mfcc": MFCC(num_coefficients=20, num_mel_bins=20, **MFCC_OPTIONS),
     "fixed_duration": FixedDuration(MFCC.light_sernet(), 1.0),
+    "whisper_log_mel": WhisperLogMel(),
     "at_speed": AtSpeed(MFCC(), 0.8),
 }
 # Sample rate, frame length, frame step, features, shortest clip, frame rate.
@@ -24,6 +26,7 @@ FACTS = {
     "log_mel": (16000, 400, 160, 64, 257, 100.0),
     "mfcc": (16000, 300, 160, 20, 320, 100.0),
     "fixed_duration": (16000, 1024, 256, 40, 1024, None),
+    "whisper_log_mel": (16000, 400, 160, 80, 201, 100.0),
     "at_speed": (20000, 400, 160, 40, 512, 125.0),
 }
 
