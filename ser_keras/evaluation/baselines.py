@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from ser_keras._deprecated import renamed_arguments
 from ser_keras.evaluation.calibration import fit_temperature
@@ -231,9 +232,12 @@ def fit_classifier(
     inner = GroupKFold(min(3, len(manifest.speakers)))
     search = GridSearchCV(
         Pipeline(steps), grid, cv=inner, scoring=make_scorer(_recall)
-    ).fit(x, y, groups=speakers)
-    best = search.best_estimator_
-    temperature = _temperature(best, x, y, speakers, inner, classes)
+    )
+    # Threads of BLAS wait for each other longer than such products take.
+    with threadpool_limits(1):
+        search.fit(x, y, groups=speakers)
+        best = search.best_estimator_
+        temperature = _temperature(best, x, y, speakers, inner, classes)
     c = float(search.best_params_["classify__C"])
     layer = search.best_params_.get("layer__index")
     return FittedClassifier(best, classes, c, temperature, layer)
