@@ -236,6 +236,26 @@ def _(tiny, runtime):
     return front_end(ser.LogMelSpectrogram(sample_rate=16000), tiny, runtime)
 
 
+@work("encoder, Whisper base")
+def _(tiny, runtime):
+    """Hidden states of a batch of clips of 3 s; untrained weights."""
+    import numpy as np
+    import tensorflow as tf
+
+    import ser_keras as ser
+
+    sizes = (2, 16, 2, 32) if tiny else (6, 512, 8, 2048)
+    encoder = ser.encoders.WhisperEncoder(*sizes)
+    x = tf.constant(batch_of(2 if tiny else 32, 30 if tiny else 300, 80)[0])
+    lengths = tf.constant(np.linspace(20, x.shape[1], len(x)).astype("int32"))
+
+    @tf.function(autograph=False, jit_compile=runtime.xla == "on")
+    def step():
+        return tf.cast(encoder(x, lengths=lengths)[-1], "float32")
+
+    return step
+
+
 def recurrent(layer, tiny, runtime):
     """Gradients of a recurrent layer over 184 frames."""
     import keras

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import scipy.special
+from sklearn.base import BaseEstimator
+from sklearn.base import TransformerMixin
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from ser_keras._deprecated import renamed_arguments
 from ser_keras.evaluation.calibration import fit_temperature
@@ -41,6 +44,7 @@ CLASSIFIERS = {
     "linear_svm": (1e-5, 1e-4, 1e-3, 1e-2),
     "rbf_svm": (1.0, 10.0, 100.0),
     "logistic_regression": (1e-4, 1e-3, 1e-2, 1e-1),
+    "layer_probe": (1e-4, 1e-3, 1e-2, 1e-1),
 }
 
 
@@ -54,12 +58,14 @@ class FittedClassifier:
         c: Selected C; None for a classifier without C.
         temperature: Temperature of the decision values; None for a classifier
             with probabilities of its own.
+        layer: Selected layer, from 0 on; None for a classifier without layers.
     """
 
     pipeline: Pipeline | DummyClassifier
     classes: int
     c: float | None = None
     temperature: float | None = None
+    layer: int | None = None
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Probabilities of the classes.
@@ -68,7 +74,8 @@ class FittedClassifier:
         most probable class is its decision.
 
         Args:
-            vectors: Array `(utterances, features)`.
+            vectors: Array `(utterances, features)`, of a layer probe
+                `(utterances, layers, features)`.
 
         Returns:
             Array `(utterances, classes)`.
@@ -128,9 +135,11 @@ def cross_validate_classifier(
             train = features.select(fold.train)
             fitted = fit_classifier(name, train, seed)
             chosen = {"c": fitted.c, "temperature": fitted.temperature}
+            if fitted.layer is not None:
+                chosen["layer"] = fitted.layer
             folder.write_json("chosen.json", chosen)
             test = features.select(fold.test)
-            probabilities = fitted.predict(vectors(test))
+            probabilities = fitted.predict(classifier_input(name, test))
             Predictions.of(test.manifest, probabilities).save_csv(file)
         parts[fold.name] = Predictions.load_csv(file)
         uar = score(parts[fold.name]).uar
@@ -160,9 +169,10 @@ def fit_classifier(
 
     `"majority"` predicts the class frequencies. `"linear_svm"`, `"rbf_svm"` and
     `"logistic_regression"` standardise each feature and weigh classes by
-    inverse frequency. C is selected by UAR in an inner speaker-independent
-    cross-validation of three folds, on whose held-out parts the temperature of
-    the probabilities is fitted.
+    inverse frequency. `"layer_probe"` is a logistic regression of one layer of
+    a network (see `EncoderStatistics`). C, and the layer with it, is selected
+    by UAR in an inner speaker-independent cross-validation of three folds, on
+    whose held-out parts the temperature of the probabilities is fitted.
 
     Args:
         name: One of `CLASSIFIERS`.
@@ -195,7 +205,8 @@ def fit_classifier(
             f"name={name!r}"
         )
     manifest = train.manifest
-    x, y, classes = vectors(train), manifest.label_ids, len(manifest.labels)
+    x, y = classifier_input(name, train), manifest.label_ids
+    classes = len(manifest.labels)
     if name == "majority":
         model = DummyClassifier(strategy="prior").fit(x, y)
         return FittedClassifier(model, classes)
@@ -205,26 +216,79 @@ def fit_classifier(
             "C is selected on held-out training speakers, so there must be at "
             f"least two. Received: speakers={manifest.speakers}"
         )
-    estimator = {
+    estimator: Any = {
         "linear_svm": LinearSVC(
             class_weight="balanced", max_iter=20000, random_state=seed
         ),
         "rbf_svm": SVC(class_weight="balanced", break_ties=True),
-        "logistic_regression": LogisticRegression(
-            class_weight="balanced", max_iter=2000, random_state=seed
-        ),
-    }[name]
+    }.get(name) or LogisticRegression(
+        class_weight="balanced", max_iter=2000, random_state=seed
+    )
+    steps = [("scale", StandardScaler()), ("classify", estimator)]
+    grid = {"classify__C": CLASSIFIERS[name]}
+    if name == "layer_probe":
+        steps.insert(0, ("layer", _Layer()))
+        grid = {"layer__index": range(x.shape[1]), **grid}
     inner = GroupKFold(min(3, len(manifest.speakers)))
     search = GridSearchCV(
-        Pipeline([("scale", StandardScaler()), ("classify", estimator)]),
-        {"classify__C": CLASSIFIERS[name]},
-        cv=inner,
-        scoring=make_scorer(_recall),
-    ).fit(x, y, groups=speakers)
-    best = search.best_estimator_
-    temperature = _temperature(best, x, y, speakers, inner, classes)
+        Pipeline(steps), grid, cv=inner, scoring=make_scorer(_recall)
+    )
+    # Threads of BLAS wait for each other longer than such products take.
+    with threadpool_limits(1):
+        search.fit(x, y, groups=speakers)
+        best = search.best_estimator_
+        temperature = _temperature(best, x, y, speakers, inner, classes)
     c = float(search.best_params_["classify__C"])
-    return FittedClassifier(best, classes, c, temperature)
+    layer = search.best_params_.get("layer__index")
+    return FittedClassifier(best, classes, c, temperature, layer)
+
+
+class _Layer(TransformerMixin, BaseEstimator):
+    """One layer of `(utterances, layers, features)`."""
+
+    def __init__(self, index=0):
+        self.index = index
+
+    def fit(self, x, y=None):
+        return self
+
+    def transform(self, x):
+        return x[:, self.index]
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def classifier_input(name: str, features: FeatureSet) -> np.ndarray:
+    """What a classifier gets of each utterance.
+
+    Args:
+        name: One of `CLASSIFIERS`.
+        features: `FeatureSet`; of a layer probe, each utterance has one vector
+            a layer, as `EncoderStatistics` makes them.
+
+    Returns:
+        Float32 array `(utterances, features)`, see `vectors`; of a layer probe
+        `(utterances, layers, features)`.
+
+    Raises:
+        ValueError: Utterances have different numbers of layers.
+
+    >>> from ser_keras.corpora.manifest import Manifest, Utterance
+    >>> manifest = Manifest([Utterance("a", "a.wav", "anger", "03")])
+    >>> layers = FeatureSet(manifest, [[[1.0, 5.0], [3.0, 5.0]]])
+    >>> classifier_input("layer_probe", layers).shape
+    (1, 2, 2)
+    """
+    if name != "layer_probe":
+        return vectors(features)
+    counts = sorted({len(x) for x in features.arrays})
+    if len(counts) > 1:
+        raise ValueError(
+            "A layer probe needs as many layers of each utterance, one row "
+            f"each, as EncoderStatistics makes them. Received: {counts} rows"
+        )
+    return np.stack(features.arrays)
 
 
 def vectors(features: FeatureSet) -> np.ndarray:

@@ -46,6 +46,12 @@ CLASSICAL = {
     "compare_linear": ("linear_svm", "ComParE_2016"),
     "compare_rbf": ("rbf_svm", "ComParE_2016"),
     "yamnet_probe": ("logistic_regression", "yamnet"),
+    "encoder_probe": ("layer_probe", "encoder"),
+}
+#: Options without which a system cannot be run, and how they are given.
+NEEDED = {
+    "yamnet_probe": ("yamnet", "YAMNet's file: --yamnet yamnet.tflite"),
+    "encoder_probe": ("encoder", "a speech encoder: --encoder FOLDER"),
 }
 #: What is compared unless `--systems` says otherwise; an architecture drawn at
 #: random is made for each seed.
@@ -53,6 +59,7 @@ COMPARED = (*CLASSICAL, *HAND_MADE, "random", "light_sernet", "emodarts")
 #: Classical systems, the strongest by design first. To choose the reference by
 #: its score would choose on the test speakers.
 REFERENCES = (
+    "encoder_probe",
     "compare_rbf",
     "compare_linear",
     "yamnet_probe",
@@ -88,12 +95,15 @@ class CompareConfig(
     SYSTEM.OPTION=VALUE for one, such as light_sernet.epochs=10."""
     reference: str = ""
     """What the others are compared with: a system, or one of `--runs`.
-    Default: of the classical systems that are run the strongest by design, so
-    compare_rbf where it is one of them."""
+    Default: of the classical systems that are run the strongest by design:
+    encoder_probe, or else compare_rbf, where it is one of them."""
     runs: tuple[str, ...] = ()
     """Folders of finished runs on the same folds, to be reported as well."""
     yamnet: str = ""
     """YAMNet's LiteRT file, for the linear probe."""
+    encoder: str = ""
+    """Pre-trained speech encoder for encoder_probe, a probe of its layers: a
+    folder in the layout of Hugging Face, or a model's name on its hub."""
     genotype: str = ""
     """Genotype file of emoDARTS; without it each fold searches one."""
     random_architectures: int = 1
@@ -109,11 +119,9 @@ class CompareConfig(
                 f"`systems` must be among {', '.join(known)}. Received: "
                 f"{', '.join(unknown)}"
             )
-        if "yamnet_probe" in self.systems and not self.yamnet:
-            raise ValueError(
-                "The system yamnet_probe needs YAMNet's file: --yamnet "
-                "yamnet.tflite"
-            )
+        for name, (option, needed) in NEEDED.items():
+            if name in self.systems and not getattr(self, option):
+                raise ValueError(f"The system {name} needs {needed}")
         known = (*self.chosen, *self.runs)
         if self.reference and self.reference not in known:
             raise ValueError(
@@ -128,10 +136,19 @@ class CompareConfig(
                 _network_config(name, self)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Systems that lack an option, unless they are asked for."""
+        return tuple(
+            name
+            for name, (option, _) in NEEDED.items()
+            if not self.systems and not getattr(self, option)
+        )
+
+    @property
     def chosen(self) -> tuple[str, ...]:
         """Names of the runs to make, in order."""
         systems = self.systems or tuple(
-            name for name in COMPARED if name != "yamnet_probe" or self.yamnet
+            name for name in COMPARED if name not in self.left_out
         )
         numbers = range(1, self.random_architectures + 1)
         return tuple(
@@ -194,8 +211,8 @@ def run_compare(
             "Every system and every run must be named once. Received: "
             f"{', '.join(map(str, paths))}"
         )
-    if not config.systems and not config.yamnet:
-        print("left out: yamnet_probe, which needs --yamnet yamnet.tflite")
+    for name in config.left_out:
+        print(f"left out: {name}, which needs {NEEDED[name][1]}")
     searched = config.genotype if "emodarts" in config.chosen else None
     exposed = exposed_by_search(searched)
     guard_folds(folds, all_utterances(folds), exposed, config.skip_bad_audio)
@@ -395,7 +412,11 @@ def _extractor(kind, config):
     """The extractor of a classical system's features; None for none."""
     if kind == "none":
         return None
-    # Both need an extra.
+    # All need an extra.
+    if kind == "encoder":
+        from ser_keras.features.extractors.encoder import EncoderStatistics
+
+        return EncoderStatistics(config.encoder)
     if kind == "yamnet":
         from ser_keras.features.extractors.litert import LiteRTExtractor
 

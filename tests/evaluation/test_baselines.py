@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,13 +42,62 @@ def test_it_learns_and_is_calibrated(name):
     fitted = fit_classifier(name, make_features())
     test = make_features("xyz", 60, seed=1)
     truth = test.manifest.label_ids
-    probabilities = fitted.predict(baselines.vectors(test))
+    probabilities = fitted.predict(baselines.classifier_input(name, test))
     assert np.allclose(probabilities.sum(axis=1), 1)
     uar = balanced_accuracy_score(truth, probabilities.argmax(axis=1))
     assert uar > 0.65
     assert fitted.c in baselines.CLASSIFIERS[name]
     # As sure as it is right, on speakers that it never heard.
     assert abs(probabilities.max(axis=1).mean() - uar) < 0.12
+
+
+def layers_of(features, informative, count=3):
+    """Noise as layers, but for one of them."""
+    random = np.random.default_rng(3)
+    rows = []
+    for x in features.arrays:
+        layers = random.normal(size=(count, x.shape[1])).astype("float32")
+        layers[informative] = x[0]
+        rows.append(layers)
+    return FeatureSet(features.manifest, rows)
+
+
+@pytest.mark.parametrize("informative", [0, 2])
+def test_a_layer_is_selected_on_training_speakers(informative, tmp_path):
+    features = layers_of(make_features(), informative)
+    folds = ser.protocols.leave_one_speaker_out(features.manifest)
+    run = ser.training.RunFolder(tmp_path / "run", {})
+    outcome = cross_validate_classifier(
+        "layer_probe", features, folds, run=run, exposed=None
+    )
+    assert outcome.scores.uar > 0.65
+    for fold in folds:
+        chosen = json.loads(
+            (run.path / "folds" / fold.name / "chosen.json").read_text()
+        )
+        assert chosen["layer"] == informative
+    # As scikit-learn by hand, with what was chosen on the last fold.
+    train, test = (
+        np.stack([x[informative] for x in features.select(part).arrays])
+        for part in (fold.train, fold.test)
+    )
+    model = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(
+            C=chosen["c"], class_weight="balanced", max_iter=2000
+        ),
+    ).fit(train, fold.train.label_ids)
+    rows = [outcome.predictions.ids.index(u.id) for u in fold.test]
+    answers = outcome.predictions.probabilities[rows].argmax(axis=1)
+    assert np.array_equal(answers, model.predict(test))
+
+
+def test_clips_have_the_same_layers():
+    features = make_features()
+    arrays = [*features.arrays[:-1], np.zeros((2, 4), "float32")]
+    features = FeatureSet(features.manifest, arrays)
+    with pytest.raises(ValueError, match=r"Received: \[1, 2\] rows"):
+        fit_classifier("layer_probe", features)
 
 
 def test_probabilities_do_not_change_the_decision():

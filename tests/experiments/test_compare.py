@@ -27,6 +27,7 @@ from ser_keras.experiments.registry import System
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.reports.report import summary
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +228,22 @@ def test_what_is_run(tmp_path):
     assert chosen[-2:] == ("light_sernet", "emodarts")
     with pytest.raises(ValueError, match="svm"):
         make_config(tmp_path, systems=("svm",))
-    with pytest.raises(ValueError, match="--yamnet"):
-        make_config(tmp_path, systems=("yamnet_probe",))
+    for name, option in (("yamnet", "--yamnet"), ("encoder", "--encoder")):
+        with pytest.raises(ValueError, match=option):
+            make_config(tmp_path, systems=(f"{name}_probe",))
+
+
+def test_probe_of_an_encoder(corpus, tmp_path):
+    config = make_config(
+        tmp_path,
+        systems=("majority", "encoder_probe"),
+        encoder=str(REPOSITORY / "tests/encoders/data/whisper"),
+    )
+    page = run_compare(config, make_folds(config, corpus))
+    table = (page.parent / "report.md").read_text()
+    assert "UAR minus that of encoder_probe" in table
+    (chosen,) = page.parent.glob("encoder_probe/folds/*/chosen.json")
+    assert json.loads(chosen.read_text())["layer"] in (0, 1, 2)
 
 
 def test_every_system_that_is_registered_can_be_compared(
