@@ -92,7 +92,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[12, 240])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[12, 120])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
     add_record_argument(parser)

@@ -53,6 +53,7 @@ LONG_FILES = (
 SLOW_FILES = (
     "test_benchmarks.py",
     "test_cross_validation.py",
+    "test_encoder.py",
     "test_import.py",
     "test_presets.py",
     "test_registered_layers.py",

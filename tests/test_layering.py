@@ -19,12 +19,12 @@ LAYERS = [
     ("_keras_private",),
     ("_registry", "genotype"),
     ("search_space",),
+    ("encoders",),  # Which an extractor of `features` runs.
     ("audio",),
     ("corpora",),
     ("protocols",),
     ("features",),
     ("layers", "metrics", "losses", "optimizers"),
-    ("encoders",),
     ("models",),
     ("search",),
     ("training",),
