@@ -216,14 +216,17 @@ def fit_classifier(
             "C is selected on held-out training speakers, so there must be at "
             f"least two. Received: speakers={manifest.speakers}"
         )
-    estimator: Any = {
+    logistic_regression = LogisticRegression(
+        class_weight="balanced", max_iter=2000, random_state=seed
+    )
+    estimator = {
         "linear_svm": LinearSVC(
             class_weight="balanced", max_iter=20000, random_state=seed
         ),
         "rbf_svm": SVC(class_weight="balanced", break_ties=True),
-    }.get(name) or LogisticRegression(
-        class_weight="balanced", max_iter=2000, random_state=seed
-    )
+        "logistic_regression": logistic_regression,
+        "layer_probe": logistic_regression,
+    }[name]
     steps = [("scale", StandardScaler()), ("classify", estimator)]
     grid = {"classify__C": CLASSIFIERS[name]}
     if name == "layer_probe":

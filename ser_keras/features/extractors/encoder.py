@@ -1,11 +1,8 @@
 """EncoderStatistics: statistics over time of the layers of a speech encoder."""
 
-import hashlib
-import json
 import os
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,7 +11,7 @@ from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.encoders.wav2vec2 import Wav2Vec2Encoder
 from ser_keras.encoders.whisper import WhisperEncoder
 from ser_keras.features.extractors.base import Extractor
-from ser_keras.features.store import layer_settings
+from ser_keras.features.extractors.keras import model_digest
 
 _LONGEST = 30  # Seconds that an encoder sees at once, as Whisper does.
 
@@ -98,14 +95,8 @@ class EncoderStatistics(Extractor):
         return np.concatenate([mean, deviation], axis=1).astype("float32")
 
     def settings(self) -> dict[str, Any]:
-        config = keras.saving.serialize_keras_object(self.encoder)
-        digest = hashlib.blake2b(digest_size=16)
-        text = json.dumps(layer_settings(config), sort_keys=True, default=str)
-        digest.update(text.encode())
-        for weight in self.encoder.weights:
-            digest.update(np.ascontiguousarray(weight).tobytes())
         return {
             "extractor": "EncoderStatistics",
-            "encoder": digest.hexdigest(),
+            "encoder": model_digest(self.encoder),
             "version": 1,
         }

@@ -91,19 +91,24 @@ class KerasExtractor(WaveformNetwork):
         return self._function(samples[None]).numpy()
 
     def settings(self) -> dict[str, Any]:
-        config = keras.saving.serialize_keras_object(self.model)
-        digest = hashlib.blake2b(digest_size=16)
-        text = json.dumps(layer_settings(config), sort_keys=True, default=str)
-        digest.update(text.encode())
-        for weight in self.model.weights:
-            digest.update(np.ascontiguousarray(weight).tobytes())
         return {
             "extractor": "KerasExtractor",
-            "model": digest.hexdigest(),
+            "model": model_digest(self.model),
             "sample_rate": self.sample_rate,
             "hop": self.hop,
             "layer": self.layer,
         }
+
+
+def model_digest(model: keras.Model) -> str:
+    """Hexadecimal digits that identify a model's configuration and weights."""
+    config = keras.saving.serialize_keras_object(model)
+    digest = hashlib.blake2b(digest_size=16)
+    text = json.dumps(layer_settings(config), sort_keys=True, default=str)
+    digest.update(text.encode())
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 def _layers(model):
