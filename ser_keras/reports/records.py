@@ -480,8 +480,13 @@ def _number(value):
 
 
 def _ratio(value):
-    """A number without a unit: a score has three decimals."""
-    if isinstance(value, float) and abs(value) < 1:
+    """A number without a unit: a score has three decimals.
+
+    A difference that is smaller than they show is not 0.
+    """
+    if isinstance(value, float) and 0 < abs(value) < 5e-4:
+        return f"{value:.1e}"
+    if isinstance(value, float) and 0 < abs(value) < 1:
         return f"{value:.3f}"
     return _number(value)
 

@@ -191,6 +191,17 @@ def test_benchmark_table_leaves_out_what_was_not_measured():
     ]
 
 
+def test_a_small_difference_is_not_printed_as_none():
+    rows = [
+        records.measurement("ours", f"q{i}", value, "")
+        for i, value in enumerate((1.23e-6, 0.0, -2e-4, 0.0123))
+    ]
+    record = records.benchmark_record("equality", "python equality.py", rows)
+    assert records.benchmark_table(record).splitlines()[-1] == (
+        "| ours | 1.2e-06 | 0 | -2.0e-04 | 0.012 |"
+    )
+
+
 def test_a_benchmark_of_many_quantities_has_them_as_rows():
     rows = [records.measurement("ours", f"q{i}", i, "s") for i in range(5)]
     record = records.benchmark_record("many", "python many.py", rows)
