@@ -11,6 +11,9 @@ from .augmentation import TimeStretch as TimeStretch
 from .augmentation import derive_seed as derive_seed
 from .batches import compute_features as compute_features
 from .batches import features_from_files as features_from_files
+from .encoder_frames import EncoderFrames as EncoderFrames
+from .encoder_frames import EncoderStatistics as EncoderStatistics
+from .encoder_frames import Waveform as Waveform
 from .fixed_duration import FixedDuration as FixedDuration
 from .front_end import FrontEnd as FrontEnd
 from .io import AudioError as AudioError

@@ -203,6 +203,32 @@ class SpeechEncoder(keras.Model):
         """Yields a `Weight` for each tensor that the encoder reads."""
         raise NotImplementedError
 
+    def truncated(self, num_layers: int) -> Any:
+        """The same encoder, with the same weights, of fewer layers.
+
+        Args:
+            num_layers: Layers of the transformer that are kept.
+
+        Raises:
+            ValueError: There are fewer.
+
+        >>> from ser_keras.encoders import WhisperEncoder
+        >>> WhisperEncoder(3, 16, 2, 64).truncated(1).num_layers
+        1
+        """
+        if not 0 <= num_layers <= self.num_layers:
+            raise ValueError(
+                f"`num_layers` must be from 0 to {self.num_layers}. Received: "
+                f"num_layers={num_layers}"
+            )
+        final_norm = self.final_norm and num_layers == self.num_layers
+        layers = {"num_layers": num_layers, "final_norm": final_norm}
+        copy = type(self).from_config({**self.get_config(), **layers})
+        mine = {_inner_path(w): w for w in self.weights}
+        for weight in copy.weights:
+            weight.assign(mine[_inner_path(weight)])
+        return copy
+
     def num_frames(self, samples: Any) -> Any:
         """Number of hidden states of clips of so many steps of the inputs.
 
@@ -300,6 +326,11 @@ class SpeechEncoder(keras.Model):
                 policies(self.dtype_policy, quantized)
             )
         return config
+
+
+def _inner_path(weight):
+    """Place of a weight within an encoder, whatever that is named."""
+    return weight.path.partition("/")[2]
 
 
 def length_mask(lengths: Any, frames: Any) -> Any:

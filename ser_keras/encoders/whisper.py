@@ -36,12 +36,13 @@ _NAMES = {
 
 @serializable
 class WhisperEncoder(SpeechEncoder):
-    """Encoder of Whisper, any size, for clips of up to 30 s.
+    """Encoder of Whisper, any size.
 
     Its inputs are those of `ser_keras.audio.WhisperLogMel`. Clips keep their
     lengths, where the published model pads each with silence to 30 s, at ten
     times the cost for one of 3 s. A clip's hidden states differ by that: they
-    do not attend to silence that is not there.
+    do not attend to silence that is not there. A clip longer than 30 s is
+    encoded in parts of 30 s, each by itself.
 
     Args:
         num_layers: Layers of the transformer; 0 or more.
@@ -49,7 +50,7 @@ class WhisperEncoder(SpeechEncoder):
         num_heads: Attention heads.
         feed_forward_units: Width between the two linear layers of a layer.
         num_mel_bins: Size of the feature axis of the inputs.
-        max_frames: Hidden states of the longest clip: 1500 are 30 s.
+        max_frames: Hidden states of the longest part: 1500 are 30 s.
         final_norm: Whether the last of the hidden states goes through the
             encoder's last layer normalisation.
         dropout: Dropout rate within the layers.
@@ -66,7 +67,8 @@ class WhisperEncoder(SpeechEncoder):
         output of each layer. Frames after a clip's end are zero.
 
     Raises:
-        ValueError: An argument is out of range, or a clip is too long.
+        ValueError: An argument is out of range, or inputs have another shape
+            or no frame.
 
     Example:
     >>> encoder = WhisperEncoder(2, 16, 2, 64)
@@ -142,7 +144,22 @@ class WhisperEncoder(SpeechEncoder):
         training: bool | None = None,
     ) -> Any:
         self._check_inputs(inputs.shape)
-        x = inputs
+        batch, time, _ = ops.shape(inputs)
+        longest = 2 * self.max_frames
+        # A length that only the graph knows may need parts.
+        if not isinstance(time, int) or time > longest:
+            inputs, lengths = divide(inputs, lengths, longest)
+            states = self._encode(inputs, lengths, training)
+            return [
+                ops.reshape(x, (batch, -1, self.units))[
+                    :, : self.num_frames(time)
+                ]
+                for x in states
+            ]
+        return self._encode(inputs, lengths, training)
+
+    def _encode(self, x, lengths, training):
+        """Hidden states of clips of at most `max_frames`."""
         for convolution, strides in zip(self.convolutions, (1, 2), strict=True):
             # Zeros before and after the clip, as if it were alone.
             x = zero_padding(x, length_mask(lengths, ops.shape(x)[1]))
@@ -155,18 +172,16 @@ class WhisperEncoder(SpeechEncoder):
 
     def _check_inputs(self, shape):
         time = shape[1] if len(shape) == 3 else None
-        most = 2 * self.max_frames
         if len(shape) != 3 or shape[2] != self.num_mel_bins:
             raise ValueError(
                 f"`inputs` must have shape (batch, time, {self.num_mel_bins}), "
                 f"of WhisperLogMel(num_mel_bins={self.num_mel_bins}). "
                 f"Received: shape {tuple(shape)}"
             )
-        if time is not None and not 0 < time <= most:
+        if time == 0:
             raise ValueError(
-                f"`inputs` must have 1 to {most} frames ({most // 100} s); "
-                "divide longer clips. Received: "
-                f"{time} frames"
+                "`inputs` must have at least one frame. Received: shape "
+                f"{tuple(shape)}"
             )
 
     @classmethod
@@ -211,6 +226,41 @@ class WhisperEncoder(SpeechEncoder):
             "num_mel_bins": self.num_mel_bins,
             "max_frames": self.max_frames,
         }
+
+
+def divide(x: Any, lengths: Any, longest: int) -> tuple[Any, Any]:
+    """Divides the clips of a batch into parts, which are clips of a batch.
+
+    Args:
+        x: `(batch, time, features)`.
+        lengths: Frames of each clip, `(batch,)`; None: all.
+        longest: Frames of a part. A batch of shorter clips stays as it is.
+
+    Returns:
+        `(parts, lengths)`: `(batch * n, frames, features)`, the n parts of a
+        clip one after the other, and the frames of each, which may be 0.
+
+    >>> parts, lengths = divide(np.ones((1, 5, 2)), None, 3)
+    >>> parts.shape, lengths.numpy().tolist()
+    (TensorShape([2, 3, 2]), [3, 2])
+    """
+    batch, time, features = ops.shape(x)
+    if lengths is None:
+        lengths = ops.broadcast_to(time, (batch,))
+    size = min(time, longest) if isinstance(time, int) else None
+    if size is None:
+        size = ops.minimum(time, longest)
+    number = (time + size - 1) // size
+    missing = ops.zeros((batch, number * size - time, features), x.dtype)
+    parts = ops.reshape(
+        ops.concatenate([x, missing], axis=1), (batch * number, size, features)
+    )
+    starts = size * ops.arange(number)
+    lengths = ops.cast(ops.convert_to_tensor(lengths), "int32")
+    lengths = ops.clip(
+        ops.reshape(lengths, (-1, 1)) - ops.cast(starts, "int32"), 0, size
+    )
+    return parts, ops.reshape(lengths, (-1,))
 
 
 def sinusoids(shape: Sequence[int], dtype: Any = None) -> Any:

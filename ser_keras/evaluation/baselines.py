@@ -22,6 +22,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from ser_keras._deprecated import renamed_arguments
+from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import NOTHING_EXPOSED
 from ser_keras.evaluation.cross_validation import CrossValidation
@@ -58,14 +59,19 @@ class FittedClassifier:
         c: Selected C; None for a classifier without C.
         temperature: Temperature of the decision values; None for a classifier
             with probabilities of its own.
-        layer: Selected layer, from 0 on; None for a classifier without layers.
+        layers: Selected layers, from 0 on; None for a classifier without
+            layers.
+        held_out: `Predictions` of the training utterances, each by a
+            classifier of other speakers, before the temperature; None for a
+            classifier without one.
     """
 
     pipeline: Pipeline | DummyClassifier
     classes: int
     c: float | None = None
     temperature: float | None = None
-    layer: int | None = None
+    layers: tuple[int, ...] | None = None
+    held_out: Predictions | None = None
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Probabilities of the classes.
@@ -135,8 +141,8 @@ def cross_validate_classifier(
             train = features.select(fold.train)
             fitted = fit_classifier(name, train, seed)
             chosen = {"c": fitted.c, "temperature": fitted.temperature}
-            if fitted.layer is not None:
-                chosen["layer"] = fitted.layer
+            if fitted.layers is not None:
+                chosen["layers"] = fitted.layers
             folder.write_json("chosen.json", chosen)
             test = features.select(fold.test)
             probabilities = fitted.predict(classifier_input(name, test))
@@ -170,9 +176,10 @@ def fit_classifier(
     `"majority"` predicts the class frequencies. `"linear_svm"`, `"rbf_svm"` and
     `"logistic_regression"` standardise each feature and weigh classes by
     inverse frequency. `"layer_probe"` is a logistic regression of one layer of
-    a network (see `EncoderStatistics`). C, and the layer with it, is selected
-    by UAR in an inner speaker-independent cross-validation of three folds, on
-    whose held-out parts the temperature of the probabilities is fitted.
+    a network or of three adjacent ones (see `EncoderStatistics`). C, and the
+    layers with it, is selected by UAR in an inner speaker-independent
+    cross-validation of three folds, on whose held-out parts the temperature of
+    the probabilities is fitted.
 
     Args:
         name: One of `CLASSIFIERS`.
@@ -230,8 +237,8 @@ def fit_classifier(
     steps = [("scale", StandardScaler()), ("classify", estimator)]
     grid = {"classify__C": CLASSIFIERS[name]}
     if name == "layer_probe":
-        steps.insert(0, ("layer", _Layer()))
-        grid = {"layer__index": range(x.shape[1]), **grid}
+        steps.insert(0, ("layers", _Layers()))
+        grid = {"layers__indices": _groups(x.shape[1]), **grid}
     inner = GroupKFold(min(3, len(manifest.speakers)))
     search = GridSearchCV(
         Pipeline(steps), grid, cv=inner, scoring=make_scorer(_recall)
@@ -240,23 +247,29 @@ def fit_classifier(
     with threadpool_limits(1):
         search.fit(x, y, groups=speakers)
         best = search.best_estimator_
-        temperature = _temperature(best, x, y, speakers, inner, classes)
+        temperature, held_out = _temperature(best, x, train, inner)
     c = float(search.best_params_["classify__C"])
-    layer = search.best_params_.get("layer__index")
-    return FittedClassifier(best, classes, c, temperature, layer)
+    layers = search.best_params_.get("layers__indices")
+    return FittedClassifier(best, classes, c, temperature, layers, held_out)
 
 
-class _Layer(TransformerMixin, BaseEstimator):
-    """One layer of `(utterances, layers, features)`."""
+def _groups(count):
+    """Each layer, and all of three adjacent ones."""
+    single = [(i,) for i in range(count)]
+    return single + [(i, i + 1, i + 2) for i in range(count - 2)]
 
-    def __init__(self, index=0):
-        self.index = index
+
+class _Layers(TransformerMixin, BaseEstimator):
+    """Some layers of `(utterances, layers, features)`, one after the other."""
+
+    def __init__(self, indices=(0,)):
+        self.indices = indices
 
     def fit(self, x, y=None):
         return self
 
     def transform(self, x):
-        return x[:, self.index]
+        return x[:, list(self.indices)].reshape(len(x), -1)
 
     def __sklearn_is_fitted__(self):
         return True
@@ -337,24 +350,23 @@ def _decisions(model, x, classes):
     return decisions
 
 
-def _temperature(model, x, y, speakers, inner, classes):
-    """Temperature of the decisions on held-out training speakers."""
-    rows, decisions = [], []
-    for train, test in inner.split(x, y, speakers):
-        fitted = clone(model).fit(x[train], y[train])
-        known = test[np.isin(y[test], fitted.classes_)]
+def _temperature(model, x, train, inner):
+    """Temperature of the decisions on held-out training speakers, and these."""
+    manifest, rows, decisions = train.manifest, [], []
+    y, classes = manifest.label_ids, len(manifest.labels)
+    speakers = [utterance.speaker for utterance in manifest]
+    for others, held_out in inner.split(x, y, speakers):
+        fitted = clone(model).fit(x[others], y[others])
+        known = held_out[np.isin(y[held_out], fitted.classes_)]
         rows.append(known)
         decisions.append(_decisions(fitted, x[known], classes))
     rows, decisions = np.concatenate(rows), np.concatenate(decisions)
     # Scaled to about 1, where `fit_temperature` searches: a small C makes
     # decision values small.
     size = decisions[np.isfinite(decisions)].std() or 1.0
-    held_out = Predictions(
-        [str(row) for row in rows],
-        [speakers[row] for row in rows],
-        [None] * len(rows),
-        y[rows],
-        scipy.special.softmax(decisions / size, axis=1),
-        [str(number) for number in range(classes)],
+    some = Manifest([manifest[row] for row in rows], manifest.labels)
+    scaled = scipy.special.softmax(decisions / size, axis=1)
+    temperature = size * fit_temperature(Predictions.of(some, scaled))
+    return temperature, Predictions.of(
+        some, scipy.special.softmax(decisions, axis=1)
     )
-    return size * fit_temperature(held_out)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import keras
 
@@ -40,6 +41,27 @@ _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
 #: No audio was used before the training.
 NOTHING_EXPOSED = ExposedAudio()
+
+
+class Trained(NamedTuple):
+    """What a fold's training gave.
+
+    Args:
+        network: The network, from features to logits.
+        epoch: Whose weights it has; 0 of a training without epochs.
+        held_out: `Predictions` of training speakers by which the temperature
+            is set, if the training has some; otherwise the network's, of the
+            speakers who were held out.
+    """
+
+    network: keras.Model
+    epoch: int
+    held_out: Predictions | None = None
+
+
+def train_by_epochs(network: keras.Model, train: Any, **options: Any) -> Trained:
+    """`train_network`, as `cross_validate` calls it."""
+    return Trained(network, train_network(network, train, **options))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +111,8 @@ def cross_validate(
     engine: str = "local",
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
     runtime: Runtime | None = None,
+    train: Callable[..., Trained] = train_by_epochs,
+    whole: Callable[[keras.Model], keras.Model] | None = None,
     **training: Any,
 ) -> CrossValidation:
     """Trains and scores a network on each fold; resumable fold by fold.
@@ -130,6 +154,11 @@ def cross_validate(
             whose audio is not there.
         runtime: How searches and trainings are computed; by default on one
             device, in float32. Networks are scored and kept in float32.
+        train: `train(network, train, **options)` trains a fold's network, with
+            the arguments of `train_network`; by default it is that.
+        whole: `whole(network)`, the network that is kept, where what is
+            trained is only its last part, and `features` are what the part
+            before, which is frozen, makes of them.
         **training: Arguments of `train_network`.
 
     Returns:
@@ -156,6 +185,8 @@ def cross_validate(
         held_out_speakers=held_out_speakers,
         exposed=exposed,
         runtime=runtime,
+        train=train,
+        whole=whole,
         **training,
     )
     facts = {
@@ -241,6 +272,8 @@ def _begin(
     held_out_speakers=1,
     exposed=NOTHING_EXPOSED,
     runtime=None,
+    train=train_by_epochs,
+    whole=None,
     **training,
 ):
     """What runs a fold in its folder, and the folders, after all checks."""
@@ -262,6 +295,8 @@ def _begin(
         seed=seed,
         held_out_speakers=held_out_speakers,
         runtime=runtime or Runtime("none"),
+        train_fold=train,
+        whole=whole,
         training=training,
     )
     return run_fold, fold_folders(folds, features, run, exposed)
@@ -404,6 +439,8 @@ def _run_fold(
     seed,
     held_out_speakers,
     runtime,
+    train_fold,
+    whole,
     training,
 ):
     train, held_out, test = fold_parts(fold, features, held_out_speakers, seed)
@@ -415,7 +452,7 @@ def _run_fold(
             network = build_network(fold, run)
         else:
             network = build_network(fold, run, search(fold, run))
-        epoch = train_network(
+        trained = train_fold(
             network,
             features.select(train),
             augmented=[altered.select(train) for altered in augmented],
@@ -425,16 +462,20 @@ def _run_fold(
             seed=seed,
             **training,
         )
+    network = trained.network
     if not runtime.is_plain:
         network = in_float32(network)
-    replace_file(run.path / "network.keras", network.save)
-    run.write_json("chosen.json", {"epoch": epoch})
+    kept = network if whole is None else whole(network)
+    replace_file(run.path / "network.keras", kept.save)
+    run.write_json("chosen.json", {"epoch": trained.epoch})
     batch_size = training.get("batch_size", 32)
 
     def answers(part):
         return predict(network, make_dataset(part, batch_size), part.manifest)
 
-    if held_out is not None and not fold.overstates:
+    if trained.held_out is not None:
+        trained.held_out.save_csv(run.path / _HELD_OUT)
+    elif held_out is not None and not fold.overstates:
         answers(held_out).save_csv(run.path / _HELD_OUT)
     # Last, and in one step: its presence says that the fold is finished.
     answers(features.select(test)).save_csv(_predictions(run))

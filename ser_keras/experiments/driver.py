@@ -50,7 +50,6 @@ from ser_keras.protocols.splits import check_disjoint
 from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
-from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
@@ -219,6 +218,7 @@ class _Run:
         if (pathlib.Path(config.output_dir) / "config.json").exists():
             open_run(config)  # Another's folder is told before audio is read.
         self.preprocessor = experiment.preprocessor()
+        self.trained_on = experiment.training_preprocessor(self.preprocessor)
         self.features = self._compute(all_utterances(self.folds))
         _print_skipped(self.features.skipped)
         other_features = None
@@ -262,15 +262,17 @@ class _Run:
             "held_out_speakers": config.held_out_speakers,
             "exposed": exposed,
             "runtime": self.runtime,
+            "train": experiment.train,
+            "whole": experiment.whole,
             **self._training(),
         }
 
     @property
     def _frames(self):
-        return self.preprocessor.duration_frames()
+        return self.trained_on.duration_frames()
 
-    def _compute(self, manifest):
-        return self.preprocessor.compute(
+    def _compute(self, manifest, preprocessor=None):
+        return (preprocessor or self.trained_on).compute(
             manifest,
             self.config.cache_dir,
             skip_bad_audio=self.config.skip_bad_audio,
@@ -279,11 +281,7 @@ class _Run:
     def _at_other_speeds(self, manifest):
         """Features of the same clips at other speeds, for training."""
         return [
-            self.preprocessor.at_speed(speed).compute(
-                manifest,
-                self.config.cache_dir,
-                skip_bad_audio=self.config.skip_bad_audio,
-            )
+            self._compute(manifest, self.trained_on.at_speed(speed))
             for speed in self.experiment.speeds()
         ]
 
@@ -379,7 +377,7 @@ class _Run:
             network = pretrained(
                 self.experiment.build(self.features, genotype), start
             )
-            epoch = train_network(
+            trained = self.experiment.train(
                 network,
                 self.features,
                 augmented=self.augmented,
@@ -387,9 +385,11 @@ class _Run:
                 stop_after=round(statistics.median(chosen)),
                 **training,
             )
+        network = trained.network
         if not self.runtime.is_plain:
             network = in_float32(network)
-        run.write_json("chosen.json", {"epoch": epoch})
+        network = self.experiment.whole(network)
+        run.write_json("chosen.json", {"epoch": trained.epoch})
         replace_file(file, network.save)
         return network
 
@@ -408,10 +408,14 @@ class _Run:
             "runtime": self.runtime.describe(),
         }
         if getattr(config, "litert", False):
+            features = self.features
+            if self.trained_on is not self.preprocessor:
+                manifest = features.manifest
+                features = self._compute(manifest, self.preprocessor)
             entries["litert"] = write_litert_files(
                 run,
                 self.folds,
-                self.features,
+                features,
                 self.preprocessor,
                 entries["temperature"] or 1.0,
             )
@@ -419,7 +423,7 @@ class _Run:
                 write_final_litert_files(
                     run.path / FINAL,
                     network,
-                    self.features,
+                    features,
                     self.preprocessor,
                     entries["temperature"] or 1.0,
                 )

@@ -10,6 +10,8 @@ import keras
 
 from ser_keras.audio.augmentation.chain import AugmentationChain
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.evaluation.cross_validation import Trained
+from ser_keras.evaluation.cross_validation import train_by_epochs
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.streams import FeatureStreams
 from ser_keras.genotype import Genotype
@@ -55,6 +57,43 @@ class Experiment:
         Called once, before anything is trained.
         """
         raise NotImplementedError
+
+    def training_preprocessor(
+        self, preprocessor: Preprocessor | StreamPreprocessors
+    ) -> Preprocessor | StreamPreprocessors:
+        """From audio files to what a network is trained on.
+
+        By default that is the network's input. It is another one where a part
+        of the network is frozen: features are then what that part makes of
+        the audio, computed once, and `whole` puts it before the rest.
+
+        Args:
+            preprocessor: From audio files to the network's input.
+        """
+        return preprocessor
+
+    def whole(self, network: keras.Model) -> keras.Model:
+        """The network that is kept and exported, of the one that was trained.
+
+        Args:
+            network: From features of `training_preprocessor` to logits.
+
+        Returns:
+            From features of `preprocessor` to logits.
+        """
+        return network
+
+    def train(
+        self, network: keras.Model, train: Any, **options: Any
+    ) -> Trained:
+        """Trains a network; by default by `train_network`.
+
+        Args:
+            network: Of `build`.
+            train: Features of the utterances to train on.
+            **options: Further arguments of `train_network`.
+        """
+        return train_by_epochs(network, train, **options)
 
     def build(
         self,

@@ -200,12 +200,12 @@ class TrainingOptions(Options):
             raise ValueError(
                 f"`seeds` must be different. Received: seeds={self.seeds}"
             )
-        if self.held_out_speakers < 0:
+        # A system may have such an option decided by another one.
+        if self.held_out_speakers is not None and self.held_out_speakers < 0:
             raise ValueError(
                 "`held_out_speakers` must be 0 or more. Received: "
                 f"held_out_speakers={self.held_out_speakers}"
             )
-        # A system may have such an option decided by its schedule.
         if self.batch_size is not None:
             check_positive_integers(self, "batch_size")
         if self.learning_rate is not None:

@@ -41,6 +41,10 @@ SYSTEMS = {
         "ser_keras.experiments.hand_made:HandMade",
         "CNN, LSTM or both, made by hand.",
     ),
+    "encoder": System(
+        "ser_keras.experiments.encoder:Encoder",
+        "A pre-trained speech encoder, and a classifier of its layers.",
+    ),
 }
 
 

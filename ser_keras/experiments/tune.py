@@ -289,7 +289,9 @@ class SystemHyperModel(keras_tuner.HyperModel):
         experiment = system_class(self.system)(config)
         self.tunable = experiment.tunable_options()
         self.genotype = experiment.genotype()
-        preprocessor = experiment.preprocessor()
+        preprocessor = experiment.training_preprocessor(
+            experiment.preprocessor()
+        )
         self.duration_frames = preprocessor.duration_frames()
         options = {"skip_bad_audio": config.skip_bad_audio}
         self.all_features = preprocessor.compute(

@@ -47,6 +47,7 @@ from ser_keras.features.feature_set import audio_keys
 from ser_keras.features.feature_set import collect
 from ser_keras.features.feature_set import read_back
 from ser_keras.features.store import FeatureStore
+from ser_keras.features.store import digest
 from ser_keras.features.store import layer_settings
 from ser_keras.features.store import settings_key
 from ser_keras.features.streams import FeatureStreams
@@ -368,14 +369,18 @@ class Preprocessor(Saved, keras.layers.Layer):
         return dict(zip(waveforms, features, strict=True))
 
     def _cache_key(self):
+        layers = [x for x in (self.frontend, self.normalization) if x]
+        weights = [w for layer in layers for w in layer.weights]
+        settings = {"sample_rate": self.sample_rate}
+        if weights:
+            # Which say all, and more: an encoder's answer is rounded to other
+            # values on another machine.
+            return settings_key(
+                layers, np.zeros(0), weights=digest(weights), **settings
+            )
         noise = np.random.default_rng(0).normal(0, 0.1, self.sample_rate)
         answer = self._compute({"noise": noise.astype("float32")})["noise"]
-        layers = [self.frontend, self.normalization]
-        return settings_key(
-            [layer for layer in layers if layer is not None],
-            answer,
-            sample_rate=self.sample_rate,
-        )
+        return settings_key(layers, answer, **settings)
 
     def get_config(self) -> dict[str, Any]:
         return {

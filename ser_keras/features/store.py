@@ -239,6 +239,14 @@ def settings_key(layers, answer, **settings):
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def digest(weights, text=""):
+    """Hexadecimal digits that identify weights, and a text beside them."""
+    found = hashlib.blake2b(text.encode(), digest_size=16)
+    for weight in weights:
+        found.update(np.ascontiguousarray(weight).tobytes())
+    return found.hexdigest()
+
+
 def audio_key(path, start=None, end=None, known=None):
     """Key of an utterance: hash of the file's bytes, start and end.
 

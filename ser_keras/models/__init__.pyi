@@ -1,6 +1,9 @@
 from .cell_network import CellNetwork as CellNetwork
 from .complexity import count_macs as count_macs
 from .drop_path_schedule import DropPathSchedule as DropPathSchedule
+from .encoder_classifier import AttentiveClassifier as AttentiveClassifier
+from .encoder_classifier import EncoderClassifier as EncoderClassifier
+from .encoder_classifier import StatisticsClassifier as StatisticsClassifier
 from .hand_made import HAND_MADE as HAND_MADE
 from .hand_made import hand_made_chain as hand_made_chain
 from .hand_made import hand_made_genotype as hand_made_genotype

@@ -42,7 +42,7 @@ LABELS = ("anger", "neutral")
 TOLERANCE = 1e-5
 # Options that change what the network reads. `whole` clips are cropped at
 # random in training and never in scoring.
-INPUT_OPTIONS = ("features", "clips", "normalization", "streams")
+INPUT_OPTIONS = ("features", "clips", "normalization", "streams", "head")
 
 
 def one_node(first, second):
@@ -67,7 +67,7 @@ GENOTYPES = {
 def smaller(kind, options, folder):
     """Options of what is not searched, and of a network that traces sooner."""
     fields = typing.get_type_hints(kind)
-    first = choices(kind, "features")[0]
+    first = (choices(kind, "features") or [None])[0]
     if options.get("features", first) == first and "streams" not in options:
         return {"architecture": "random"} if "architecture" in fields else {}
     if "genotype" in fields:
@@ -98,16 +98,21 @@ def cases():
         kind = config_class(name)
         options = {x: choices(kind, x) for x in INPUT_OPTIONS}
         pairs = itertools.product(
-            options["features"], options["clips"] or [None]
+            options["features"] or [None], options["clips"] or [None]
         )
         found = [
-            {"features": f} | ({"clips": c} if c else {}) for f, c in pairs
+            {
+                option: value
+                for option, value in zip(("features", "clips"), pair)
+                if value is not None
+            }
+            for pair in pairs
         ]
-        for option in ("normalization", "streams"):
+        for option in ("normalization", "streams", "head"):
             default = getattr(kind(), option, None)
             found += [{option: x} for x in options[option] if x != default]
         for case in found:
-            label = "-".join(case.values())
+            label = "-".join(case.values()) or "defaults"
             yield pytest.param(name, case, id=f"{name}-{label}")
 
 

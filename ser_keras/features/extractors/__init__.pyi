@@ -1,7 +1,6 @@
 from .base import Extractor as Extractor
 from .base import WaveformNetwork as WaveformNetwork
 from .base import windows as windows
-from .encoder import EncoderStatistics as EncoderStatistics
 from .keras import KerasExtractor as KerasExtractor
 from .litert import LiteRTExtractor as LiteRTExtractor
 from .onnx import ONNXExtractor as ONNXExtractor

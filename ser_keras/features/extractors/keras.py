@@ -1,6 +1,5 @@
 """KerasExtractor: deep features of a Keras model."""
 
-import hashlib
 import json
 import pathlib
 from typing import Any
@@ -13,6 +12,7 @@ from ser_keras._registry import load_model
 from ser_keras.features.extractors.base import WaveformNetwork
 from ser_keras.features.extractors.base import check_file
 from ser_keras.features.extractors.base import check_sample_rate
+from ser_keras.features.store import digest
 from ser_keras.features.store import layer_settings
 
 
@@ -93,22 +93,18 @@ class KerasExtractor(WaveformNetwork):
     def settings(self) -> dict[str, Any]:
         return {
             "extractor": "KerasExtractor",
-            "model": model_digest(self.model),
+            "model": _digest(self.model),
             "sample_rate": self.sample_rate,
             "hop": self.hop,
             "layer": self.layer,
         }
 
 
-def model_digest(model: keras.Model) -> str:
-    """Hexadecimal digits that identify a model's configuration and weights."""
+def _digest(model):
+    """Digits that identify a model's configuration and weights."""
     config = keras.saving.serialize_keras_object(model)
-    digest = hashlib.blake2b(digest_size=16)
     text = json.dumps(layer_settings(config), sort_keys=True, default=str)
-    digest.update(text.encode())
-    for weight in model.weights:
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
+    return digest(model.weights, text)
 
 
 def _layers(model):

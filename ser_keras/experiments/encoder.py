@@ -1,0 +1,255 @@
+"""A pre-trained speech encoder, and a classifier of its layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+
+import numpy as np
+
+from ser_keras.audio.encoder_frames import EncoderFrames
+from ser_keras.audio.encoder_frames import EncoderStatistics
+from ser_keras.audio.encoder_frames import front_end_of
+from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras.encoders.whisper import WhisperEncoder
+from ser_keras.evaluation.baselines import fit_classifier
+from ser_keras.evaluation.cross_validation import Trained
+from ser_keras.experiments.corpus import CorpusOptions
+from ser_keras.experiments.experiment import Experiment
+from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.options import ExportOptions
+from ser_keras.experiments.options import FanOutOptions
+from ser_keras.experiments.options import LiteRTOptions
+from ser_keras.experiments.options import OutputOptions
+from ser_keras.experiments.options import RuntimeOptions
+from ser_keras.experiments.options import TrainingOptions
+from ser_keras.experiments.options import check_positive
+from ser_keras.experiments.options import check_positive_integers
+from ser_keras.features.feature_set import join
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.models.encoder_classifier import AttentiveClassifier
+from ser_keras.models.encoder_classifier import EncoderClassifier
+from ser_keras.models.encoder_classifier import StatisticsClassifier
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig(
+    TrainingOptions,
+    FanOutOptions,
+    LiteRTOptions,
+    ExportOptions,
+    CorpusOptions,
+    RuntimeOptions,
+    OutputOptions,
+):
+    """Train and score a classifier on a pre-trained encoder, and export both.
+
+    The encoder is frozen: what its layers make of the corpus is computed once.
+    """
+
+    output_dir: str = "results/encoder"
+    """Folder of this run. A run that was stopped goes on where it was."""
+    encoder: str = ""
+    """Pre-trained speech encoder: a folder in the layout of Hugging Face, or a
+    model's name on its hub. Without one, a small untrained encoder is used,
+    which shows that everything works and nothing else."""
+    revision: str = ""
+    """Commit, branch or tag of a model on the hub; a commit pins the
+    weights."""
+    num_layers: int | None = None
+    """Layers of the encoder that are computed; default all. The exported
+    network has only those up to the last one that it uses."""
+    head: typing.Literal["statistics", "attentive"] = "statistics"
+    """`statistics`: mean and deviation over time of one layer or of three
+    adjacent ones, and a logistic regression; layers and regularisation are
+    chosen by an inner cross-validation over training speakers. `attentive`: a
+    learned mixture of all layers, attentive statistics pooling and a linear
+    layer, trained by AdamW."""
+    epochs: int = 30
+    """Epochs of the training of an attentive head."""
+    units: int = 256
+    """Width of an attentive head."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of an attentive head."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of an attentive head, by AdamW."""
+    duration: float = 6.0
+    """Seconds of a clip where it must have a fixed length: in training batches
+    of an attentive head, and in LiteRT files."""
+    held_out_speakers: int | None = None
+    """Training speakers of each fold who choose its epoch and the temperature
+    of its probabilities. Default: none of a `statistics` head, whose
+    temperature comes from the inner cross-validation, otherwise 1."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(self, "duration")
+        check_positive_integers(self, "epochs", "units")
+        if self.num_layers is not None and self.num_layers < 0:
+            raise ValueError(
+                "`num_layers` must be 0 or more. Received: "
+                f"num_layers={self.num_layers}"
+            )
+        if self.head == "statistics" and self.held_out_speakers:
+            raise ValueError(
+                "`held_out_speakers` must be left out with a statistics head: "
+                "it is fitted to all training speakers, and an inner "
+                "cross-validation over them sets its temperature. Received: "
+                f"held_out_speakers={self.held_out_speakers}"
+            )
+
+    def resolved(self):
+        """This configuration with `smoke` and defaults spelled out."""
+        changes: dict = {}
+        if self.held_out_speakers is None:
+            changes["held_out_speakers"] = int(self.head != "statistics")
+        if self.smoke:
+            changes |= {"epochs": 1, "batch_size": 8, "units": 16}
+            if self.encoder and self.num_layers is None:
+                changes["num_layers"] = 1
+        return dataclasses.replace(self, **changes)
+
+
+class EncoderExperiment(Experiment):
+    """A frozen speech encoder with a classifier of its layers.
+
+    References:
+        - Yang et al., "SUPERB: Speech processing Universal PERformance
+          Benchmark", Interspeech 2021.
+    """
+
+    tunable: typing.ClassVar[dict] = {
+        "units": (64, 128, 256),
+        "dropout": Range(0.0, 0.6, 0.1),
+        "learning_rate": Range(1e-4, 3e-3, "log"),
+        "weight_decay": Range(1e-3, 0.3, "log"),
+    }
+
+    def tunable_options(self):
+        if self.config.head == "statistics":
+            raise ValueError(
+                "A statistics head has nothing to tune: an inner "
+                "cross-validation chooses its layers and its regularisation. "
+                "Received: head='statistics'"
+            )
+        return self.tunable
+
+    @property
+    def encoder(self) -> SpeechEncoder:
+        """The encoder, read once in a process."""
+        config = self.config
+        if not config.encoder:
+            return _untrained()
+        return _pretrained(config.encoder, config.revision, config.num_layers)
+
+    def preprocessor(self):
+        if not self.config.encoder:
+            print(
+                "NO --encoder: it is an UNTRAINED encoder. It shows that "
+                "everything works, and nothing about pre-trained ones."
+            )
+        return Preprocessor(
+            front_end_of(self.encoder), duration=self.config.duration
+        )
+
+    def training_preprocessor(self, preprocessor):
+        frontend = preprocessor.frontend
+        if self.config.head == "statistics":
+            return Preprocessor(
+                EncoderStatistics(self.encoder, frontend=frontend)
+            )
+        return Preprocessor(
+            EncoderFrames(self.encoder, frontend=frontend),
+            duration=self.config.duration,
+        )
+
+    def build(self, features, genotype=None):
+        config, classes = self.config, len(features.manifest.labels)
+        layers = self.encoder.num_layers + 1
+        if config.head == "statistics":
+            return StatisticsClassifier(
+                (layers, features.num_features, 1), classes
+            )
+        return AttentiveClassifier(
+            (None, features.num_features, 1),
+            classes,
+            num_layers=layers,
+            units=config.units,
+            dropout=config.dropout,
+        )
+
+    def training(self):
+        config = self.config
+        return {
+            "epochs": config.epochs,
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "weight_decay": config.weight_decay,
+        }
+
+    def train(self, network, train, **options):
+        if self.config.head != "statistics":
+            return super().train(network, train, **options)
+        return fit_statistics(
+            train, options.get("augmented", ()), options["seed"]
+        )
+
+    def whole(self, network):
+        layers = range(self.encoder.num_layers + 1)
+        if isinstance(network, StatisticsClassifier):
+            layers = network.rows
+            head = StatisticsClassifier(
+                (len(layers), *network.feature_shape[1:]), network.num_classes
+            )
+            head.set_weights(network.get_weights())
+            network = head
+        encoder = self.encoder.truncated(max(layers))
+        return EncoderClassifier(encoder, network, layers)
+
+
+def fit_statistics(train, augmented=(), seed=0) -> Trained:
+    """A `StatisticsClassifier` by logistic regression, see `fit_classifier`.
+
+    Layers and C are chosen on training speakers, who also give the predictions
+    that set the temperature: those of a speaker come from a classifier of
+    others.
+
+    Args:
+        train: `FeatureSet` of `EncoderStatistics`.
+        augmented: Further ones, of the same utterances, altered.
+        seed: Of the classifier.
+    """
+    fitted = fit_classifier("layer_probe", join([train, *augmented]), seed)
+    scale, classifier = (
+        fitted.pipeline.named_steps[name] for name in ("scale", "classify")
+    )
+    shape = (*train.arrays[0].shape, 1)
+    network = StatisticsClassifier(
+        shape, len(train.manifest.labels), rows=fitted.layers
+    )
+    network.set_standardization(scale.mean_, scale.scale_)
+    kernel, bias = classifier.coef_.T, classifier.intercept_
+    if kernel.shape[1] == 1:  # Two classes.
+        kernel = np.hstack([-kernel, kernel]) / 2
+        bias = np.array([-bias[0], bias[0]]) / 2
+    network.classifier.set_weights([kernel, bias])
+    print(f"layers {fitted.layers}, C {fitted.c:g}", flush=True)
+    return Trained(network, 0, fitted.held_out)
+
+
+@functools.lru_cache(maxsize=1)
+def _pretrained(model, revision, num_layers):
+    return SpeechEncoder.from_pretrained(model, num_layers, revision or None)
+
+
+@functools.lru_cache(maxsize=1)
+def _untrained():
+    """A small encoder of random weights, the same in every process."""
+    encoder = WhisperEncoder(2, 32, 2, 64)
+    rng = np.random.default_rng(0)
+    for weight in encoder.trainable_weights:
+        if len(weight.shape) > 1:
+            size = np.prod(weight.shape[:-1]) ** -0.5
+            weight.assign(rng.normal(0, size, weight.shape))
+    return encoder
