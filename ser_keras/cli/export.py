@@ -27,9 +27,12 @@ class ExportConfig:
     source>_features_<precision>.tflite`."""
     format: typing.Literal["savedmodel", "litert"] = "savedmodel"
     """What to write."""
-    precision: typing.Literal["float32", "float16", "int8"] = "float32"
+    precision: typing.Literal["float32", "float16", "int8", "int8_weights"] = (
+        "float32"
+    )
     """Of a LiteRT file. int8 must have been written by the run itself, whose
-    training clips give its ranges."""
+    training clips give its ranges; int8_weights needs none, and is for
+    encoders."""
     inputs: typing.Literal["waveform", "features"] = "waveform"
     """What a LiteRT file takes: sound, or the features of a front end that
     runs elsewhere. A SavedModel takes both."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
+from ser_keras.audio.alterations import RandomAlteration
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.cross_validation import CrossValidation
@@ -235,7 +236,7 @@ class _Run:
             stage = "search" if experiment.searches else "pretraining"
             exposed = exposed.add(stage, self.other)
             guard_folds(self.folds, self.features.manifest, exposed)
-        self.augmented = self._at_other_speeds(self.features.manifest)
+        self.augmented = self._augmented(self.features.manifest)
         self.run = open_run(config)
         self._keep(genotype, exposed)
         start = None
@@ -271,18 +272,23 @@ class _Run:
     def _frames(self):
         return self.trained_on.duration_frames()
 
-    def _compute(self, manifest, preprocessor=None):
+    def _compute(self, manifest, preprocessor=None, **options):
         return (preprocessor or self.trained_on).compute(
             manifest,
             self.config.cache_dir,
             skip_bad_audio=self.config.skip_bad_audio,
+            **options,
         )
 
-    def _at_other_speeds(self, manifest):
-        """Features of the same clips at other speeds, for training."""
+    def _augmented(self, manifest):
+        """Features of the same clips, altered, for training."""
+        copies = getattr(self.config, "altered_copies", 0)
         return [
             self._compute(manifest, self.trained_on.at_speed(speed))
             for speed in self.experiment.speeds()
+        ] + [
+            self._compute(manifest, alteration=RandomAlteration(seed))
+            for seed in range(copies)
         ]
 
     def _training(self, schedule=None):
@@ -339,7 +345,7 @@ class _Run:
                 functools.partial(self.experiment.build, genotype=genotype),
                 features,
                 self.run,
-                augmented=self._at_other_speeds(features.manifest),
+                augmented=self._augmented(features.manifest),
                 **self._training(schedule),
             )
 
@@ -418,6 +424,7 @@ class _Run:
                 features,
                 self.preprocessor,
                 entries["temperature"] or 1.0,
+                self.experiment.litert_precisions,
             )
             if self.final:
                 write_final_litert_files(
@@ -426,6 +433,7 @@ class _Run:
                     features,
                     self.preprocessor,
                     entries["temperature"] or 1.0,
+                    self.experiment.litert_precisions,
                 )
         entries |= self.experiment.score_more(run, self.folds, self.features)
         exported = self._export(outcome, network, entries)

@@ -16,6 +16,7 @@ from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.front_ends import mfcc_or_log_mel
 from ser_keras.experiments.front_ends import utterance_normalization
+from ser_keras.experiments.options import AlterationOptions
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
 from ser_keras.experiments.options import FanOutOptions
@@ -121,6 +122,7 @@ class EmoDARTSSearchConfig(
 class EmoDARTSConfig(
     CellOptions,
     TrainingOptions,
+    AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
     ExportOptions,

@@ -18,6 +18,7 @@ from ser_keras.evaluation.cross_validation import Trained
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.options import AlterationOptions
 from ser_keras.experiments.options import ExportOptions
 from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import LiteRTOptions
@@ -36,6 +37,7 @@ from ser_keras.models.encoder_classifier import StatisticsClassifier
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig(
     TrainingOptions,
+    AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
     ExportOptions,
@@ -77,6 +79,7 @@ class EncoderConfig(
     duration: float = 6.0
     """Seconds of a clip where it must have a fixed length: in training batches
     of an attentive head, and in LiteRT files."""
+    altered_copies: int = 1
     held_out_speakers: int | None = None
     """Training speakers of each fold who choose its epoch and the temperature
     of its probabilities. Default: none of a `statistics` head, whose
@@ -125,6 +128,8 @@ class EncoderExperiment(Experiment):
         "learning_rate": Range(1e-4, 3e-3, "log"),
         "weight_decay": Range(1e-3, 0.3, "log"),
     }
+
+    litert_precisions = ("float32", "float16", "int8_weights")
 
     def tunable_options(self):
         if self.config.head == "statistics":

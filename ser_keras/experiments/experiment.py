@@ -40,9 +40,11 @@ class Experiment:
         config: The configuration, with what stands for others spelled out.
         tunable: Of each option that `ser_keras tune` tries, its values: a
             tuple of choices, or `Range(low, high, step or "log")`.
+        litert_precisions: Of the LiteRT files of a run.
     """
 
     tunable: typing.ClassVar[dict] = {}
+    litert_precisions: tuple[str, ...] = ("float32", "float16", "int8")
 
     def __init__(self, config: Any):
         self.config = config.resolved()

@@ -11,6 +11,7 @@ from ser_keras.experiments.emodarts import one_mask_each
 from ser_keras.experiments.emodarts import speeds
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
+from ser_keras.experiments.options import AlterationOptions
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
 from ser_keras.experiments.options import FanOutOptions
@@ -27,6 +28,7 @@ from ser_keras.models.hand_made import hand_made_network
 class HandMadeConfig(
     CellOptions,
     TrainingOptions,
+    AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
     ExportOptions,

@@ -22,6 +22,7 @@ from ser_keras.experiments.emodarts import speeds
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.front_ends import mfcc_or_log_mel
+from ser_keras.experiments.options import AlterationOptions
 from ser_keras.experiments.options import ExportOptions
 from ser_keras.experiments.options import FanOutOptions
 from ser_keras.experiments.options import FeatureOptions
@@ -79,6 +80,7 @@ SCHEDULES = {
 @dataclasses.dataclass(frozen=True)
 class LightSERNetConfig(
     TrainingOptions,
+    AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
     ExportOptions,

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ser_keras._registry import load_model
@@ -16,7 +17,6 @@ from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.splits import Fold
 from ser_keras.training.run_folder import RunFolder
 
-PRECISIONS = ("float32", "float16", "int8")
 _REPRESENTATIVE = 200  # Clips that give int8 its ranges.
 
 
@@ -26,6 +26,7 @@ def write_litert_files(
     features: FeatureSet,
     preprocessor: Preprocessor,
     temperature: float = 1.0,
+    precisions: Sequence[str] = ("float32", "float16", "int8"),
 ) -> dict:
     """Writes the files of each fold's network and scores them.
 
@@ -43,13 +44,14 @@ def write_litert_files(
         features: Features of all utterances.
         preprocessor: That computed them.
         temperature: By which logits are divided.
+        precisions: Which files to write, see `export_litert`.
 
     Returns:
         For each precision `bytes` and `file` of the last fold's file, waveform
         in, `features_bytes` and `features_file` of the one with features in,
         and `uar` and `wa` over the test utterances of all folds.
     """
-    parts = {precision: [] for precision in PRECISIONS}
+    parts = {precision: [] for precision in precisions}
     for fold in folds:
         folder = run.path / "folds" / fold.name
         test = features.select(fold.test).manifest
@@ -100,6 +102,7 @@ def write_final_litert_files(
     features: Any,
     preprocessor: Preprocessor,
     temperature: float,
+    precisions: Sequence[str],
 ) -> None:
     """Writes the files of the network that was trained on all speakers.
 
@@ -111,8 +114,9 @@ def write_final_litert_files(
         features: Features of all utterances.
         preprocessor: That computed them.
         temperature: By which logits are divided.
+        precisions: As there.
     """
-    for precision in PRECISIONS:
+    for precision in precisions:
         _write(
             folder,
             lambda: network,

@@ -214,6 +214,23 @@ class TrainingOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class AlterationOptions(Options):
+    """Robustness to how speech arrives."""
+
+    altered_copies: int = 0
+    """Further copies of each clip for training, altered as by telephones,
+    codecs, noise, rooms and gain; see `RandomAlteration`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.altered_copies < 0:
+            raise ValueError(
+                "`altered_copies` must be 0 or more. Received: "
+                f"altered_copies={self.altered_copies}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class CellOptions(Options):
     """Network of cells and its training."""
 

@@ -12,6 +12,7 @@ of several streams. All have `compute`, `get_config`, `hash` and `save`.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import importlib
@@ -53,6 +54,7 @@ from ser_keras.features.store import settings_key
 from ser_keras.features.streams import FeatureStreams
 
 if TYPE_CHECKING:
+    from ser_keras.audio.alterations import Alteration
     from ser_keras.corpora.manifest import Manifest
 
 #: Name of the file in a run's folder and in a preset.
@@ -282,6 +284,7 @@ class Preprocessor(Saved, keras.layers.Layer):
         cache_dir: str | os.PathLike[str] | None = None,
         *,
         skip_bad_audio: bool = False,
+        alteration: Alteration | None = None,
     ) -> FeatureSet:
         """Computes the features of every utterance, or reads them from a cache.
 
@@ -298,6 +301,9 @@ class Preprocessor(Saved, keras.layers.Layer):
                 keeps it in memory.
             skip_bad_audio: Whether utterances with bad audio are left out and
                 listed in `skipped`. Otherwise they raise.
+            alteration: What is done to each waveform before the front end,
+                such as `RandomAlteration`: for training, and for stress
+                reports.
 
         Returns:
             `FeatureSet`, in the manifest's order.
@@ -310,7 +316,7 @@ class Preprocessor(Saved, keras.layers.Layer):
         store, found, bad = None, {}, {}
         keys = audio_keys(manifest)
         if cache_dir is not None:
-            folder = pathlib.Path(cache_dir) / self._cache_key()
+            folder = pathlib.Path(cache_dir) / self._cache_key(alteration)
             store = FeatureStore(folder)
             found = store.read(keys.values())
         todo = [u for u in manifest if keys[u.id] not in found]
@@ -318,7 +324,10 @@ class Preprocessor(Saved, keras.layers.Layer):
             chunk = todo[first : first + _CHUNK]
             waveforms, errors = self._load(chunk)
             bad.update(errors)
-            new = self._compute({keys[k]: x for k, x in waveforms.items()})
+            new = {keys[k]: x for k, x in waveforms.items()}
+            if alteration is not None:
+                new = _altered(new, alteration, self.sample_rate)
+            new = self._compute(new)
             if store is None:
                 found.update(new)
             else:
@@ -368,10 +377,12 @@ class Preprocessor(Saved, keras.layers.Layer):
             features = [normalize(x).numpy() for x in features]
         return dict(zip(waveforms, features, strict=True))
 
-    def _cache_key(self):
+    def _cache_key(self, alteration=None):
         layers = [x for x in (self.frontend, self.normalization) if x]
         weights = [w for layer in layers for w in layer.weights]
-        settings = {"sample_rate": self.sample_rate}
+        settings: dict[str, Any] = {"sample_rate": self.sample_rate}
+        if alteration is not None:
+            settings["alteration"] = alteration.settings()
         if weights:
             # Which say all, and more: an encoder's answer is rounded to other
             # values on another machine.
@@ -399,6 +410,16 @@ class Preprocessor(Saved, keras.layers.Layer):
             for name in ("frontend", "normalization")
         }
         return cls(**{**config, **layers})
+
+
+def _altered(waveforms, alteration, sample_rate):
+    """Dict from a key to a waveform, altered, in threads."""
+
+    def alter(key):
+        return alteration.of_clip(waveforms[key], sample_rate, key)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(waveforms, pool.map(alter, waveforms), strict=True))
 
 
 @serializable

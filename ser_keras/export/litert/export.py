@@ -24,7 +24,7 @@ from ser_keras.models.waveform_model import WaveformModel
 from ser_keras.models.waveform_model import check_temperature
 from ser_keras.models.waveform_model import scaled_logits
 
-_PRECISIONS = ("float32", "float16", "int8")
+_PRECISIONS = ("float32", "float16", "int8", "int8_weights")
 
 
 def export_litert(
@@ -56,7 +56,9 @@ def export_litert(
     The front end and the softmax are float32 in all of them: a log-mel
     spectrum has more range than 8 bits hold. `"float16"` stores the weights
     in half the space and computes with float32. `"int8"` has weights and
-    activations of 8 bits in the whole network.
+    activations of 8 bits in the whole network. `"int8_weights"` has weights of
+    8 bits, and activations that are quantised as they come (dynamic range): it
+    needs no clips, and is for encoders, whose activations have outliers.
 
     Labels, sample rate, front end, normalization, precision and version are
     inside; `load_litert` needs nothing else.
@@ -70,7 +72,7 @@ def export_litert(
             of features. `inputs="features"` does without it if the network's
             input has a fixed length.
         inputs: `"waveform"` or `"features"`.
-        precision: `"float32"`, `"float16"` or `"int8"`.
+        precision: `"float32"`, `"float16"`, `"int8"` or `"int8_weights"`.
         duration: Length of a clip in seconds; the file takes no other. None
             means the preprocessor's `duration`, if it has one, otherwise 3 s;
             where every clip is made of that, no other is possible.
