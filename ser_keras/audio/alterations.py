@@ -18,6 +18,8 @@ import scipy.signal
 import soundfile
 import soxr
 
+from ser_keras.audio.io import fit_length
+
 _CODECS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
     "opus": ("OGG", "OPUS"),
@@ -36,7 +38,7 @@ class Alteration:
     def alter(
         self, waveform: np.ndarray, sample_rate: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """The waveform, altered; as long as before.
+        """The waveform, altered; as long as before, but for `Part`.
 
         Args:
             waveform: Float32 `(samples,)`, in [-1, 1].
@@ -234,13 +236,31 @@ class Gain(Alteration):
 
 
 @dataclasses.dataclass(frozen=True)
+class Part(Alteration):
+    """The middle of a clip; a shorter one stays as it is.
+
+    Args:
+        seconds: Its length.
+
+    >>> Part(0.5).alter(np.zeros(16000, "float32"), 16000, None).shape
+    (8000,)
+    """
+
+    seconds: float = 1.0
+
+    def alter(self, waveform, sample_rate, rng):
+        size = min(len(waveform), round(self.seconds * sample_rate))
+        return fit_length(waveform, size)
+
+
+@dataclasses.dataclass(frozen=True)
 class RandomAlteration(Alteration):
     """Several alterations, drawn anew for each clip; for training.
 
-    In this order, each with its probability: a room (0.3) of 0.2 to 0.8 s;
-    noise (0.5), white or pink, 0 to 40 dB below the clip; a limited band
-    (0.5), of 5 to 16 kHz sampling; a codec (0.3), Opus, Vorbis, GSM or mu-law;
-    and always a level of -15 to 5 dB.
+    In this order, each with its probability: a part (0.3) of 0.7 to 3 s; a
+    room (0.3) of 0.2 to 0.8 s; noise (0.5), white or pink, 0 to 40 dB below
+    the clip; a limited band (0.5), of 5 to 16 kHz sampling; a codec (0.3),
+    Opus, Vorbis, GSM or mu-law; and always a level of -15 to 5 dB.
 
     Args:
         seed: Of the draws, with the clip's content.
@@ -256,6 +276,8 @@ class RandomAlteration(Alteration):
 
     def alter(self, waveform, sample_rate, rng):
         chain: list[Alteration] = []
+        if rng.random() < 0.3:
+            chain.append(Part(rng.uniform(0.7, 3.0)))
         if rng.random() < 0.3:
             chain.append(
                 Reverberation(rng.uniform(0.2, 0.8), rng.uniform(-15, 0))

@@ -1,6 +1,7 @@
 """`ser_keras evaluate`: scores of a run, or of a model on a corpus."""
 
 import dataclasses
+import json
 import pathlib
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import rich.console
 import rich.progress
 
+from ser_keras._files import write_text
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
@@ -17,7 +19,10 @@ from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
+from ser_keras.evaluation.stress import answers_of_run
+from ser_keras.evaluation.stress import stress_conditions
 from ser_keras.reports.data import read_run
+from ser_keras.reports.figures import plot_stress
 from ser_keras.serving.predictor import load_predictor
 from ser_keras.training.run_folder import to_json_types
 
@@ -45,6 +50,14 @@ class EvaluateConfig:
     skip_bad_audio: bool = False
     """Leave out files that cannot be used, and count them, instead of
     stopping."""
+    stress: bool = False
+    """Also score altered copies of the recordings: bandwidth, codecs, noise,
+    rooms, level and length. Of a run, each fold's network hears the speakers
+    that it was tested on. Writes stress.json and stress.png."""
+    stress_dir: str = dataclasses.field(default="", metadata={"path": True})
+    """Folder of these files; default that of the run, or `stress`."""
+    cache_dir: str = ".cache/features"
+    """Folder of the feature cache, for `--stress` of a run."""
 
     def __post_init__(self):
         if bool(self.corpus) != bool(self.data_dir):
@@ -82,6 +95,8 @@ def evaluate(config):
         }
     if config.predictions:
         predictions.save_csv(config.predictions)
+    if config.stress:
+        facts["stress"] = _stress(config)
     scores, found = score(predictions), measure_calibration(predictions)
     return to_json_types(
         {
@@ -93,8 +108,56 @@ def evaluate(config):
     )
 
 
+def _stress(config):
+    """Rows of the stress report, whose files are written."""
+    if config.corpus:
+        folder = pathlib.Path(config.stress_dir or "stress")
+        model = load_predictor(config.path)
+        kept, waveforms, _, _ = _read(config, model)
+
+        def answers(alteration):
+            rows = []
+            for utterance, clip in zip(kept, waveforms, strict=True):
+                if alteration is not None:
+                    rate, key = model.sample_rate, utterance.id
+                    clip = alteration.of_clip(clip, rate, key)
+                rows.append(model([clip])["probabilities"][0])
+            return Predictions.of(kept, np.array(rows))
+    else:
+        folder = pathlib.Path(config.stress_dir or config.path)
+        answers = answers_of_run(config.path, config.cache_dir)
+    rows = stress_conditions(
+        answers, progress=lambda rows: _track(rows, "conditions")
+    )
+    write_text(folder / "stress.json", json.dumps(rows, indent=1) + "\n")
+    plot_stress(rows, folder / "stress.png")
+    return rows
+
+
 def _predict(config):
+    """Predictions of a model, and what was left out of the corpus."""
     model = load_predictor(config.path)
+    kept, waveforms, unknown, skipped = _read(config, model)
+    rows = [
+        model([clip])["probabilities"][0]
+        for clip in _track(waveforms, "utterances")
+    ]
+    predictions = Predictions.of(kept, np.array(rows))
+    return predictions, {"left_out": unknown, "skipped": skipped}
+
+
+def _track(items, description):
+    return rich.progress.track(
+        items,
+        description=description,
+        console=rich.console.Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _read(config, model):
+    """Utterances that the model knows the class of, and their waveforms."""
     corpus = load_corpus(config.corpus, config.data_dir)
     if config.speakers:
         corpus = corpus.select(speakers=config.speakers)
@@ -110,14 +173,8 @@ def _predict(config):
             f"{corpus.labels} and {model.labels}"
         )
     corpus = corpus.select(labels=known)
-    kept, rows, skipped = [], [], []
-    for utterance in rich.progress.track(
-        corpus,
-        description="utterances",
-        console=rich.console.Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ):
+    kept, waveforms, skipped = [], [], []
+    for utterance in _track(corpus, "files"):
         try:
             waveform = load_audio(
                 utterance.path,
@@ -131,9 +188,8 @@ def _predict(config):
             skipped.append({"path": error.path, "reason": error.found})
             continue
         kept.append(utterance)
-        rows.append(model([waveform])["probabilities"][0])
-    predictions = Predictions.of(Manifest(kept, model.labels), np.array(rows))
-    return predictions, {"left_out": unknown, "skipped": skipped}
+        waveforms.append(waveform)
+    return Manifest(kept, model.labels), waveforms, unknown, skipped
 
 
 def show(result):
@@ -157,6 +213,11 @@ def show(result):
     for label, recall in scores["recall"].items():
         value = "no utterances" if recall is None else f"{recall:.3f}"
         print(f"  {label:12s} {value}")
+    for row in result.get("stress", ()):
+        print(
+            f"{row['altered']:10s} {row['condition']:14s} UAR {row['uar']:.3f}"
+            f"  ECE {row['ece']:.3f}  mean confidence {row['confidence']:.2f}"
+        )
     for label, count in result["left_out"].items():
         print(f"left out: {count} of {label}, which the model does not know")
     for entry in result["skipped"]:

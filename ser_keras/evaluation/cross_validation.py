@@ -59,7 +59,9 @@ class Trained(NamedTuple):
     held_out: Predictions | None = None
 
 
-def train_by_epochs(network: keras.Model, train: Any, **options: Any) -> Trained:
+def train_by_epochs(
+    network: keras.Model, train: Any, **options: Any
+) -> Trained:
     """`train_network`, as `cross_validate` calls it."""
     return Trained(network, train_network(network, train, **options))
 

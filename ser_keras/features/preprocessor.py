@@ -383,6 +383,8 @@ class Preprocessor(Saved, keras.layers.Layer):
         settings: dict[str, Any] = {"sample_rate": self.sample_rate}
         if alteration is not None:
             settings["alteration"] = alteration.settings()
+            # Its code may change, as a front end's may.
+            settings["altered"] = _probe(alteration, self.sample_rate)
         if weights:
             # Which say all, and more: an encoder's answer is rounded to other
             # values on another machine.
@@ -410,6 +412,19 @@ class Preprocessor(Saved, keras.layers.Layer):
             for name in ("frontend", "normalization")
         }
         return cls(**{**config, **layers})
+
+
+def _probe(alteration, sample_rate):
+    """What an alteration makes of some noise: a hash for each of 16 draws."""
+    noise = np.random.default_rng(0).normal(0, 0.1, sample_rate)
+    found = []
+    for number in range(16):
+        x = alteration.of_clip(
+            noise.astype("float32"), sample_rate, str(number)
+        )
+        digits = (np.round(x[::100], 1) + 0.0).tobytes()
+        found.append(hashlib.blake2b(digits, digest_size=8).hexdigest())
+    return found
 
 
 def _altered(waveforms, alteration, sample_rate):

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ser_keras.reports.cell_drawing import cell_title
@@ -276,4 +278,47 @@ def plot_confusion(scores: Scores, path: str | os.PathLike[str]) -> None:
     )
     bar = figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
     bar.set_label("proportion of the true class (row)")
+    save_figure(figure, path)
+
+
+def plot_stress(
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
+    """Draws UAR and ECE under each condition of a stress report.
+
+    One panel for what is altered, with the recordings as they are as a line.
+
+    Args:
+        rows: Of `evaluation.stress.stress_conditions`.
+        path: Image file to write.
+    """
+    first, *others = rows
+    kinds = list(dict.fromkeys(row["altered"] for row in others))
+    widths = [sum(row["altered"] == kind for row in others) for kind in kinds]
+    figure = Figure((1.5 + 0.55 * sum(widths), 4.2), layout="constrained")
+    axes = figure.subplots(
+        1, len(kinds), sharey=True, squeeze=False, width_ratios=widths
+    )[0]
+    for axis, kind in zip(axes, kinds, strict=True):
+        some = [row for row in others if row["altered"] == kind]
+        places = np.arange(len(some))
+        for name, colour, shift in (
+            ("uar", _BLUE, -0.2),
+            ("ece", _ORANGE, 0.2),
+        ):
+            axis.axhline(first[name], color=colour, linewidth=1, linestyle="--")
+            values = [row[name] for row in some]
+            axis.bar(places + shift, values, 0.38, color=colour)
+        tidy(axis, title=kind)
+        names = [row["condition"] for row in some]
+        axis.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
+        axis.set_ylim(0, 1)
+    handles = [
+        Patch(color=_BLUE, label="UAR"),
+        Patch(color=_ORANGE, label="ECE"),
+        Line2D(
+            [], [], color="#555555", linestyle="--", label=first["condition"]
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     save_figure(figure, path)

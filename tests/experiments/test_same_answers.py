@@ -103,7 +103,9 @@ def cases():
         found = [
             {
                 option: value
-                for option, value in zip(("features", "clips"), pair)
+                for option, value in zip(
+                    ("features", "clips"), pair, strict=True
+                )
                 if value is not None
             }
             for pair in pairs
