@@ -128,7 +128,7 @@ class Codec(Alteration):
             x = soxr.resample(x, sample_rate, rate)
         options = {}
         if not telephone:
-            options["compression_level"] = 1 - self.quality
+            options["compression_level"] = min(1 - self.quality, 0.99)
         file = io.BytesIO()
         soundfile.write(
             file, x, rate, subtype=subtype, format=container, **options
@@ -181,7 +181,7 @@ class Noise(Alteration):
             spectrum = np.fft.rfft(noise)
             spectrum /= np.sqrt(np.arange(1, len(spectrum) + 1))
             noise = np.fft.irfft(spectrum, len(waveform))
-        noise /= max(noise.std(), 1e-12)
+        noise /= max(np.sqrt(np.mean(noise**2)), 1e-12)
         if self.level is not None:
             size = 10 ** (self.level / 20)
         else:

@@ -179,11 +179,47 @@ def test_sinusoids_are_those_of_published_weights():
     np.testing.assert_allclose(found, sinusoids((20, 16)), atol=1e-5)
 
 
-def test_hidden_states_of_long_clips():
-    model = WhisperEncoder(1, 8, 2, 8, num_mel_bins=4, max_frames=5)
-    assert model(np.zeros((1, 10, 4), "float32"))[1].shape == (1, 5, 8)
-    with pytest.raises(ValueError, match="1 to 10 frames.*11 frames"):
-        model(np.zeros((1, 11, 4), "float32"))
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_clip_longer_than_whisper_hears_is_encoded_in_parts(graph):
+    tf = pytest.importorskip("tensorflow")
+    model = WhisperEncoder(2, 8, 2, 8, num_mel_bins=4, max_frames=5)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 23, 4)).astype("float32")
+    lengths = np.array([23, 7], "int32")
+    parts = [model(x[:1, i : i + 10]) for i in (0, 10, 20)]
+    wanted = [np.concatenate(states, 1) for states in zip(*parts, strict=True)]
+    call = model
+    if graph:  # Which knows no length.
+        call = tf.function(
+            model,
+            input_signature=[
+                tf.TensorSpec((None, None, 4)),
+                tf.TensorSpec((None,), tf.int32),
+            ],
+        )
+    both = arrays(call(x, lengths))
+    alone = arrays(model(x[1:, :7]))
+    for states, long, short in zip(both, wanted, alone, strict=True):
+        assert states.shape == (2, 12, 8)
+        np.testing.assert_allclose(states[:1], long, atol=1e-5)
+        np.testing.assert_allclose(states[1:, :4], short, atol=1e-5)
+        assert not states[1, 4:].any()
+    with pytest.raises(ValueError, match="at least one frame"):
+        model(x[:, :0])
+
+
+def test_fewer_layers_have_the_same_hidden_states():
+    model = encoder("whisper")
+    clip = np.random.default_rng(0).normal(size=(1, 30, model.num_mel_bins))
+    all_of_them = arrays(model(clip.astype("float32")))
+    few = model.truncated(1)
+    assert few.num_layers == 1 and not few.final_norm
+    found = arrays(few(clip.astype("float32")))
+    assert len(found) == 2
+    for ours, theirs in zip(found, all_of_them, strict=False):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="from 0 to 2.*num_layers=3"):
+        model.truncated(3)
 
 
 def test_shortest_clip_of_a_waveform():

@@ -29,9 +29,9 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments import light_sernet as light_sernet_module
-from ser_keras.experiments import litert_files
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emodarts import EmoDARTSConfig
+from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 
 COMMON = {
@@ -242,7 +242,7 @@ def main(name, folder):
     # Tracing a graph takes longer than these few steps.
     tf.config.run_functions_eagerly(True)
     light_sernet_module.LightSERNet = tiny_network
-    litert_files.PRECISIONS = ("float32",)  # One instead of all.
+    Experiment.litert_precisions = ("float32",)  # One instead of all.
     folder = pathlib.Path(folder).resolve()
     corpus = load_corpus("iemocap", write_synthetic_corpus(folder / "c", 3, 1))
     others = load_corpus(
