@@ -343,8 +343,8 @@ def _recall(truth, predicted):
 def _decisions(model, x, classes):
     """Decision values `(utterances, classes)`, -inf of an unknown class."""
     values = model.decision_function(x)
-    if values.ndim == 1:  # Two classes.
-        values = np.stack([-values, values], axis=1)
+    if values.ndim == 1:  # Two classes: logits of a softmax.
+        values = np.stack([-values, values], axis=1) / 2
     decisions = np.full((len(values), classes), -np.inf)
     decisions[:, model.classes_] = values
     return decisions
