@@ -1,3 +1,4 @@
+from . import alterations as alterations
 from . import augmentation as augmentation
 from .augmentation import AtSpeed as AtSpeed
 from .augmentation import AugmentationChain as AugmentationChain

@@ -20,6 +20,17 @@ import soxr
 
 from ser_keras.audio.io import fit_length
 
+__all__ = [
+    "Alteration",
+    "BandLimit",
+    "Codec",
+    "Gain",
+    "Noise",
+    "Part",
+    "RandomAlteration",
+    "Reverberation",
+]
+
 _CODECS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
     "opus": ("OGG", "OPUS"),

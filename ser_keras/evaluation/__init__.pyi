@@ -12,9 +12,13 @@ from .calibration import plot_reliability as plot_reliability
 from .comparison import Comparison as Comparison
 from .comparison import compare_predictions as compare_predictions
 from .cross_validation import CrossValidation as CrossValidation
+from .cross_validation import Trained as Trained
 from .cross_validation import cross_validate as cross_validate
 from .predict import predict as predict
 from .predictions import Predictions as Predictions
 from .scores import Scores as Scores
 from .scores import confidence_interval as confidence_interval
 from .scores import score as score
+from .stress import CONDITIONS as CONDITIONS
+from .stress import answers_of_run as answers_of_run
+from .stress import stress_conditions as stress_conditions

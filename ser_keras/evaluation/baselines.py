@@ -140,7 +140,10 @@ def cross_validate_classifier(
         if not file.exists():
             train = features.select(fold.train)
             fitted = fit_classifier(name, train, seed)
-            chosen = {"c": fitted.c, "temperature": fitted.temperature}
+            chosen: dict[str, Any] = {
+                "c": fitted.c,
+                "temperature": fitted.temperature,
+            }
             if fitted.layers is not None:
                 chosen["layers"] = fitted.layers
             folder.write_json("chosen.json", chosen)

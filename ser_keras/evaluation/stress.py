@@ -40,8 +40,10 @@ CONDITIONS: dict[str, dict[str, Alteration]] = {
         "GSM": Codec("gsm"),
         "mu-law": Codec("mu_law"),
     },
-    "noise": {f"SNR {snr} dB": Noise(snr=snr) for snr in (40, 30, 20, 10, 0)}
-    | {"-50 dBFS": Noise(level=-50)},
+    "noise": {
+        **{f"SNR {snr} dB": Noise(snr=snr) for snr in (40, 30, 20, 10, 0)},
+        "-50 dBFS": Noise(level=-50),
+    },
     "room": {
         f"RT60 {decay} s": Reverberation(decay) for decay in (0.2, 0.5, 1.0)
     },

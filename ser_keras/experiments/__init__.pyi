@@ -10,6 +10,8 @@ from .emodarts import EmoDARTSSearchConfig as EmoDARTSSearchConfig
 from .emotionnas import EmotionNASConfig as EmotionNASConfig
 from .emotionnas import EmotionNASExperiment as EmotionNASExperiment
 from .emotionnas import EmotionNASSearchConfig as EmotionNASSearchConfig
+from .encoder import EncoderConfig as EncoderConfig
+from .encoder import EncoderExperiment as EncoderExperiment
 from .experiment import Experiment as Experiment
 from .experiment import Range as Range
 from .hand_made import HandMadeConfig as HandMadeConfig

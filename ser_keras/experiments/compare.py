@@ -5,7 +5,9 @@ import json
 import pathlib
 import typing
 
+from ser_keras.audio.encoder_frames import EncoderStatistics
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.cross_validation import check_folds
 from ser_keras.experiments.corpus import CorpusOptions
@@ -22,8 +24,10 @@ from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import config_class
-from ser_keras.features.extraction import extract_features
+from ser_keras.features.deep_features import DeepFeatures
 from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.store import digest
 from ser_keras.models.hand_made import HAND_MADE
 from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
@@ -200,7 +204,9 @@ def run_compare(
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     kinds = {CLASSICAL[name][1] for name in config.chosen if name in CLASSICAL}
-    extractors = {kind: _extractor(kind, config) for kind in sorted(kinds)}
+    preprocessors = {
+        kind: _preprocessor(kind, config) for kind in sorted(kinds)
+    }
     folder = pathlib.Path(config.output_dir)
     paths = [
         folder / name if name in config.chosen else pathlib.Path(name)
@@ -227,7 +233,7 @@ def run_compare(
     for name in config.chosen:
         print(f"--- {name}", flush=True)
         if name in CLASSICAL:
-            _run_classical(name, config, folds, extractors)
+            _run_classical(name, config, folds, preprocessors)
         else:
             _run_network(_network_config(name, config), folds)
     print(markdown(read_runs(paths)))
@@ -371,16 +377,16 @@ def _run_network(network, folds):
     run_experiment(network, folds)
 
 
-def _run_classical(name, config, folds, extractors):
+def _run_classical(name, config, folds, preprocessors):
     """The same of a classifier of fixed features."""
     classifier, kind = CLASSICAL[name]
-    extractor = extractors[kind]
+    preprocessor = preprocessors[kind]
     run = RunFolder(
         pathlib.Path(config.output_dir) / name,
         {
             "system": name,
             "classifier": classifier,
-            "features": extractor and extractor.settings(),
+            "features": preprocessor and _settings(preprocessor),
             "corpus": config.corpus,
             "data_dir": config.data_dir,
             "folds": [fold.name for fold in folds],
@@ -393,14 +399,11 @@ def _run_classical(name, config, folds, extractors):
         print(f"finished before, see {run.path}", flush=True)
         return
     manifest = all_utterances(folds)
-    if extractor is None:
+    if preprocessor is None:
         features = FeatureSet(manifest, [[[0.0]]] * len(manifest))
     else:
-        features = extract_features(
-            manifest,
-            extractor,
-            config.cache_dir,
-            skip_bad_audio=config.skip_bad_audio,
+        features = preprocessor.compute(
+            manifest, config.cache_dir, skip_bad_audio=config.skip_bad_audio
         )
     outcome = cross_validate_classifier(
         classifier, features, folds, run=run, seed=config.seed
@@ -408,19 +411,28 @@ def _run_classical(name, config, folds, extractors):
     write_report(run, outcome, kind="classifier")
 
 
-def _extractor(kind, config):
-    """The extractor of a classical system's features; None for none."""
+def _settings(preprocessor):
+    """What decides a classical system's features."""
+    if isinstance(preprocessor, DeepFeatures):
+        return preprocessor.content
+    weights = digest(preprocessor.frontend.encoder.weights)
+    return {"features": preprocessor.hash, "weights": weights}
+
+
+def _preprocessor(kind, config):
+    """What computes a classical system's features; None for none."""
     if kind == "none":
         return None
     # All need an extra.
     if kind == "encoder":
-        from ser_keras.features.extractors.encoder import EncoderStatistics
-
-        return EncoderStatistics(config.encoder)
+        encoder = SpeechEncoder.from_pretrained(config.encoder)
+        return Preprocessor(EncoderStatistics(encoder))
     if kind == "yamnet":
         from ser_keras.features.extractors.litert import LiteRTExtractor
 
-        return LiteRTExtractor(config.yamnet, output=_YAMNET_EMBEDDING)
+        return DeepFeatures(
+            LiteRTExtractor(config.yamnet, output=_YAMNET_EMBEDDING)
+        )
     from ser_keras.features.extractors.opensmile import OpenSmileExtractor
 
-    return OpenSmileExtractor(kind, level="func")
+    return DeepFeatures(OpenSmileExtractor(kind, level="func"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
+from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import join
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.encoder_classifier import AttentiveClassifier
@@ -213,7 +215,9 @@ class EncoderExperiment(Experiment):
         return EncoderClassifier(encoder, network, layers)
 
 
-def fit_statistics(train, augmented=(), seed=0) -> Trained:
+def fit_statistics(
+    train: FeatureSet, augmented: Sequence[FeatureSet] = (), seed: int = 0
+) -> Trained:
     """A `StatisticsClassifier` by logistic regression, see `fit_classifier`.
 
     Layers and C are chosen on training speakers, who also give the predictions

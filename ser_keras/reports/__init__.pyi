@@ -3,6 +3,7 @@ from .cell_drawing import genotype_dot as genotype_dot
 from .figures import plot_alphas as plot_alphas
 from .figures import plot_confusion as plot_confusion
 from .figures import plot_learning_curves as plot_learning_curves
+from .figures import plot_stress as plot_stress
 from .html import write_html as write_html
 from .html import write_markdown as write_markdown
 from .records import benchmark_record as benchmark_record
