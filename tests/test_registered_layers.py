@@ -298,6 +298,26 @@ EXAMPLES = {
         FEATURES,
         output_dtype="float32",
     ),
+    "StatisticsClassifier": Example(
+        {
+            "input_shape": (6, 5, 1),
+            "num_classes": 3,
+            "rows": [2, 0],
+            "dropout": 0.1,
+        },
+        FEATURES,
+        output_dtype="float32",
+    ),
+    "AttentiveClassifier": Example(
+        {
+            "input_shape": (None, 4, 1),
+            "num_classes": 3,
+            "num_layers": 2,
+            "units": 4,
+        },
+        SEQUENCES[..., None],
+        output_dtype="float32",
+    ),
     "TwoStreamNet": Example(
         {
             "architecture": TWO_SPACES.sample(seed=0),
@@ -322,6 +342,7 @@ EXAMPLES = {
 #: Registered classes without an example, and why.
 EXCEPTIONS = {
     "ArchitectureWeights": "has no call: tests/layers/test_architecture.py",
+    "EncoderClassifier": "its parts have policies of their own",
     "WaveformModel": "holds a front end, in float32 under every policy",
 }
 

@@ -168,7 +168,8 @@ class SpeechEncoder(keras.Model):
         known = {}
         for name in encoders.__all__:
             encoder = getattr(encoders, name)
-            known |= dict.fromkeys(encoder.model_types, encoder)
+            kinds = getattr(encoder, "model_types", ())
+            known |= dict.fromkeys(kinds, encoder)
         kind = checkpoint.config.get("model_type")
         family = known.get(kind)
         if family is None or not issubclass(family, cls):

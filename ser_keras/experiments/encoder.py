@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 import typing
 from collections.abc import Sequence
 
 import numpy as np
 
+from ser_keras._registry import load_model
 from ser_keras.audio.encoder_frames import EncoderFrames
 from ser_keras.audio.encoder_frames import EncoderStatistics
 from ser_keras.audio.encoder_frames import front_end_of
 from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras.encoders.known import known_encoder
 from ser_keras.encoders.whisper import WhisperEncoder
 from ser_keras.evaluation.baselines import fit_classifier
 from ser_keras.evaluation.cross_validation import Trained
@@ -31,6 +34,7 @@ from ser_keras.experiments.options import check_positive_integers
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.feature_set import join
 from ser_keras.features.preprocessor import Preprocessor
+from ser_keras.features.store import digest
 from ser_keras.models.encoder_classifier import AttentiveClassifier
 from ser_keras.models.encoder_classifier import EncoderClassifier
 from ser_keras.models.encoder_classifier import StatisticsClassifier
@@ -201,6 +205,41 @@ class EncoderExperiment(Experiment):
         return fit_statistics(
             train, options.get("augmented", ()), options["seed"]
         )
+
+    def check(self, folds, features, other=None):
+        super().check(folds, features, other)
+        if heard := self._heard:
+            print(f"WARNING: {heard}", flush=True)
+
+    @property
+    def _heard(self):
+        """A sentence, if the encoder is known to have heard the corpus."""
+        corpus = self.config.corpus
+        if corpus not in known_encoder(self.config.encoder).heard:
+            return None
+        return (
+            f"the encoder {self.config.encoder} was trained on {corpus}: "
+            "scores on it OVERSTATE what it does with new speech"
+        )
+
+    def score_more(self, run, folds, features):
+        config = self.config
+        chosen = [
+            load_model(run.path / "folds" / fold.name / "network.keras")
+            for fold in folds
+        ]
+        return {
+            "encoder": {
+                "name": pathlib.Path(config.encoder).name or "untrained",
+                "source": config.encoder,
+                "revision": config.revision,
+                "class": type(self.encoder).__name__,
+                "weights": digest(self.encoder.weights),
+                "layers": [list(x.layer_numbers) for x in chosen],
+                "licence": known_encoder(config.encoder).licence,
+                "warning": self._heard,
+            }
+        }
 
     def whole(self, network):
         layers = range(self.encoder.num_layers + 1)

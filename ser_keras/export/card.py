@@ -152,15 +152,29 @@ class ModelCard:
             protocol.append("SPEAKERS OF THE TEST ARE IN THE TRAINING")
         if result.get("selects_on_test"):
             protocol.append("THE EPOCH WAS CHOSEN ON THE TEST UTTERANCES")
+        corpus, licence = _corpus_and_licence(config)
+        description = _UNKNOWN
+        if encoder := result.get("encoder"):
+            description = (
+                f"A classifier of the layers of a pre-trained speech encoder, "
+                f"{encoder['name']}, in one network."
+            )
+            of_encoder = encoder["licence"] or "see where it came from"
+            licence = (
+                f"{licence} The encoder's, {encoder['source'] or 'none'}: "
+                f"{of_encoder}."
+            )
+            if encoder["warning"]:
+                protocol.append(encoder["warning"])
         wa = scores["wa"]
         if predictions is not None:
             low_high = confidence_interval(predictions, "wa")
             wa = (wa, *low_high) if low_high else wa
-        corpus, licence = _corpus_and_licence(config)
         # Neither is in older runs.
         ece = result.get("calibration", {}).get("ece")
         scaled = result.get("temperature_scaling")
         known = {
+            "description": description,
             "corpus": corpus,
             "licence": licence,
             "protocol": "; ".join(protocol) + ".",

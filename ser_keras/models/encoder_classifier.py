@@ -18,6 +18,7 @@ from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.layers.attention_pooling import AttentionPooling
 from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
+from ser_keras.layers.precision import full_precision
 from ser_keras.models.feature_input import as_features
 from ser_keras.models.network import Network
 
@@ -30,7 +31,7 @@ class EncoderClassifier(Network):
         encoder: `SpeechEncoder`; `from_pretrained` reads one.
         head: Network from hidden states to logits: `StatisticsClassifier`,
             `AttentiveClassifier`, or a `CellNetwork` with `layer_mixture`.
-        layers: Numbers of the layers that the head gets; 0 is what the first
+        layer_numbers: Layers that the head gets; 0 is what the first
             layer gets. None: all.
         **kwargs: `name`, `dtype` and `trainable`. The encoder and the head
             have policies of their own.
@@ -50,7 +51,7 @@ class EncoderClassifier(Network):
     >>> from ser_keras.encoders import WhisperEncoder
     >>> encoder = WhisperEncoder(2, 16, 2, 64)
     >>> head = StatisticsClassifier((2, 32, 1), num_classes=4)
-    >>> network = EncoderClassifier(encoder, head, layers=(1, 2))
+    >>> network = EncoderClassifier(encoder, head, layer_numbers=(1, 2))
     >>> network(np.ones((1, 300, 80, 1), "float32")).shape
     TensorShape([1, 4])
     """
@@ -59,13 +60,13 @@ class EncoderClassifier(Network):
         self,
         encoder: SpeechEncoder,
         head: Network,
-        layers: Sequence[int] | None = None,
+        layer_numbers: Sequence[int] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.head = head
-        self.layers_used = check_layers(layers, encoder)
+        self.layer_numbers = check_layers(layer_numbers, encoder)
         self.num_classes = head.num_classes
         size = front_end_of(encoder).num_features
         self.feature_shape = (None, size, 1)
@@ -73,7 +74,7 @@ class EncoderClassifier(Network):
         self.build(self.input_shape)
 
     def _check_head(self):
-        count, units = len(self.layers_used), self.encoder.units
+        count, units = len(self.layer_numbers), self.encoder.units
         wanted: tuple = (None, count * units, 1)
         if isinstance(self.head, StatisticsClassifier):
             wanted = (count, 2 * units, 1)
@@ -95,11 +96,11 @@ class EncoderClassifier(Network):
         x = as_features(inputs, self.feature_shape)
         lengths = tf.reduce_sum(tf.cast(frame_mask(x), tf.int32), 1)
         states = hidden_states(
-            self.encoder, x[..., 0], self.layers_used, lengths, training
+            self.encoder, x[..., 0], self.layer_numbers, lengths, training
         )
         if isinstance(self.head, StatisticsClassifier):
             frames = self.encoder.num_frames(lengths)
-            states = layer_statistics(states, len(self.layers_used), frames)
+            states = layer_statistics(states, len(self.layer_numbers), frames)
         return self.head(states[..., None], training=training)
 
     def get_config(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class EncoderClassifier(Network):
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "head": keras.saving.serialize_keras_object(self.head),
-            "layers": list(self.layers_used),
+            "layer_numbers": list(self.layer_numbers),
         }
 
     @classmethod
@@ -166,13 +167,20 @@ class StatisticsClassifier(Network):
 
     def build(self, input_shape: Sequence[Any]) -> None:
         size = len(self.rows) * input_shape[2]
-        self.mean = self.add_weight(
-            name="mean", shape=(size,), initializer="zeros", trainable=False
+        self.mean, self.deviation = (
+            self.add_weight(
+                name=name,
+                shape=(size,),
+                initializer=initializer,
+                trainable=False,
+                dtype=full_precision(self.dtype_policy),
+                autocast=False,
+            )
+            for name, initializer in (("mean", "zeros"), ("deviation", "ones"))
         )
-        self.deviation = self.add_weight(
-            name="deviation", shape=(size,), initializer="ones", trainable=False
+        self.head_dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy
         )
-        self.head_dropout = keras.layers.Dropout(self.dropout)
         self.classifier = keras.layers.Dense(
             self.num_classes, dtype="float32", name="classifier"
         )

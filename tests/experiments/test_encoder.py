@@ -113,7 +113,7 @@ def test_a_run_without_epochs(run, folds):
         assert set(held_out.speakers) == set(fold.train.speakers)
         network = load_model(folder / "network.keras")
         # No layer is kept beyond the last that is used.
-        assert network.encoder.num_layers == max(network.layers_used)
+        assert network.encoder.num_layers == max(network.layer_numbers)
 
 
 def test_stress_hears_each_fold_on_its_own_speakers(run):
@@ -147,7 +147,7 @@ def test_what_is_trained_on_with_either_head():
     network = attentive.build(features)
     assert isinstance(network, AttentiveClassifier)
     whole = attentive.whole(network)
-    assert whole.layers_used == (0, 1, 2)
+    assert whole.layer_numbers == (0, 1, 2)
     assert whole.feature_shape[1] == preprocessor.num_features
 
 

@@ -59,7 +59,7 @@ def clips(*lengths, seed=0):
 
 @pytest.mark.parametrize("make", HEADS)
 def test_padding_changes_nothing(make):
-    network = EncoderClassifier(encoder(), make(), layers=(0, 2))
+    network = EncoderClassifier(encoder(), make(), layer_numbers=(0, 2))
     # The last is longer than the encoder sees at once.
     batch = clips(50, 31, 130)
     together = np.asarray(network(batch))
@@ -70,15 +70,15 @@ def test_padding_changes_nothing(make):
 
 @pytest.mark.parametrize("make", HEADS)
 def test_files(make, tmp_path):
-    network = EncoderClassifier(encoder(), make(), layers=(0, 2))
+    network = EncoderClassifier(encoder(), make(), layer_numbers=(0, 2))
     again = check_model_saving(network, clips(20, 12), tmp_path / "n.keras")
-    assert again.layers_used == (0, 2)
+    assert again.layer_numbers == (0, 2)
 
 
 @pytest.mark.parametrize("make", HEADS)
 def test_head_gets_the_states_of_its_layers(make):
     parts = encoder(), make()
-    network = EncoderClassifier(*parts, layers=(2, 0))
+    network = EncoderClassifier(*parts, layer_numbers=(2, 0))
     x = clips(30)
     states = [np.asarray(parts[0](x[..., 0])[layer]) for layer in (2, 0)]
     wanted = np.concatenate(states, -1)
@@ -123,7 +123,7 @@ def test_parts_that_do_not_fit(head, layers, message):
 
 @pytest.mark.parametrize("make", HEADS)
 def test_all_parts_learn(make):
-    network = EncoderClassifier(encoder(), make(), layers=(0, 2))
+    network = EncoderClassifier(encoder(), make(), layer_numbers=(0, 2))
     network.compile("adam", "sparse_categorical_crossentropy")
     before = [w.numpy() for w in network.trainable_weights]
     network.fit(clips(20, 20, 12, 9), np.array([0, 1, 2, 0]), verbose=0)
