@@ -86,6 +86,8 @@ FLOAT32 = (
     *("classifier", "classifier_0", "classifier_1", "auxiliary"),
     # Variables of batch norms, and the rate of drop path.
     *("gamma", "beta", "moving_mean", "moving_variance", "current_rate"),
+    # Standardisation of an encoder's statistics.
+    *("mean", "deviation"),
     # Architecture parameters.
     *(f"alphas_{kind}" for kind in TWO_SPACES.kinds),
 )

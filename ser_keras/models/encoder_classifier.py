@@ -173,7 +173,7 @@ class StatisticsClassifier(Network):
                 shape=(size,),
                 initializer=initializer,
                 trainable=False,
-                dtype=full_precision(self.dtype_policy),
+                dtype=full_precision(self),
                 autocast=False,
             )
             for name, initializer in (("mean", "zeros"), ("deviation", "ones"))
