@@ -1,13 +1,14 @@
 """A preset and LiteRT file that come with the package, from a run.
 
-    python recipes/emodb_light_sernet.py --data-dir /corpora/emodb
-    python recipes/bundled_model.py results/emodb_light_sernet \
-        --licence "CC0, as EMO-DB" \
+    ser_keras train encoder --encoder whisper-tiny.en --num-layers 2 --litert \
+        --corpus emodb --data-dir /corpora/emodb --fold 0 \
+        --output-dir results/emodb_whisper_tiny
+    python recipes/bundled_model.py results/emodb_whisper_tiny --no-preset \
+        --precision int8_weights --licence "MIT (OpenAI), CC0 (EMO-DB)" \
         --corpus "EMO-DB: German sentences, acted by ten speakers"
 
 The preset is the network that the run trained on all speakers, in float32. The
-LiteRT file is the same network, and answers `ser_keras predict`. Beside them
-lie the card, and the test predictions of the folds' LiteRT files, from which
+LiteRT file is the same network. Beside them lie the card, and the test predictions of the folds' LiteRT files, from which
 the demo says how often an answer of some probability is right.
 """
 
@@ -18,10 +19,11 @@ import typing
 import ser_keras as ser
 from ser_keras.evaluation import Predictions
 from ser_keras.export.run import load_network
+from ser_keras.models import EncoderClassifier
 from ser_keras.models import WaveformModel
 from ser_keras.models.preset import BUNDLED
 
-LARGEST = 1_000_000  # Bytes of the LiteRT file; it is in every installation.
+LARGEST = 6_000_000  # Bytes of the LiteRT file; it is in every installation.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +31,17 @@ class Config:
     """Puts a run's network into the package."""
 
     run: str = dataclasses.field(metadata={"positional": True, "path": True})
-    """Folder of a finished run of Light-SERNet, with LiteRT files."""
+    """Folder of a finished run with LiteRT files."""
     licence: str
     """Licence of the weights; the corpus' licence may restrict it."""
     corpus: str
     """What it was trained on, in words."""
-    precision: typing.Literal["float16", "int8", "float32"] = "int8"
+    precision: typing.Literal["float16", "int8", "int8_weights", "float32"] = (
+        "int8"
+    )
     """Which of the run's LiteRT files."""
+    preset: bool = True
+    """Also the Keras network, four bytes a weight; not of an encoder."""
 
 
 def main(config: Config):
@@ -48,7 +54,8 @@ def main(config: Config):
     if len(content) >= LARGEST:
         raise ValueError(
             f"{file} must be smaller than {LARGEST} bytes. Received: "
-            f"{len(content)}. Take --precision int8, or train with --width."
+            f"{len(content)}. Take --precision int8 or int8_weights, or train "
+            "a smaller network."
         )
     predictions = Predictions.concatenate(
         Predictions.load_csv(table)
@@ -57,8 +64,7 @@ def main(config: Config):
     model = ser.load_litert(file)
     card = dataclasses.replace(
         trained.card,
-        description="Light-SERNet, waveform in: a preset in float32 and a "
-        f"LiteRT file ({config.precision}) of the same network.",
+        description=_description(trained.network, config),
         corpus=config.corpus,
         licence=config.licence,
         scores={
@@ -70,17 +76,36 @@ def main(config: Config):
         labels=", ".join(trained.labels),
         sample_rate=f"{model.sample_rate} Hz",
         clip=f"{model.samples / model.sample_rate:g} s",
-        precision=f"{config.precision} (LiteRT), float32 (preset)",
+        precision=f"{config.precision} (LiteRT)"
+        + (", float32 (preset)" if config.preset else ""),
         bytes=f"{len(content)} (LiteRT)",
     )
     folder = BUNDLED / name
     folder.mkdir(parents=True)  # Another one is not overwritten.
-    WaveformModel(
-        trained.network, trained.preprocessor, temperature=trained.temperature
-    ).save_to_preset(folder, trained.labels, card)
+    if config.preset:
+        WaveformModel(
+            trained.network,
+            trained.preprocessor,
+            temperature=trained.temperature,
+        ).save_to_preset(folder, trained.labels, card)
+    (folder / "card.md").write_text(card, encoding="utf-8")
     (folder / "model.tflite").write_bytes(content)
     predictions.save_csv(folder / "predictions.csv")
     print(f"{folder}: {sum(x.stat().st_size for x in folder.iterdir())} bytes")
+
+
+def _description(network, config):
+    """What it is, in a sentence."""
+    what = "Light-SERNet"
+    if isinstance(network, EncoderClassifier):
+        last = network.encoder.num_layers
+        what = f"The first {last} layers of a speech encoder and a classifier"
+    if config.preset:
+        return (
+            f"{what}, waveform in: a preset in float32 and a LiteRT file "
+            f"({config.precision}) of the same network."
+        )
+    return f"{what}, waveform in: a LiteRT file ({config.precision})."
 
 
 def _score(predictions, metric):

@@ -11,6 +11,9 @@ import ser_keras
 BUNDLED = pathlib.Path(ser_keras.__file__).parent / "models" / "presets"
 """Folder of the models that come with the package: `<name>/model.tflite`."""
 
+DEFAULT = "emodb_whisper_tiny"
+"""Which of them answers where none is named."""
+
 _GET_ONE = """\
 No model was named, and none comes with this installation. One that shows how
 everything works takes a minute, on a part of the built-in corpus:
@@ -83,7 +86,10 @@ def exported_by(path: pathlib.Path) -> pathlib.Path:
 
 
 def _bundled():
-    models = sorted(BUNDLED.glob("*/model.tflite"))
-    if not models:
+    found = sorted(
+        BUNDLED.glob("*/model.tflite"),
+        key=lambda file: file.parent.name != DEFAULT,
+    )
+    if not found:
         raise FileNotFoundError(_GET_ONE)
-    return models[0]
+    return found[0]
