@@ -8,8 +8,9 @@
         --corpus "EMO-DB: German sentences, acted by ten speakers"
 
 The preset is the network that the run trained on all speakers, in float32. The
-LiteRT file is the same network. Beside them lie the card, and the test predictions of the folds' LiteRT files, from which
-the demo says how often an answer of some probability is right.
+LiteRT file is the same network. Beside them lie the card, and the test
+predictions of the folds' LiteRT files, from which the demo says how often an
+answer of some probability is right.
 """
 
 import dataclasses
