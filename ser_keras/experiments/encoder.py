@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_keras._registry import load_model
-from ser_keras.audio.augmentation.layers import SpecAugment
 from ser_keras.audio.encoder_frames import EncoderFrames
 from ser_keras.audio.encoder_frames import EncoderStatistics
 from ser_keras.audio.encoder_frames import front_end_of
@@ -54,9 +53,7 @@ class EncoderConfig(
 ):
     """Train and score a classifier on a pre-trained encoder, and export both.
 
-    Unless it is fine-tuned, the encoder is frozen, and what its layers make of
-    the corpus is computed once. A field whose default is null depends on `tune`
-    and `head`.
+    The encoder is frozen: what its layers make of the corpus is computed once.
     """
 
     output_dir: str = "results/encoder"
@@ -77,19 +74,14 @@ class EncoderConfig(
     chosen by an inner cross-validation over training speakers. `attentive`: a
     learned mixture of all layers, attentive statistics pooling and a linear
     layer, trained by AdamW."""
-    tune: typing.Literal["none", "full"] = "none"
-    """`none`: the encoder is frozen. `full`: encoder and head are fine-tuned
-    together, the head from what it learned on the frozen encoder; convolutions
-    stay frozen."""
-    epochs: int | None = None
-    """Epochs of the training of an attentive head (30), or of the fine-tuning
-    (8)."""
+    epochs: int = 30
+    """Epochs of the training of an attentive head."""
     units: int = 256
     """Width of an attentive head."""
     weight_decay: float = 0.05
-    """Decoupled weight decay."""
-    learning_rate: float | None = None
-    """Peak learning rate, by AdamW. (1e-3; fine-tuning: 5e-5)"""
+    """Decoupled weight decay of an attentive head."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of an attentive head, by AdamW."""
     duration: float = 6.0
     """Seconds of a clip where it must have a fixed length: in training batches
     of an attentive head, and in LiteRT files."""
@@ -102,47 +94,25 @@ class EncoderConfig(
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, "duration")
-        check_positive_integers(self, "units")
-        if self.epochs is not None:
-            check_positive_integers(self, "epochs")
-        if self.tune != "none" and self.head != "statistics":
-            raise ValueError(
-                "`head` must be 'statistics' for fine-tuning, which starts "
-                f"from its solution. Received: head={self.head!r}, "
-                f"tune={self.tune!r}"
-            )
+        check_positive_integers(self, "epochs", "units")
         if self.num_layers is not None and self.num_layers < 0:
             raise ValueError(
                 "`num_layers` must be 0 or more. Received: "
                 f"num_layers={self.num_layers}"
             )
-        if not self.has_epochs and self.held_out_speakers:
+        if self.head == "statistics" and self.held_out_speakers:
             raise ValueError(
-                "`held_out_speakers` must be left out with a statistics head "
-                "on a frozen encoder: it is fitted to all training speakers, "
-                "and an inner cross-validation over them sets its temperature. "
-                "Received: "
+                "`held_out_speakers` must be left out with a statistics head: "
+                "it is fitted to all training speakers, and an inner "
+                "cross-validation over them sets its temperature. Received: "
                 f"held_out_speakers={self.held_out_speakers}"
             )
 
-    @property
-    def has_epochs(self):
-        """Whether anything is trained by gradient steps."""
-        return self.head != "statistics" or self.tune != "none"
-
     def resolved(self):
         """This configuration with `smoke` and defaults spelled out."""
-        tuned = self.tune != "none"
-        defaults = {
-            "held_out_speakers": int(self.has_epochs),
-            "epochs": 8 if tuned else 30,
-            "learning_rate": 5e-5 if tuned else 1e-3,
-        }
-        changes: dict = {
-            name: value
-            for name, value in defaults.items()
-            if getattr(self, name) is None
-        }
+        changes: dict = {}
+        if self.held_out_speakers is None:
+            changes["held_out_speakers"] = int(self.head != "statistics")
         if self.smoke:
             changes |= {"epochs": 1, "batch_size": 8, "units": 16}
             if self.encoder and self.num_layers is None:
@@ -168,7 +138,7 @@ class EncoderExperiment(Experiment):
     litert_precisions = ("float32", "float16", "int8_weights")
 
     def tunable_options(self):
-        if not self.config.has_epochs:
+        if self.config.head == "statistics":
             raise ValueError(
                 "A statistics head has nothing to tune: an inner "
                 "cross-validation chooses its layers and its regularisation. "
@@ -195,8 +165,6 @@ class EncoderExperiment(Experiment):
         )
 
     def training_preprocessor(self, preprocessor):
-        if self.config.tune != "none":
-            return preprocessor
         frontend = preprocessor.frontend
         if self.config.head == "statistics":
             return Preprocessor(
@@ -211,12 +179,9 @@ class EncoderExperiment(Experiment):
         config, classes = self.config, len(features.manifest.labels)
         layers = self.encoder.num_layers + 1
         if config.head == "statistics":
-            head = StatisticsClassifier(
-                (layers, 2 * self.encoder.units, 1), classes
+            return StatisticsClassifier(
+                (layers, features.num_features, 1), classes
             )
-            if config.tune == "none":
-                return head
-            return EncoderClassifier(self.encoder, head)
         return AttentiveClassifier(
             (None, features.num_features, 1),
             classes,
@@ -234,28 +199,12 @@ class EncoderExperiment(Experiment):
             "weight_decay": config.weight_decay,
         }
 
-    def augmentation(self, features):
-        if self.config.tune == "none":
-            return None
-        # Of a waveform there is nothing to be masked.
-        if features.num_features == 1:
-            return None
-        return SpecAugment(max_feature_width=features.num_features // 8)
-
     def train(self, network, train, **options):
-        if not self.config.has_epochs:
-            copies = options.get("augmented", ())
-            return fit_statistics(train, copies, options["seed"])
-        if self.config.tune == "none":
+        if self.config.head != "statistics":
             return super().train(network, train, **options)
-        sets = [train, *options.get("augmented", ())]
-        statistics, *copies = (network.statistics(x) for x in sets)
-        head = fit_statistics(statistics, copies, options["seed"]).network
-        # A copy: other folds start from the encoder as it was.
-        network = _joined(self.encoder, head)
-        for convolution in network.encoder.convolutions:
-            convolution.trainable = False
-        return super().train(network, train, **options)
+        return fit_statistics(
+            train, options.get("augmented", ()), options["seed"]
+        )
 
     def check(self, folds, features, other=None):
         super().check(folds, features, other)
@@ -293,9 +242,15 @@ class EncoderExperiment(Experiment):
         }
 
     def whole(self, network):
-        if isinstance(network, EncoderClassifier):
-            return network
-        return _joined(self.encoder, network)
+        layers = tuple(range(self.encoder.num_layers + 1))
+        if isinstance(network, StatisticsClassifier):
+            layers = network.rows
+            shape = (len(layers), *network.feature_shape[1:])
+            head = StatisticsClassifier(shape, network.num_classes)
+            head.set_weights(network.get_weights())
+            network = head
+        encoder = self.encoder.truncated(max(layers))
+        return EncoderClassifier(encoder, network, layers)
 
 
 def fit_statistics(
@@ -328,18 +283,6 @@ def fit_statistics(
     network.classifier.set_weights([kernel, bias])
     print(f"layers {fitted.layers}, C {fitted.c:g}", flush=True)
     return Trained(network, 0, fitted.held_out)
-
-
-def _joined(encoder, head):
-    """Both as one network, with copies of the layers that the head uses."""
-    layers = tuple(range(encoder.num_layers + 1))
-    if isinstance(head, StatisticsClassifier):
-        layers = head.rows
-        shape = (len(layers), *head.feature_shape[1:])
-        smaller = StatisticsClassifier(shape, head.num_classes)
-        smaller.set_weights(head.get_weights())
-        head = smaller
-    return EncoderClassifier(encoder.truncated(max(layers)), head, layers)
 
 
 @functools.lru_cache(maxsize=1)

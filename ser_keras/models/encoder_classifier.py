@@ -15,7 +15,6 @@ from ser_keras.audio.encoder_frames import front_end_of
 from ser_keras.audio.encoder_frames import hidden_states
 from ser_keras.audio.encoder_frames import layer_statistics
 from ser_keras.encoders.encoder import SpeechEncoder
-from ser_keras.features.feature_set import FeatureSet
 from ser_keras.layers.attention_pooling import AttentionPooling
 from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
@@ -94,11 +93,6 @@ class EncoderClassifier(Network):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        states = self._states(inputs, training)
-        return self.head(states[..., None], training=training)
-
-    def _states(self, inputs, training=None):
-        """What the head gets, without its last axis."""
         x = as_features(inputs, self.feature_shape)
         lengths = tf.reduce_sum(tf.cast(frame_mask(x), tf.int32), 1)
         states = hidden_states(
@@ -107,34 +101,7 @@ class EncoderClassifier(Network):
         if isinstance(self.head, StatisticsClassifier):
             frames = self.encoder.num_frames(lengths)
             states = layer_statistics(states, len(self.layer_numbers), frames)
-        return states
-
-    def statistics(self, features: FeatureSet) -> FeatureSet:
-        """What a `StatisticsClassifier` on top gets of each utterance.
-
-        Args:
-            features: `FeatureSet` of the network's inputs.
-
-        Returns:
-            `FeatureSet` of arrays `(layers, 2 * units)`.
-        """
-        compute = tf.function(
-            lambda x: self._states(x, training=False), autograph=False
-        )
-        # Clips of similar length together, with little padding.
-        order = np.argsort(features.lengths, kind="stable")
-        rows: list = [None] * len(order)
-        for some in np.array_split(order, -(-len(order) // 16)):
-            clips = [features.arrays[i] for i in some]
-            batch = np.zeros(
-                (len(clips), max(map(len, clips)), features.num_features, 1),
-                "float32",
-            )
-            for row, clip in zip(batch, clips, strict=True):
-                row[: len(clip), :, 0] = clip
-            for i, row in zip(some, compute(batch).numpy(), strict=True):
-                rows[i] = row
-        return FeatureSet(features.manifest, rows)
+        return self.head(states[..., None], training=training)
 
     def get_config(self) -> dict[str, Any]:
         return {
