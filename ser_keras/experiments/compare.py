@@ -280,6 +280,7 @@ def _network_config(name, config):
         "export_dir": str(folder / "saved_models" / name),
         "cache_dir": config.cache_dir,
         **{name: getattr(config, name) for name in RUNTIME},
+        "encoder": config.encoder,
         "seed": config.seed,
         "smoke": config.smoke,
         "deterministic": config.deterministic,

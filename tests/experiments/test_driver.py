@@ -161,7 +161,6 @@ def test_a_finished_run_is_not_trained_again(work, folds, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("a finished run is trained")
 
-    monkeypatch.setattr(driver, "train_network", fail)
     monkeypatch.setattr(cross_validation, "train_network", fail)
     monkeypatch.setattr(driver, "export_saved_model", fail)
     again = run_experiment(CONFIG, folds)
