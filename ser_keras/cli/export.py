@@ -129,6 +129,7 @@ def _from_source(source, config):
         "labels": found.labels,
         "preprocessor": found.preprocessor,
         "temperature": found.temperature,
+        "bandwidth": found.bandwidth,
     }
     return found.network, arguments, found.card
 

@@ -212,10 +212,14 @@ def _without_information():
 
 
 def _classify(model, file):
+    from ser_keras.audio.bandwidth import missing_band
     from ser_keras.audio.io import load_audio
 
     waveform = load_audio(file, model.sample_rate)
     row = _answer(model, model([waveform])["probabilities"][0])
+    missing = missing_band(waveform, model.sample_rate, model.bandwidth)
+    if missing:
+        row["warning"] = missing
     samples = getattr(model, "samples", None)  # Of a LiteRT file.
     if samples and len(waveform) > samples:
         first = (len(waveform) - samples) // 2
@@ -394,6 +398,8 @@ def show(result):
                 "{}: only {:g} to {:g} s were used; --over-time uses all "
                 "of it".format(row["file"], *row["heard"])
             )
+        if "warning" in row:
+            print(f"warning: {row['file']}: {row['warning']}", file=sys.stderr)
         if "over_time" in row:
             print(
                 f"{row['file']}: mean of {row['windows']} windows; over time: "

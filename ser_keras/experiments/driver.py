@@ -17,6 +17,8 @@ import numpy as np
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.audio.alterations import RandomAlteration
+from ser_keras.audio.bandwidth import bandwidth
+from ser_keras.audio.io import load_many
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.evaluation.cross_validation import CrossValidation
@@ -58,6 +60,8 @@ from ser_keras.training.runtime import in_float32
 if TYPE_CHECKING:
     from ser_keras.genotype import Genotype
     from ser_keras.genotype import TwoStreamGenotype
+
+_CLIPS = 200  # Whose bandwidth says what the training's is.
 
 
 def run_experiment(
@@ -291,6 +295,30 @@ class _Run:
             for seed in range(copies)
         ]
 
+    def _bandwidth(self):
+        """Hz up to which 19 of 20 clips that were trained on have content."""
+        known = (self.run.read_json("result.json") or {}).get("bandwidth")
+        if known is not None:
+            return known
+        manifest = self.features.manifest
+        some = list(manifest)[:: -(-len(manifest) // _CLIPS)]
+        rate = getattr(self.preprocessor, "sample_rate", 16000)
+        waveforms, _ = load_many(
+            [u.path for u in some],
+            rate,
+            starts=[u.start for u in some],
+            ends=[u.end for u in some],
+        )
+        clips = list(waveforms)
+        for seed in range(getattr(self.config, "altered_copies", 0)):
+            alter = RandomAlteration(seed).of_clip
+            clips += [
+                alter(clip, rate, u.id)
+                for clip, u in zip(waveforms, some, strict=True)
+            ]
+        found = [bandwidth(clip, rate) for clip in clips]
+        return float(np.quantile(found, 0.05))
+
     def _training(self, schedule=None):
         """Arguments of `train_network`."""
         return {
@@ -410,6 +438,7 @@ class _Run:
             "temperature": pooled_temperature(outcome)
             if config.calibrate
             else None,
+            "bandwidth": self._bandwidth(),
             "parameters": network.count_params(),
             "runtime": self.runtime.describe(),
         }
@@ -425,6 +454,7 @@ class _Run:
                 self.preprocessor,
                 entries["temperature"] or 1.0,
                 self.experiment.litert_precisions,
+                entries["bandwidth"],
             )
             if self.final:
                 write_final_litert_files(
@@ -434,6 +464,7 @@ class _Run:
                     self.preprocessor,
                     entries["temperature"] or 1.0,
                     self.experiment.litert_precisions,
+                    entries["bandwidth"],
                 )
         entries |= self.experiment.score_more(run, self.folds, self.features)
         exported = self._export(outcome, network, entries)
@@ -466,6 +497,7 @@ class _Run:
                 outcome.predictions.label_names,
                 self.preprocessor,
                 temperature=entries["temperature"] or 1.0,
+                bandwidth=entries["bandwidth"],
                 card=ModelCard.from_result(
                     dataclasses.asdict(self.config),
                     {**summary(outcome), **entries},

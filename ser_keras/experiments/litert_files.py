@@ -27,6 +27,7 @@ def write_litert_files(
     preprocessor: Preprocessor,
     temperature: float = 1.0,
     precisions: Sequence[str] = ("float32", "float16", "int8"),
+    bandwidth: float | None = None,
 ) -> dict:
     """Writes the files of each fold's network and scores them.
 
@@ -45,6 +46,7 @@ def write_litert_files(
         preprocessor: That computed them.
         temperature: By which logits are divided.
         precisions: Which files to write, see `export_litert`.
+        bandwidth: Of the training's recordings, Hz; likewise.
 
     Returns:
         For each precision `bytes` and `file` of the last fold's file, waveform
@@ -72,6 +74,7 @@ def write_litert_files(
                 training,
                 preprocessor,
                 temperature,
+                bandwidth,
             )
             if not table.exists():
                 _predict(load_litert(file), test).save_csv(table)
@@ -103,6 +106,7 @@ def write_final_litert_files(
     preprocessor: Preprocessor,
     temperature: float,
     precisions: Sequence[str],
+    bandwidth: float | None = None,
 ) -> None:
     """Writes the files of the network that was trained on all speakers.
 
@@ -115,6 +119,7 @@ def write_final_litert_files(
         preprocessor: That computed them.
         temperature: By which logits are divided.
         precisions: As there.
+        bandwidth: As there.
     """
     for precision in precisions:
         _write(
@@ -125,11 +130,19 @@ def write_final_litert_files(
             features.arrays,
             preprocessor,
             temperature,
+            bandwidth,
         )
 
 
 def _write(
-    folder, network, precision, labels, training, preprocessor, temperature
+    folder,
+    network,
+    precision,
+    labels,
+    training,
+    preprocessor,
+    temperature,
+    bandwidth,
 ):
     """Writes both files of a precision, where they are not there yet."""
     # Of all speakers: a manifest is in their order.
@@ -142,6 +155,7 @@ def _write(
         duration=preprocessor.duration,
         representative=training[::step],
         temperature=temperature,
+        bandwidth=bandwidth,
     )
     file = _file(folder, precision, "waveform")
     bare = _file(folder, precision, "features")

@@ -30,6 +30,7 @@ class TrainedNetwork:
         temperature: By which logits are to be divided; 1 without held-out
             speakers, or if calibration is not wanted.
         card: `ModelCard` of the run.
+        bandwidth: Of the training's recordings, Hz; None of an older run.
     """
 
     folder: pathlib.Path
@@ -38,6 +39,7 @@ class TrainedNetwork:
     labels: Sequence[str]
     temperature: float
     card: ModelCard
+    bandwidth: float | None = None
 
 
 def network_folder(run: str | os.PathLike[str], fold: str = "") -> pathlib.Path:
@@ -94,6 +96,7 @@ def load_network(
         Predictions.load_csv(run / "predictions.csv").label_names,
         temperature or 1.0,
         ModelCard.from_run(run, final=folder.name == FINAL),
+        result.get("bandwidth"),
     )
 
 

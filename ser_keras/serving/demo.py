@@ -9,6 +9,7 @@ import socket
 import numpy as np
 
 from ser_keras._errors import needs_extra
+from ser_keras.audio.bandwidth import missing_band
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.evaluation.predictions import Predictions
@@ -91,6 +92,9 @@ class DemoModel:
         note = calibration_note(
             max(probabilities.values()), self.predictions, self.overstates
         )
+        missing = missing_band(middle, rate, self.predictor.bandwidth)
+        if missing:
+            note += f" **This recording has {missing}.**"
         if len(waveform) > limit:
             note += f" The answer is for the middle {limit / rate:g} s."
         longest = limit / rate if self.predictor.samples else _LONGEST

@@ -40,6 +40,7 @@ def export_litert(
     representative: Iterable[np.ndarray] | None = None,
     features_path: str | os.PathLike[str] | None = None,
     temperature: float = 1.0,
+    bandwidth: float | None = None,
 ) -> pathlib.Path:
     """Writes a `.tflite` file that the plain LiteRT interpreter runs.
 
@@ -90,6 +91,9 @@ def export_litert(
             calibrated, once for both.
         temperature: Logits are divided by it: calibration by temperature
             scaling. A `WaveformModel` has its own.
+        bandwidth: Up to which frequency nearly all recordings of the training
+            have content, Hz, see `ser_keras.audio.bandwidth`: `predict` and
+            the demo warn of a recording without. None: not known.
 
     Returns:
         `pathlib.Path` of the file.
@@ -204,6 +208,7 @@ def export_litert(
         "min_samples": preprocessor.frontend.min_samples if preprocessor else 1,
         "preprocessor": _config(preprocessor),
         "temperature": temperature,
+        "bandwidth": bandwidth,
         "version": ser_keras.__version__,
     }
     for kind, file in files.items():

@@ -63,7 +63,9 @@ class LiteRTModel:
         samples: Length of a clip, or None likewise.
         min_samples: Shortest clip that has a frame.
         inputs: `"waveform"` or `"features"`.
-        precision: `"float32"`, `"float16"` or `"int8"`.
+        precision: `"float32"`, `"float16"`, `"int8"` or `"int8_weights"`.
+        bandwidth: Up to which frequency the training's recordings had content,
+            Hz, or None if it is not known.
         metadata: Dict of all that `export_litert` wrote down.
         path: The file.
     """
@@ -99,6 +101,7 @@ class LiteRTModel:
         self.min_samples = self.metadata["min_samples"]
         self.inputs = self.metadata["inputs"]
         self.precision = self.metadata["precision"]
+        self.bandwidth = self.metadata.get("bandwidth")
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 

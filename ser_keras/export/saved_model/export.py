@@ -41,6 +41,7 @@ def export_saved_model(
     card: ModelCard | None = None,
     max_duration: float = 60.0,
     temperature: float = 1.0,
+    bandwidth: float | None = None,
 ) -> pathlib.Path:
     """Writes a SavedModel `<path>/<version>/` with the preprocessor inside.
 
@@ -104,6 +105,9 @@ def export_saved_model(
         max_duration: Longest clip that the model takes, in seconds.
         temperature: Logits are divided by it: calibration by temperature
             scaling. A `WaveformModel` has its own.
+        bandwidth: Up to which frequency nearly all recordings of the training
+            have content, Hz, see `ser_keras.audio.bandwidth`: `predict` and
+            the demo warn of a recording without. None: not known.
 
     Returns:
         `pathlib.Path` of the version's folder.
@@ -147,6 +151,7 @@ def export_saved_model(
         "labels": labels,
         "max_duration": max_duration,
         "temperature": temperature,
+        "bandwidth": bandwidth,
         "features": preprocessor.describe(),  # type: ignore[union-attr]
         "preprocessor": keras.saving.serialize_keras_object(preprocessor),
         "versions": package_versions(),

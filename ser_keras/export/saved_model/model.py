@@ -53,6 +53,8 @@ class SavedModel:
         sample_rate: Of the waveforms, Hz.
         samples: Length of a clip; of a longer one the middle is used. None
             if clips of any length are used whole.
+        bandwidth: Up to which frequency the training's recordings had content,
+            Hz, or None if it is not known.
         path: The folder.
         signatures: The SavedModel's functions by name.
     """
@@ -68,6 +70,7 @@ class SavedModel:
         self.labels = tuple(facts["labels"])
         self.sample_rate = facts["sample_rate"]
         self.samples = facts.get("samples")
+        self.bandwidth = facts.get("bandwidth")
         # Signatures do not keep the object alive that they belong to.
         self._module = tf.saved_model.load(str(path))
         self.signatures = self._module.signatures
