@@ -15,10 +15,15 @@ from ser_keras.audio.whisper_log_mel import WhisperLogMel
 from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.encoders.whisper import WhisperEncoder
 
+_TINY = 1e-20  # No denormal, whose arithmetic is slow.
+
 
 @serializable
 class Waveform(FrontEnd):
     """The waveform itself, each sample a frame, for encoders that take it.
+
+    Samples of zero become tiny ones: frames of zeros at a clip's end would be
+    taken for padding, and a recording may end with digital silence.
 
     Args:
         sample_rate: Hz.
@@ -56,7 +61,7 @@ class Waveform(FrontEnd):
     def call(
         self, waveform: tf.Tensor, lengths: tf.Tensor | None = None
     ) -> tf.Tensor:
-        return waveform[..., None]
+        return tf.where(waveform == 0, _TINY, waveform)[..., None]
 
     def get_config(self) -> dict[str, Any]:
         return {

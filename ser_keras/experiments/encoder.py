@@ -142,7 +142,7 @@ class EncoderExperiment(Experiment):
             raise ValueError(
                 "A statistics head has nothing to tune: an inner "
                 "cross-validation chooses its layers and its regularisation. "
-                "Received: head='statistics'"
+                "--head attentive has. Received: head='statistics'"
             )
         return self.tunable
 
@@ -224,9 +224,8 @@ class EncoderExperiment(Experiment):
 
     def score_more(self, run, folds, features):
         config = self.config
-        chosen = [
-            load_model(run.path / "folds" / fold.name / "network.keras")
-            for fold in folds
+        files = [
+            run.path / "folds" / fold.name / "network.keras" for fold in folds
         ]
         return {
             "encoder": {
@@ -235,7 +234,7 @@ class EncoderExperiment(Experiment):
                 "revision": config.revision,
                 "class": type(self.encoder).__name__,
                 "weights": digest(self.encoder.weights),
-                "layers": [list(x.layer_numbers) for x in chosen],
+                "layers": [list(load_model(x).layer_numbers) for x in files],
                 "licence": known_encoder(config.encoder).licence,
                 "warning": self._heard,
             }

@@ -6,7 +6,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ser_keras.audio.encoder_frames import EncoderStatistics
+from ser_keras.audio.encoder_frames import front_end_of
+from ser_keras.encoders import Wav2Vec2Encoder
 from ser_keras.encoders import WhisperEncoder
+from ser_keras.features import Preprocessor
 from ser_keras.models import AttentiveClassifier
 from ser_keras.models import CellNetwork
 from ser_keras.models import EncoderClassifier
@@ -66,6 +70,31 @@ def test_padding_changes_nothing(make):
     for row, length in enumerate((50, 31, 130)):
         alone = np.asarray(network(batch[row : row + 1, :length]))
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
+
+
+def test_silence_at_the_end_of_a_waveform_is_no_padding():
+    """Neither where statistics are computed, nor in the network."""
+    encoder = Wav2Vec2Encoder(
+        1,
+        UNITS,
+        2,
+        16,
+        conv_filters=[4] * 7,
+        position_kernel=4,
+        position_groups=2,
+    )
+    rng = np.random.default_rng(0)
+    clip = rng.normal(0, 0.1, 8000).astype("float32")
+    clip[5000:] = 0
+    head = StatisticsClassifier((2, 2 * UNITS, 1), 3)
+    statistics = EncoderStatistics(encoder)
+    features = Preprocessor(front_end_of(encoder))(clip[None])
+    network = EncoderClassifier(encoder, head)
+    np.testing.assert_allclose(
+        network(features[..., None]),
+        head(statistics(clip[None], lengths=np.array([8000]))[..., None]),
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("make", HEADS)
