@@ -50,6 +50,7 @@ from ser_keras.protocols.splits import check_disjoint
 from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
+from ser_keras.training.feature_tasks import compute_in_tasks
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
@@ -173,11 +174,16 @@ def run_folds(
 
 def _run_fold(config, folds, other, name):
     """One fold of an experiment, in a worker which has locked its folder."""
+    config = dataclasses.replace(config, engine="local")  # No tasks of tasks.
     cross_validate_fold(name, **_make_run(config, folds, other).prepare())
 
 
 def _make_run(config, folds, other):
     name = system_of(config)
+    if getattr(config, "jobs", 1) > 1:
+        # Otherwise this process takes the memory of all GPUs, and the
+        # processes of the jobs have none.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     runtime = Runtime.of(config)
     runtime.start()
     config = runtime.for_this_worker(config)
@@ -269,22 +275,27 @@ class _Run:
     def _frames(self):
         return self.preprocessor.duration_frames()
 
-    def _compute(self, manifest):
-        return self.preprocessor.compute(
+    def _compute(self, manifest, speed=None):
+        config = self.config
+        skip = {"skip_bad_audio": config.skip_bad_audio}
+        preprocessor = _at_speed(self.preprocessor, speed)
+        # Processes of this machine gain nothing: threads use all its cores.
+        if config.engine == "local" or config.jobs == 1:
+            return preprocessor.compute(manifest, config.cache_dir, **skip)
+        return compute_in_tasks(
+            preprocessor,
             manifest,
-            self.config.cache_dir,
-            skip_bad_audio=self.config.skip_bad_audio,
+            config.cache_dir,
+            config.jobs,
+            make=functools.partial(_preprocessor, self.experiment, speed),
+            engine=config.engine,
+            **skip,
         )
 
     def _at_other_speeds(self, manifest):
         """Features of the same clips at other speeds, for training."""
         return [
-            self.preprocessor.at_speed(speed).compute(
-                manifest,
-                self.config.cache_dir,
-                skip_bad_audio=self.config.skip_bad_audio,
-            )
-            for speed in self.experiment.speeds()
+            self._compute(manifest, speed) for speed in self.experiment.speeds()
         ]
 
     def _training(self, schedule=None):
@@ -461,6 +472,15 @@ class _Run:
                 ),
             )
         )
+
+
+def _preprocessor(experiment, speed):
+    """That of an experiment, in a worker."""
+    return _at_speed(experiment.preprocessor(), speed)
+
+
+def _at_speed(preprocessor, speed):
+    return preprocessor if speed is None else preprocessor.at_speed(speed)
 
 
 def _facts(features):
