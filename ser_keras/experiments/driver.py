@@ -53,6 +53,7 @@ from ser_keras.protocols.splits import check_disjoint
 from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
+from ser_keras.training.feature_tasks import compute_in_tasks
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
@@ -177,11 +178,16 @@ def run_folds(
 
 def _run_fold(config, folds, other, name):
     """One fold of an experiment, in a worker which has locked its folder."""
+    config = dataclasses.replace(config, engine="local")  # No tasks of tasks.
     cross_validate_fold(name, **_make_run(config, folds, other).prepare())
 
 
 def _make_run(config, folds, other):
     name = system_of(config)
+    if getattr(config, "jobs", 1) > 1:
+        # Otherwise this process takes the memory of all GPUs, and the
+        # processes of the jobs have none.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     runtime = Runtime.of(config)
     runtime.start()
     config = runtime.for_this_worker(config)
@@ -276,11 +282,23 @@ class _Run:
     def _frames(self):
         return self.trained_on.duration_frames()
 
-    def _compute(self, manifest, preprocessor=None, **options):
-        return (preprocessor or self.trained_on).compute(
+    def _compute(self, manifest, speed=None, alteration=None):
+        """Features to train on, at another speed or altered."""
+        config = self.config
+        options = {"skip_bad_audio": config.skip_bad_audio}
+        if alteration is not None:
+            options["alteration"] = alteration
+        preprocessor = _at_speed(self.trained_on, speed)
+        # Processes of this machine gain nothing: threads use all its cores.
+        if config.engine == "local" or config.jobs == 1:
+            return preprocessor.compute(manifest, config.cache_dir, **options)
+        return compute_in_tasks(
+            preprocessor,
             manifest,
-            self.config.cache_dir,
-            skip_bad_audio=self.config.skip_bad_audio,
+            config.cache_dir,
+            config.jobs,
+            make=functools.partial(_trained_on, self.experiment, speed),
+            engine=config.engine,
             **options,
         )
 
@@ -288,8 +306,7 @@ class _Run:
         """Features of the same clips, altered, for training."""
         copies = getattr(self.config, "altered_copies", 0)
         return [
-            self._compute(manifest, self.trained_on.at_speed(speed))
-            for speed in self.experiment.speeds()
+            self._compute(manifest, speed) for speed in self.experiment.speeds()
         ] + [
             self._compute(manifest, alteration=RandomAlteration(seed))
             for seed in range(copies)
@@ -446,7 +463,11 @@ class _Run:
             features = self.features
             if self.trained_on is not self.preprocessor:
                 manifest = features.manifest
-                features = self._compute(manifest, self.preprocessor)
+                features = self.preprocessor.compute(
+                    manifest,
+                    config.cache_dir,
+                    skip_bad_audio=config.skip_bad_audio,
+                )
             entries["litert"] = write_litert_files(
                 run,
                 self.folds,
@@ -505,6 +526,16 @@ class _Run:
                 ),
             )
         )
+
+
+def _trained_on(experiment, speed):
+    """The preprocessor of an experiment's training, in a worker."""
+    preprocessor = experiment.preprocessor()
+    return _at_speed(experiment.training_preprocessor(preprocessor), speed)
+
+
+def _at_speed(preprocessor, speed):
+    return preprocessor if speed is None else preprocessor.at_speed(speed)
 
 
 def _facts(features):

@@ -16,6 +16,7 @@ from ser_keras._registry import serializable
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.features.extraction import extract_features
+from ser_keras.features.extraction import missing_features
 from ser_keras.features.extraction import read_feature_store
 from ser_keras.features.extraction import read_store_facts
 from ser_keras.features.extractors.base import Extractor
@@ -26,6 +27,7 @@ from ser_keras.features.preprocessor import Saved
 
 if TYPE_CHECKING:
     from ser_keras.corpora.manifest import Manifest
+    from ser_keras.corpora.manifest import Utterance
 
 _UNTRAINED_HOP = 0.128  # Seconds; 8 frames of the front end.
 
@@ -170,6 +172,19 @@ class DeepFeatures(Saved):
         if self.duration is None:
             return None
         return math.ceil(self.duration * self.frame_rate)
+
+    def missing(
+        self, manifest: Manifest, cache_dir: str | os.PathLike[str]
+    ) -> list[Utterance]:
+        """The utterances whose features are still to be extracted.
+
+        Args:
+            manifest: `Manifest`.
+            cache_dir: Folder of the feature stores.
+        """
+        if self.extractor is None:
+            return []
+        return missing_features(manifest, self.extractor, cache_dir)
 
     def compute(
         self,

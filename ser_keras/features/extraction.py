@@ -27,6 +27,7 @@ from ser_keras.features.store import settings_key
 
 if TYPE_CHECKING:
     from ser_keras.corpora.manifest import Manifest
+    from ser_keras.corpora.manifest import Utterance
     from ser_keras.features.extractors.base import Extractor
     from ser_keras.features.feature_set import FeatureSet
 
@@ -93,12 +94,7 @@ def extract_features(
         raise ValueError(
             f"`jobs` must be a positive integer or None. Received: jobs={jobs}"
         )
-    facts = _facts(extractor, duration)
-    folder = pathlib.Path(cache_dir) / facts["key"]
-    _check_store(folder, facts)
-    store, keys = FeatureStore(folder), audio_keys(manifest)
-    found = store.read(keys.values())
-    _check_features(manifest, keys, found, facts["num_features"], folder)
+    store, keys, found = _stored(manifest, extractor, cache_dir, duration)
     todo = {keys[u.id]: u for u in manifest if keys[u.id] not in found}
     work = _Work(extractor, duration)
     bad = _run(work, todo, jobs, store, verbose)
@@ -112,6 +108,38 @@ def extract_features(
         found = read_back(store, keys, bad)
     rate = extractor.frame_rate
     return collect(manifest, keys, found, bad, skip_bad_audio, rate)
+
+
+def missing_features(
+    manifest: Manifest,
+    extractor: Extractor,
+    cache_dir: str | os.PathLike[str],
+    duration: float | None = None,
+) -> list[Utterance]:
+    """The utterances that `extract_features` would extract.
+
+    Args:
+        manifest: `Manifest`.
+        extractor: `Extractor`.
+        cache_dir: Folder of the stores.
+        duration: See `extract_features`.
+
+    Raises:
+        ValueError: See `extract_features`.
+    """
+    _, keys, found = _stored(manifest, extractor, cache_dir, duration)
+    return [u for u in manifest if keys[u.id] not in found]
+
+
+def _stored(manifest, extractor, cache_dir, duration):
+    """The store, the utterances' keys, and the features that are stored."""
+    facts = _facts(extractor, duration)
+    folder = pathlib.Path(cache_dir) / facts["key"]
+    _check_store(folder, facts)
+    store, keys = FeatureStore(folder), audio_keys(manifest)
+    found = store.read(keys.values())
+    _check_features(manifest, keys, found, facts["num_features"], folder)
+    return store, keys, found
 
 
 def read_feature_store(

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from ser_keras.audio.augmentation.base import fold_in
 from ser_keras.features.mapped_frames import block_of
 from ser_keras.features.mapped_frames import block_tensor
 from ser_keras.features.mapped_frames import first_row
@@ -10,7 +11,7 @@ from ser_keras.features.mapped_frames import first_row
 
 def fold_seed(seed, data):
     """Stateless seed, int32 `(2,)`, derived from another one and a number."""
-    return tf.random.fold_in(seed, tf.cast(data, tf.int32))
+    return fold_in(seed, data)
 
 
 def pass_seed(seed, number):

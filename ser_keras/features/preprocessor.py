@@ -56,6 +56,7 @@ from ser_keras.features.streams import FeatureStreams
 if TYPE_CHECKING:
     from ser_keras.audio.alterations import Alteration
     from ser_keras.corpora.manifest import Manifest
+    from ser_keras.corpora.manifest import Utterance
 
 #: Name of the file in a run's folder and in a preset.
 PREPROCESSOR_FILE = "preprocessor.json"
@@ -278,6 +279,23 @@ class Preprocessor(Saved, keras.layers.Layer):
     ) -> Any:
         return self.frontend.compute_output_shape(waveform_shape)
 
+    def missing(
+        self,
+        manifest: Manifest,
+        cache_dir: str | os.PathLike[str],
+        alteration: Alteration | None = None,
+    ) -> list[Utterance]:
+        """The utterances whose features are not in a cache.
+
+        Args:
+            manifest: `Manifest`.
+            cache_dir: Folder of the cache.
+            alteration: See `compute`.
+        """
+        keys = audio_keys(manifest)
+        found = self._store(cache_dir, alteration).read(keys.values())
+        return [u for u in manifest if keys[u.id] not in found]
+
     def compute(
         self,
         manifest: Manifest,
@@ -316,8 +334,7 @@ class Preprocessor(Saved, keras.layers.Layer):
         store, found, bad = None, {}, {}
         keys = audio_keys(manifest)
         if cache_dir is not None:
-            folder = pathlib.Path(cache_dir) / self._cache_key(alteration)
-            store = FeatureStore(folder)
+            store = self._store(cache_dir, alteration)
             found = store.read(keys.values())
         todo = [u for u in manifest if keys[u.id] not in found]
         for first in range(0, len(todo), _CHUNK):
@@ -337,6 +354,10 @@ class Preprocessor(Saved, keras.layers.Layer):
         return collect(
             manifest, keys, found, bad, skip_bad_audio, self.frame_rate
         )
+
+    def _store(self, cache_dir, alteration=None):
+        folder = pathlib.Path(cache_dir) / self._cache_key(alteration)
+        return FeatureStore(folder)
 
     def _load(self, utterances):
         """Dicts from id to waveform, and from id to `AudioError`."""
@@ -486,6 +507,17 @@ class StreamPreprocessors(Saved):
     def duration_frames(self) -> int | None:
         """Frames of a training clip, of the first stream."""
         return next(iter(self.streams.values())).duration_frames()
+
+    def missing(
+        self, manifest: Manifest, cache_dir: str | os.PathLike[str]
+    ) -> list[Utterance]:
+        """The utterances of which a stream is not in a cache."""
+        missing = {
+            u.id
+            for stream in self.streams.values()
+            for u in stream.missing(manifest, cache_dir)
+        }
+        return [u for u in manifest if u.id in missing]
 
     def compute(
         self,

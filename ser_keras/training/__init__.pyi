@@ -1,4 +1,5 @@
 from .engines import run_tasks as run_tasks
+from .feature_tasks import compute_in_tasks as compute_in_tasks
 from .fit import search_architecture as search_architecture
 from .fit import train_network as train_network
 from .resumable import BestWeights as BestWeights

@@ -31,6 +31,8 @@ from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.leak_guard import audio_hashes
 from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.training import feature_tasks
+from ser_keras.training.engines import fan_out
 from tests.experiments.conftest import FOLDS
 from tests.experiments.conftest import LABELS
 from tests.experiments.conftest import MANIFEST
@@ -121,6 +123,26 @@ def test_a_new_system_is_one_file(work, folds):
     command = train_command("toy")
     config = parse(command.config, ["--units", "8", "--fold", "2"])
     assert config == ToyConfig(units=8, fold=2)
+
+
+def test_features_are_tasks_of_an_engine(work, folds, monkeypatch, capsys):
+    engines = []
+
+    def run_tasks(*arguments, engine, **options):
+        engines.append(engine)
+        return fan_out.run_tasks(*arguments, engine="local", **options)
+
+    monkeypatch.setattr(feature_tasks, "run_tasks", run_tasks)
+    monkeypatch.setattr(feature_tasks, "SHARD", 12)
+    config = dataclasses.replace(
+        CONFIG, cache_dir="other", engine="ray", jobs=2, strategy="none"
+    )
+    run = driver._make_run(config, folds, None)
+    found = run.prepare()["features"]
+    assert engines == ["ray"]
+    assert "finished, 2 of 2" in capsys.readouterr().out
+    expected = run.preprocessor.compute(found.manifest, "cache")
+    np.testing.assert_allclose(found.arrays, expected.arrays, atol=1e-6)
 
 
 def test_the_network_that_is_exported_was_trained_on_all_speakers(work, folds):

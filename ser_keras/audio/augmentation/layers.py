@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from ser_keras._registry import serializable
-from ser_keras.audio.augmentation.base import ALGORITHM
 from ser_keras.audio.augmentation.base import Augmentation
 from ser_keras.audio.augmentation.base import RangeAugmentation
 from ser_keras.audio.augmentation.base import normal
+from ser_keras.audio.augmentation.base import split
 from ser_keras.audio.augmentation.base import uniform
 from ser_keras.audio.functional import valid_lengths
 
@@ -79,7 +79,7 @@ class SpecAugment(Augmentation):
         self.max_feature_width = max_feature_width
 
     def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
-        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        seeds = split(seed)
         shape, lengths = tf.shape(x), valid_lengths(x)
         limit = tf.cast(lengths, tf.float32) * self.max_time_fraction
         limit = tf.minimum(tf.floor(limit), float(self.max_time_width))
@@ -97,9 +97,14 @@ class SpecAugment(Augmentation):
             seeds[1],
         )
         last = tf.range(shape[1])[None] >= lengths[:, None] - 1
-        masked = time_masks[:, :, None] | feature_masks[:, None]
-        keep = last[:, :, None] | ~masked
-        return tf.where(keep, x, tf.zeros_like(x))
+        # What is kept, as a product of matrices of 0 and 1: half the time of a
+        # condition on every value.
+        frames = tf.stack([~last & ~time_masks, last], axis=2)
+        features = tf.stack(
+            [~feature_masks, tf.ones_like(feature_masks)], axis=1
+        )
+        keep = tf.matmul(tf.cast(frames, x.dtype), tf.cast(features, x.dtype))
+        return x * keep
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -169,7 +174,7 @@ class GaussianNoise(RangeAugmentation):
         super().__init__(low, high, False, seed, kwargs)
 
     def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
-        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        seeds = split(seed)
         lengths = valid_lengths(x)
         count = tf.cast(tf.maximum(lengths, 1), x.dtype)
         rms = tf.sqrt(tf.reduce_sum(tf.square(x), axis=1) / count)
@@ -203,7 +208,7 @@ class FeatureNoise(RangeAugmentation):
         super().__init__(low, high, False, seed, kwargs)
 
     def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
-        seeds = tf.unstack(tf.random.split(seed, 2, ALGORITHM))
+        seeds = split(seed)
         level = self.draw(x, seeds[0])[:, None, None]
         inside = tf.sequence_mask(valid_lengths(x), tf.shape(x)[1], x.dtype)
         noise = tf.cast(normal(tf.shape(x), seeds[1]) * level, x.dtype)
@@ -241,7 +246,7 @@ class TimeShift(Augmentation):
     def transform(self, x: tf.Tensor, seed: int) -> tf.Tensor:
         limits = {"minval": -self.max_shift, "maxval": self.max_shift + 1}
         shift = tf.random.stateless_uniform(
-            [tf.shape(x)[0]], seed, dtype=tf.int32, alg=ALGORITHM, **limits
+            [tf.shape(x)[0]], seed, dtype=tf.int32, alg="philox", **limits
         )
         time = tf.range(tf.shape(x)[1])[None]
         lengths = tf.maximum(valid_lengths(x), 1)[:, None]
@@ -329,21 +334,23 @@ class TimeStretch(RangeAugmentation):
         stretched = tf.maximum(tf.round(lengths * self.draw(x, seed)), 1.0)
         # The first frame stays the first one, the last the last one.
         step = (lengths - 1.0) / tf.maximum(stretched - 1.0, 1.0)
-        time = tf.range(tf.shape(x)[1])
-        position = tf.cast(time, tf.float32)[None] * step[:, None]
+        time = tf.cast(tf.range(tf.shape(x)[1]), tf.float32)[None]
         last = tf.maximum(lengths - 1.0, 0.0)[:, None]
-        position = tf.clip_by_value(position, 0.0, last)
+        position = tf.clip_by_value(time * step[:, None], 0.0, last)
         before = tf.floor(position)
-        weight = tf.cast(position - before, x.dtype)[:, :, None]
-        before = tf.cast(before, tf.int32)
-        after = tf.minimum(before + 1, tf.cast(last, tf.int32))
-        x = (1 - weight) * tf.gather(x, before, axis=1, batch_dims=1) + (
-            weight * tf.gather(x, after, axis=1, batch_dims=1)
-        )
+        after = tf.minimum(before + 1.0, last)
         # A clip of zeros has no frames, and must not get any.
-        ends = tf.where(lengths > 0, stretched, 0.0)
-        inside = tf.sequence_mask(tf.cast(ends, tf.int32), tf.shape(x)[1])
-        return tf.where(inside[:, :, None], x, tf.zeros_like(x))
+        ends = tf.where(lengths > 0, stretched, 0.0)[:, None]
+        inside = tf.cast(time < ends, tf.float32)
+        weight = position - before
+
+        def part(index, weight):
+            # Weights that are 0 outside: cheaper than a condition on values.
+            weight = tf.cast(weight * inside, x.dtype)[:, :, None]
+            index = tf.cast(index, tf.int32)
+            return weight * tf.gather(x, index, axis=1, batch_dims=1)
+
+        return part(before, 1.0 - weight) + part(after, weight)
 
 
 def _amplitude(decibel):

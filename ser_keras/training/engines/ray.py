@@ -1,5 +1,6 @@
 """The engine `ray`: workers of a Ray cluster."""
 
+import math
 import os
 from typing import Any
 
@@ -21,8 +22,8 @@ class RayEngine(Engine):
 
     The cluster is the one that this process is connected to, or that of the
     environment variable `RAY_ADDRESS`, or else a new one on this machine. Each
-    call gets an equal share of its CPUs. Ray's own repetition is off, as every
-    engine begins lost calls again by the same rule.
+    call gets an equal share of its CPUs and GPUs. Ray's own repetition is off,
+    as every engine begins lost calls again by the same rule.
 
     Args:
         jobs: Calls at the same time, at least 1.
@@ -39,19 +40,16 @@ class RayEngine(Engine):
                 log_to_driver=False,
                 logging_level="warning",
             )
-        cpus = [
-            node["Resources"].get("CPU", 0)
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
-        share = min(sum(cpus) / jobs, max(cpus))
-        # Ray has fractions of one CPU only.
-        self._cpus = int(share) if share >= 1 else share
-        self.threads = max(1, int(share))
+        self._resources = {
+            # Without a share of the GPUs, Ray hides them all.
+            "num_gpus": _share("GPU", jobs),
+            "num_cpus": _share("CPU", jobs),
+        }
+        self.threads = max(1, int(self._resources["num_cpus"]))
 
     def call(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """Runs a call as a task of Ray."""
-        task = ray.remote(num_cpus=self._cpus, max_retries=0)(_call)
+        task = ray.remote(max_retries=0, **self._resources)(_call)
         try:
             return ray.get(task.remote(function, options, *arguments))
         except ray.exceptions.RayTaskError as error:
@@ -75,6 +73,19 @@ class RayEngine(Engine):
         super().shutdown(wait, cancel_futures=cancel_futures)
         if self._connected:
             ray.shutdown()
+
+
+def _share(resource, jobs):
+    """How much of a resource each call has."""
+    amounts = [
+        node["Resources"].get(resource, 0)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    share = min(sum(amounts) / jobs, max(amounts))
+    if not 0 < share < 1:
+        return int(share)
+    return 1 / math.ceil(1 / share)  # Of which some make one.
 
 
 def _address():

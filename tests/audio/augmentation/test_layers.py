@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_keras.audio.augmentation import base
 from ser_keras.audio.augmentation import layers as augment
 from ser_keras.audio.augmentation.base import derive_seed
 from ser_keras.audio.functional import valid_lengths
@@ -62,6 +63,20 @@ def test_padding_stays_zero_and_length_is_kept(name):
             assert lengths[3] == 0
         else:
             np.testing.assert_array_equal(lengths, LENGTHS)
+
+
+@pytest.mark.parametrize("seed", [(0, 0), (1, -2), (2**31 - 1, -(2**31))])
+def test_random_numbers_are_those_of_tensorflow(seed):
+    bits = tf.random.stateless_uniform(
+        [5, 3], seed, None, None, tf.int32, alg="philox"
+    )
+    np.testing.assert_array_equal(base.random_bits([5, 3], seed), bits)
+    folded = tf.random.fold_in(seed, -7, alg="philox")
+    np.testing.assert_array_equal(base.fold_in(seed, -7), folded)
+    both = tf.random.split(seed, 2, alg="philox")
+    np.testing.assert_array_equal(base.split(seed), both)
+    compiled = tf.function(base.random_bits, jit_compile=True)
+    np.testing.assert_array_equal(compiled((5, 3), seed), bits)
 
 
 def test_every_clip_has_its_own_draw():

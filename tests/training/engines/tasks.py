@@ -46,3 +46,10 @@ def wait_at_first(folder, seconds=120):
     if first:
         time.sleep(seconds)
     (folder / "final").write_text("done")
+
+
+def write_gpus(folder):
+    """Writes which GPUs its process may use."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "as it is")
+    write(folder, f"{os.getpid()} {gpus}")
+    time.sleep(1)  # Another process does the next.
