@@ -91,11 +91,16 @@ def repository():
     return REPOSITORY
 
 
-@pytest.fixture
-def eager_training(monkeypatch):
+def train_eagerly(monkeypatch):
     """Trains without graphs: to trace one takes longer than a few steps."""
     eagerly = property(lambda model: True, lambda model, value: None)
     monkeypatch.setattr(keras.Model, "run_eagerly", eagerly)
+
+
+@pytest.fixture
+def eager_training(monkeypatch):
+    """As `train_eagerly`, in all of a test."""
+    train_eagerly(monkeypatch)
 
 
 @pytest.fixture

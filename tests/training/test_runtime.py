@@ -181,7 +181,7 @@ def train(tmp_path, monkeypatch, capsys):
 def test_search_and_training_on_two_devices(train, monkeypatch):
     """The command of docs/guides/runtime.md, with few candidates."""
     few = ser.SearchSpace(
-        ("sep_conv_3x3", "none"), ("lstm_1", "none"), num_nodes=1
+        ("avg_pool_3x3", "none"), ("rnn_1", "none"), num_nodes=1
     )
     monkeypatch.setattr(EmoDARTSExperiment, "space", lambda self: few)
     printed, result, _ = train(

@@ -28,6 +28,7 @@ from ser_keras.genotype import Genotype
 from ser_keras.training import fit
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
+from tests.conftest import train_eagerly
 
 LABELS = ("anger", "neutral")
 # Dynamic in every graph, and in no program: room that kernels of GPUs may
@@ -119,7 +120,10 @@ def clips(sizes, speakers="abcd", each=4):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_training_of_each_system(name, monkeypatch, tmp_path):
-    """Its network, data, augmentation, loss, metrics and optimiser."""
+    """Its network, data, augmentation, loss, metrics and optimiser.
+
+    Without XLA a step is eager: a graph takes longer than the few steps.
+    """
     config = config_class(name)(smoke=True).resolved()
     if name == "hand_made":  # With CNN cells it is emodarts' network.
         config = dataclasses.replace(config, network="lstm_attention")
@@ -144,7 +148,10 @@ def test_training_of_each_system(name, monkeypatch, tmp_path):
 
     monkeypatch.setattr(fit, "make_dataset", make)
     for xla in ("off", "on"):
-        with Runtime("none", xla=xla).scope():
+        runtime = Runtime("none", xla=xla)
+        with runtime.scope(), monkeypatch.context() as patch:
+            if xla == "off":
+                train_eagerly(patch)
             keras.utils.set_random_seed(0)
             network = experiment.build(features, genotype)
             run = RunFolder(tmp_path / xla, {})
