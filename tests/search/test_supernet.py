@@ -348,7 +348,13 @@ def test_two_replicas_search_like_one(
 def test_two_replicas_without_metrics():
     arguments = {"cnn": (), "recurrent": ("rnn_1", "none")}
     for name in ("none", "mirrored"):
-        _, _, logs = search(strategy(name).scope(), 1, arguments, metrics=False)
+        _, _, logs = search(
+            strategy(name).scope(),
+            1,
+            arguments,
+            metrics=False,
+            run_eagerly=name == "none",
+        )
         assert set(logs) == {"loss", "architecture_loss"}
 
 
