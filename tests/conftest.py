@@ -49,13 +49,21 @@ LONG_FILES = (
 )
 
 # What `make check` leaves out: whole runs, trained networks, exported models,
-# and files of many networks or of a browser.
+# files of many networks or of a browser, and the longest of the rest.
 SLOW_FILES = (
+    "test_baselines.py",
     "test_benchmarks.py",
+    "test_commands.py",
+    "test_conv_mixed_op.py",
     "test_cross_validation.py",
     "test_encoder.py",
+    "test_fused.py",
     "test_import.py",
+    "test_mfcc.py",
     "test_presets.py",
+    "test_published.py",
+    "test_recurrence.py",
+    "test_recurrent_ops.py",
     "test_registered_layers.py",
     "test_report_page.py",
 )
