@@ -15,6 +15,7 @@ from ser_keras.genotype import FUSIONS
 from ser_keras.layers import register_primitive
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
+from ser_keras.testing import POLICIES
 from ser_keras.testing import check_layer
 from ser_keras.testing import check_precision
 
@@ -80,6 +81,8 @@ ENCODER = {
 TWO_SPACES = TwoStreamSearchSpace(SPACE, DEEP)
 CLIPS = {"handcrafted": FEATURES, "deep": normal(3, 4, 3, 1)}
 
+TWO_POLICIES = ("mixed_bfloat16", "bfloat16")
+
 #: Layers and variables in float32 under every policy.
 FLOAT32 = (
     # Classifiers, for their logits.
@@ -103,6 +106,8 @@ class Example:
             can be a functional model.
         output_dtype: Dtype of outputs under every policy; `None`: the compute
             dtype.
+        policies: Dtype policies. Two of networks, whose layers have examples
+            of their own: one of variables in float32, and one of none.
     """
 
     config: dict
@@ -110,6 +115,7 @@ class Example:
     call: dict = dataclasses.field(default_factory=dict)
     symbolic: bool = True
     output_dtype: str | None = None
+    policies: tuple = POLICIES
 
 
 def fusion(**call):
@@ -287,6 +293,7 @@ EXAMPLES = {
         },
         FEATURES,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
     "LightSERNet": Example(
         {
@@ -307,6 +314,7 @@ EXAMPLES = {
         },
         CLIPS,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
     "SuperNet": Example(
         {
@@ -316,6 +324,7 @@ EXAMPLES = {
         },
         CLIPS,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
 }
 
@@ -374,5 +383,6 @@ def test_precision(name):
         example.inputs,
         float32=FLOAT32,
         output_dtype=example.output_dtype,
+        policies=example.policies,
         **example.call,
     )

@@ -7,7 +7,9 @@ and the REST server must agree.
 
 With the first value of each system's `features` its network is of the kind
 that it is in a run. With the others, which change what comes before the
-network, it is one that traces sooner.
+network, it is one that traces sooner. With those, and with other ways to
+normalise, the SavedModel is not exported again for the server, which gets
+waveforms whatever is made of them.
 """
 
 import itertools
@@ -64,11 +66,15 @@ GENOTYPES = {
 }
 
 
+def has_first_features(kind, options):
+    first = choices(kind, "features")[0]
+    return options.get("features", first) == first
+
+
 def smaller(kind, options, folder):
     """Options of what is not searched, and of a network that traces sooner."""
     fields = typing.get_type_hints(kind)
-    first = choices(kind, "features")[0]
-    if options.get("features", first) == first and "streams" not in options:
+    if has_first_features(kind, options) and "streams" not in options:
         return {"architecture": "random"} if "architecture" in fields else {}
     if "genotype" in fields:
         streams = options.get("streams", getattr(kind(), "streams", None))
@@ -167,9 +173,10 @@ def test_every_consumer_gives_the_recorded_answer(
     check([list(row["probabilities"].values()) for row in rows], scaled)
 
     # And the server loads one that is exported again.
-    export(ExportConfig("run", output="again"))
-    rows = serve(tmp_path / "again", files)
-    check([list(row["probabilities"].values()) for row in rows], scaled)
+    if has_first_features(kind, options) and "normalization" not in options:
+        export(ExportConfig("run", output="again"))
+        rows = serve(tmp_path / "again", files)
+        check([list(row["probabilities"].values()) for row in rows], scaled)
 
     litert = ExportConfig(
         "run",
