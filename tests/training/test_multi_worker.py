@@ -86,10 +86,10 @@ def test_two_workers_and_a_kill_are_one_device(tmp_path, start):
         np.testing.assert_array_equal(chief[name], other[name], err_msg=name)
 
     scope = strategy("none").scope
-    weights = worker.resumable(tmp_path / "one", scope(), eagerly=True)
+    weights = worker.resumable(tmp_path / "one", scope())
     fit = small.SITUATIONS["fewer clips than replicas"]()
-    model, history = small.trained("none", fit)
-    alphas, search_history = worker.searched(scope(), eagerly=True)
+    model, history = small.trained("none", fit, run_eagerly=False)
+    alphas, search_history = worker.searched(scope())
     wanted = [
         *weights,
         *model.get_weights(),

@@ -54,7 +54,7 @@ def dataset_from(first_epoch):
     return dataset
 
 
-def resumable(folder, scope, killed_in=0, callbacks=(), eagerly=False):
+def resumable(folder, scope, killed_in=0, callbacks=()):
     """A training that goes on where it was; its weights."""
     keras.utils.set_random_seed(0)
     with scope:
@@ -62,7 +62,6 @@ def resumable(folder, scope, killed_in=0, callbacks=(), eagerly=False):
         model.compile(
             keras.optimizers.Adam(0.01),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            run_eagerly=eagerly,
         )
         model.optimizer.build(model.trainable_variables)
         fit_resumable(
@@ -76,7 +75,7 @@ def resumable(folder, scope, killed_in=0, callbacks=(), eagerly=False):
     return model.get_weights()
 
 
-def searched(scope, eagerly=False):
+def searched(scope):
     """Alphas of a short search."""
     keras.utils.set_random_seed(0)
     with scope:
@@ -93,7 +92,6 @@ def searched(scope, eagerly=False):
             architecture_optimizer=keras.optimizers.SGD(1.0),
             order=2,
             metrics=["accuracy"],
-            run_eagerly=eagerly,
         )
     history = supernet.fit(
         ser.bilevel(small.batches(15, 7), small.batches(17, 7, seed=1)),

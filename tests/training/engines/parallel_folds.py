@@ -12,15 +12,8 @@ from ser_keras.audio.augmentation.layers import SpecAugment
 from tests.training.killed_run import make_features
 
 
-@keras.saving.register_keras_serializable("tests")
-class Eager(keras.Sequential):
-    """Trains without graphs, in every worker: a graph takes longer."""
-
-    run_eagerly = property(lambda self: True, lambda self, value: None)
-
-
 def build_network(units, fold, run):
-    return Eager(
+    return keras.Sequential(
         [
             keras.Input((None, 8, 1)),
             keras.layers.Reshape((-1, 8)),
