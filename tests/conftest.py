@@ -49,13 +49,21 @@ LONG_FILES = (
 )
 
 # What `make check` leaves out: whole runs, trained networks, exported models,
-# and files of many networks or of a browser.
+# files of many networks or of a browser, and the longest of the rest.
 SLOW_FILES = (
+    "test_baselines.py",
     "test_benchmarks.py",
+    "test_commands.py",
+    "test_conv_mixed_op.py",
     "test_cross_validation.py",
     "test_encoder.py",
+    "test_fused.py",
     "test_import.py",
+    "test_mfcc.py",
     "test_presets.py",
+    "test_published.py",
+    "test_recurrence.py",
+    "test_recurrent_ops.py",
     "test_registered_layers.py",
     "test_report_page.py",
 )
@@ -91,11 +99,16 @@ def repository():
     return REPOSITORY
 
 
-@pytest.fixture
-def eager_training(monkeypatch):
+def train_eagerly(monkeypatch):
     """Trains without graphs: to trace one takes longer than a few steps."""
     eagerly = property(lambda model: True, lambda model, value: None)
     monkeypatch.setattr(keras.Model, "run_eagerly", eagerly)
+
+
+@pytest.fixture
+def eager_training(monkeypatch):
+    """As `train_eagerly`, in all of a test."""
+    train_eagerly(monkeypatch)
 
 
 @pytest.fixture

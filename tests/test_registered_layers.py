@@ -15,6 +15,7 @@ from ser_keras.genotype import FUSIONS
 from ser_keras.layers import register_primitive
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
+from ser_keras.testing import POLICIES
 from ser_keras.testing import check_layer
 from ser_keras.testing import check_precision
 
@@ -80,6 +81,8 @@ ENCODER = {
 TWO_SPACES = TwoStreamSearchSpace(SPACE, DEEP)
 CLIPS = {"handcrafted": FEATURES, "deep": normal(3, 4, 3, 1)}
 
+TWO_POLICIES = ("mixed_bfloat16", "bfloat16")
+
 #: Layers and variables in float32 under every policy.
 FLOAT32 = (
     # Classifiers, for their logits.
@@ -105,6 +108,8 @@ class Example:
             can be a functional model.
         output_dtype: Dtype of outputs under every policy; `None`: the compute
             dtype.
+        policies: Dtype policies. Two of networks, whose layers have examples
+            of their own: one of variables in float32, and one of none.
     """
 
     config: dict
@@ -112,6 +117,7 @@ class Example:
     call: dict = dataclasses.field(default_factory=dict)
     symbolic: bool = True
     output_dtype: str | None = None
+    policies: tuple = POLICIES
 
 
 def fusion(**call):
@@ -289,6 +295,7 @@ EXAMPLES = {
         },
         FEATURES,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
     "LightSERNet": Example(
         {
@@ -329,6 +336,7 @@ EXAMPLES = {
         },
         CLIPS,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
     "SuperNet": Example(
         {
@@ -338,6 +346,7 @@ EXAMPLES = {
         },
         CLIPS,
         output_dtype="float32",
+        policies=TWO_POLICIES,
     ),
 }
 
@@ -397,5 +406,6 @@ def test_precision(name):
         example.inputs,
         float32=FLOAT32,
         output_dtype=example.output_dtype,
+        policies=example.policies,
         **example.call,
     )

@@ -158,7 +158,7 @@ def test_masking_can_be_switched_off():
     assert difference[0].max() < 5e-5 < 1e-3 < difference[1].max()
 
 
-def test_auxiliary_loss():
+def test_auxiliary_loss(eager_training):
     network = make(auxiliary_weight=0.4)
     network.compile(
         "sgd",
@@ -191,7 +191,7 @@ def test_auxiliary_loss():
     assert np.abs(network.auxiliary.kernel.numpy() - before).max() > 1e-5
 
 
-def test_mixed_precision(tmp_path):
+def test_mixed_precision(tmp_path, eager_training):
     """By the argument alone; that it reaches every layer is tested for all."""
     exact = make()
     x = clips()
@@ -273,6 +273,7 @@ def test_compiled_by_xla():
             keras.optimizers.SGD(0.1),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=jit,
+            run_eagerly=not jit,
         )
         loss = network.fit(x, y, verbose=0).history["loss"][0]
         answers = network.predict(x, verbose=0)

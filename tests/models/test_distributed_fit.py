@@ -170,6 +170,7 @@ def test_search_with_fewer_clips_than_replicas(order):
                 order=order,
                 metrics=["accuracy"],
                 steps_per_execution=1 if devices == "none" else 2,
+                run_eagerly=devices == "none",
             )
         history = supernet.fit(
             ser.bilevel(batches(15, 7), batches(17, 7, seed=1)),
@@ -198,7 +199,7 @@ def test_one_device_compiled_by_xla():
     fit = SITUATIONS["static"]
     one, _ = trained("none", fit())
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        model, _ = trained("none", fit(), jit_compile=True)
+        model, _ = trained("none", fit(), jit_compile=True, run_eagerly=False)
     assert model.jit_compile
     for a, b in zip(one.weights, model.weights, strict=True):
         np.testing.assert_allclose(

@@ -130,7 +130,7 @@ def test_first_step_of_weights_is_clipped_sgd():
     )
 
 
-def test_alphas_are_constant_during_warm_up():
+def test_alphas_are_constant_during_warm_up(eager_training):
     supernet = make_supernet(cnn=())
     supernet.compile(
         architecture_optimizer=keras.optimizers.Adam(DelayedStart(0.1, 3)),
@@ -165,7 +165,7 @@ def test_wrong_order_and_float16_are_refused():
         supernet.compile()
 
 
-def test_search_in_mixed_precision():
+def test_search_in_mixed_precision(eager_training):
     """By the argument alone; the alphas stay in float32."""
     supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
     half = make_supernet(
@@ -199,7 +199,7 @@ def test_search_that_was_not_compiled_is_saved(tmp_path):
     np.testing.assert_array_equal(loaded(x), supernet(x))
 
 
-def test_metrics_are_of_the_weight_half():
+def test_metrics_are_of_the_weight_half(eager_training):
     supernet = make_supernet(cnn=())
     supernet.compile(metrics=[ser.UnweightedAverageRecall(3)])
     dataset = halves(2)
@@ -313,11 +313,12 @@ def test_two_replicas_search_like_one(
     """Batches of 5 are 3 and 2, and the 13 validated clips 8, then 3 and 2.
 
     Without the kinks of ReLU, on whose other side rounding may push a unit.
+    One device needs no graph, which takes longer than its three steps.
     """
     monkeypatch.setattr(tf.nn, "relu", tf.nn.softplus)
     options = {"batch": batch, "rate": rate, "validation_data": validation()}
     one, start, logs = search(
-        strategy("none").scope(), order, arguments, **options
+        strategy("none").scope(), order, arguments, run_eagerly=True, **options
     )
     two, same, other_logs = search(
         strategy("mirrored").scope(), order, arguments, **options
@@ -347,7 +348,13 @@ def test_two_replicas_search_like_one(
 def test_two_replicas_without_metrics():
     arguments = {"cnn": (), "recurrent": ("rnn_1", "none")}
     for name in ("none", "mirrored"):
-        _, _, logs = search(strategy(name).scope(), 1, arguments, metrics=False)
+        _, _, logs = search(
+            strategy(name).scope(),
+            1,
+            arguments,
+            metrics=False,
+            run_eagerly=name == "none",
+        )
         assert set(logs) == {"loss", "architecture_loss"}
 
 
@@ -384,7 +391,7 @@ def test_class_weights_belong_to_the_loss():
         supernet.fit(halves(1), class_weight={0: 2.0}, verbose=0)
 
 
-def test_exported_after_a_search(tmp_path):
+def test_exported_after_a_search(tmp_path, eager_training):
     supernet = make_supernet(cnn=(), recurrent=("rnn_1", "none"))
     supernet.compile()
     supernet.fit(halves(1), verbose=0)
@@ -403,7 +410,7 @@ def test_exported_after_a_search(tmp_path):
 )
 def test_compiled_by_xla(arguments):
     scope = strategy("none").scope
-    plain, _, _ = search(scope(), 1, arguments, jit_compile=False)
+    plain, _, _ = search(scope(), 1, arguments, run_eagerly=True)
     compiled, _, _ = search(scope(), 1, arguments, jit_compile=True)
     for a, b in zip(plain.weights, compiled.weights, strict=True):
         np.testing.assert_allclose(

@@ -1,5 +1,12 @@
-"""A tiny search and training, killed at a given step: see test_resumable."""
+"""A tiny search and training, killed at a given step: see test_resumable.
 
+    python killed_run.py FOLDER[:FOLDER...][@STAGE@STEP] ...
+
+Each argument is a process of its own, one after the other. They are forks of
+this one, which has imported TensorFlow and not used it.
+"""
+
+import multiprocessing
 import os
 import signal
 import sys
@@ -111,12 +118,22 @@ def main(folder, stage_to_kill=None, step=0):
         np.savez(file, **values)
 
 
-if __name__ == "__main__":
+def run(folders, *kill_at):
+    """What one of the processes does."""
     ser.be_deterministic()
     # As in tests/conftest.py: it takes longer than these few steps.
     tf.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )
-    folders, *kill_at = sys.argv[1:]
     for name in folders.split(os.pathsep):
         main(name, *kill_at)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        process = multiprocessing.get_context("fork").Process(
+            target=run, args=argument.split("@")
+        )
+        process.start()
+        process.join()
+        print("ended:", process.exitcode, flush=True)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -19,30 +20,29 @@ from ser_keras.training.run_folder import RunFolder
 SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
 
 
-def run(*folders, kill_at=()):
-    names = os.pathsep.join(map(str, folders))
-    command = [sys.executable, str(SCRIPT), names, *map(str, kill_at)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[2]),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=600
-    )
-
-
 def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
-    printed = ""
-    for stage in ("search", "train"):
-        killed = run(tmp_path / "killed", kill_at=(stage, 8))
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert not (tmp_path / f"killed/{stage}.npz").exists()
-        printed += killed.stdout
-    # And one that nobody kills.
-    last = run(tmp_path / "killed", tmp_path / "whole")
-    assert last.returncode == 0, last.stderr
-    printed += last.stdout
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    runs = [
+        f"{folder}@search@8",
+        f"{folder}@train@8",
+        # And one that nobody kills.
+        f"{folder}{os.pathsep}{whole}",
+    ]
+    process = subprocess.run(
+        [sys.executable, str(SCRIPT), *runs],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SCRIPT.parents[2]),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    printed = process.stdout
+    # A stage has a result after the last of its epochs only.
+    ended = [int(x) for x in re.findall(r"^ended: (.+)$", printed, re.M)]
+    assert ended == [-signal.SIGKILL, -signal.SIGKILL, 0], process.stderr
     for stage in ("search", "train"):
         assert f"{stage}: resuming after epoch 2" in printed
         first = np.load(tmp_path / f"whole/{stage}.npz")

@@ -22,6 +22,7 @@ from ser_keras.training.runtime import current_runtime
 from ser_keras.training.runtime import in_float32
 from tests.conftest import toy_features
 from tests.conftest import toy_network
+from tests.conftest import train_eagerly
 
 
 def test_scope_is_left_as_it_was():
@@ -181,7 +182,7 @@ def train(tmp_path, monkeypatch, capsys):
 def test_search_and_training_on_two_devices(train, monkeypatch):
     """The command of docs/guides/runtime.md, with few candidates."""
     few = ser.SearchSpace(
-        ("sep_conv_3x3", "none"), ("lstm_1", "none"), num_nodes=1
+        ("avg_pool_3x3", "none"), ("rnn_1", "none"), num_nodes=1
     )
     monkeypatch.setattr(EmoDARTSExperiment, "space", lambda self: few)
     printed, result, _ = train(
@@ -193,9 +194,13 @@ def test_search_and_training_on_two_devices(train, monkeypatch):
     assert genotype.normal.edges
 
 
-def test_a_run_on_two_devices_is_that_of_one(train):
+def test_a_run_on_two_devices_is_that_of_one(train, monkeypatch):
     plain = "--dropout", "0", "--no-litert", "--output-dir"
-    _, one, wanted = train("light_sernet", "--strategy", "none", *plain, "a")
+    with monkeypatch.context() as patch:
+        train_eagerly(patch)
+        _, one, wanted = train(
+            "light_sernet", "--strategy", "none", *plain, "a"
+        )
     _, two, found = train("light_sernet", "--strategy", "mirrored", *plain, "b")
     assert [x["runtime"]["replicas"] for x in (one, two)] == [1, 2]
     np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -28,6 +28,7 @@ from ser_keras.genotype import Genotype
 from ser_keras.training import fit
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.runtime import Runtime
+from tests.conftest import train_eagerly
 
 LABELS = ("anger", "neutral")
 # Dynamic in every graph, and in no program: room that kernels of GPUs may
@@ -119,7 +120,10 @@ def clips(sizes, speakers="abcd", each=4):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_training_of_each_system(name, monkeypatch, tmp_path):
-    """Its network, data, augmentation, loss, metrics and optimiser."""
+    """Its network, data, augmentation, loss, metrics and optimiser.
+
+    Without XLA a step is eager: a graph takes longer than the few steps.
+    """
     config = config_class(name)(smoke=True).resolved()
     if name == "hand_made":  # With CNN cells it is emodarts' network.
         config = dataclasses.replace(config, network="lstm_attention")
@@ -144,7 +148,10 @@ def test_training_of_each_system(name, monkeypatch, tmp_path):
 
     monkeypatch.setattr(fit, "make_dataset", make)
     for xla in ("off", "on"):
-        with Runtime("none", xla=xla).scope():
+        runtime = Runtime("none", xla=xla)
+        with runtime.scope(), monkeypatch.context() as patch:
+            if xla == "off":
+                train_eagerly(patch)
             keras.utils.set_random_seed(0)
             network = experiment.build(features, genotype)
             run = RunFolder(tmp_path / xla, {})
@@ -179,20 +186,28 @@ SMALL = {"filters": 2, "num_cells": 3, "num_recurrent_cells": 0}
 RECURRENT = {"num_cells": 0, "recurrent_filters": 2}
 
 
-# Of first order, tests/search/test_supernet.py runs both compiled.
-@pytest.mark.parametrize("kind", ["cnn", "recurrent"])
-def test_search_of_second_order_with_all_candidates(kind):
-    other = {"cnn": "recurrent", "recurrent": "cnn"}[kind]
-    space = ser.SearchSpace(**{other: ()}, num_nodes=1)
-    sizes = SMALL if kind == "cnn" else RECURRENT
+# The second order has five of the first order's gradients, of each candidate
+# by itself, and more only between them.
+@pytest.mark.parametrize(
+    ("order", "cnn", "recurrent"),
+    [
+        (1, CNN_OPERATIONS, ()),
+        (1, (), RECURRENT_OPERATIONS),
+        (2, ("sep_conv_3x3", "max_pool_3x3"), ()),
+        (2, (), ("lstm_1", "rnn_att_1", "skip_connect")),
+    ],
+    ids=["all-cnn", "all-recurrent", "second-cnn", "second-recurrent"],
+)
+def test_search(order, cnn, recurrent):
+    space = ser.SearchSpace(cnn, recurrent, num_nodes=1)
+    sizes = SMALL if cnn else RECURRENT
     supernet = ser.SuperNet(space, (None, 4, 1), 2, **sizes)
-    supernet.compile(order=2, metrics=[ser.UnweightedAverageRecall(2)])
+    supernet.compile(order=order, metrics=[ser.UnweightedAverageRecall(2)])
     half = batch_of({"features": (4, 4)})
     supernet.build_to_train(half[1])
     assert check_step(supernet.train_step, (half, half)) == (set(), [])
 
 
-# Of first order too: the step of the weights is in that of second order.
 def test_search_of_two_streams_with_all_fusions():
     few = {"recurrent": ("skip_connect", "none"), "num_nodes": 1, "cnn": ()}
     space = ser.TwoStreamSearchSpace(
@@ -207,7 +222,7 @@ def test_search_of_two_streams_with_all_fusions():
         deep=RECURRENT,
         fusion_units=2,
     )
-    supernet.compile(order=2)
+    supernet.compile()
     half = batch_of(sizes)
     supernet.build_to_train(half[1])
     assert check_step(supernet.train_step, (half, half)) == (set(), [])
