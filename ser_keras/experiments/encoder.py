@@ -65,6 +65,8 @@ class EncoderConfig(
     revision: str = ""
     """Commit, branch or tag of a model on the hub; a commit pins the
     weights."""
+    fold: int = 0
+    """Number of the fold to run; 0 runs all folds."""
     num_layers: int | None = None
     """Layers of the encoder that are computed; default all. The exported
     network has only those up to the last one that it uses."""
@@ -115,6 +117,7 @@ class EncoderConfig(
             changes["held_out_speakers"] = int(self.head != "statistics")
         if self.smoke:
             changes |= {"epochs": 1, "batch_size": 8, "units": 16}
+            changes["fold"] = self.fold or 1
             if self.encoder and self.num_layers is None:
                 changes["num_layers"] = 1
         return dataclasses.replace(self, **changes)
