@@ -728,11 +728,11 @@ class Results:
             self.add(of, "parameters", found["parameters"], "")
 
 
-def compare_with_cpu(names, seconds_left, results):
+def compare_with_cpu(gpu, names, seconds_left, results):
     """Adds the differences of a few tiny steps on the GPU from the CPU's."""
     import numpy as np
 
-    gpu, cpu = Worker(), Worker(CUDA_VISIBLE_DEVICES="-1")
+    cpu = Worker(CUDA_VISIBLE_DEVICES="-1")
     for name in names:
         found = gpu(seconds_left(), "trained", name)
         wanted = found
@@ -753,7 +753,6 @@ def compare_with_cpu(names, seconds_left, results):
                     f"{name}: NOT EQUAL to the CPU: {what} differ by "
                     f"{difference:.2g} of the largest"
                 )
-    gpu.close()
     cpu.close()
 
 
@@ -829,8 +828,7 @@ def main():
         if importlib.util.find_spec("torch") is not None:
             found = Worker()(seconds_left(), "torch", arguments.tiny)
         results.steps(of, found)
-    worker.close()
-    compare_with_cpu(trains, seconds_left, results)
+    compare_with_cpu(worker, trains, seconds_left, results)
     for precision, xla in (
         ("bfloat16", "off"),
         ("float32", "on"),
