@@ -273,7 +273,7 @@ def layer_statistics(
         `(batch, layers, 2 * units)`.
 
     >>> frames = tf.constant([[[1.0, 5.0], [3.0, 5.0], [0.0, 0.0]]])
-    >>> layer_statistics(frames, 2, tf.constant([2])).numpy().tolist()
+    >>> layer_statistics(frames, 2, tf.constant([2])).numpy().round(3).tolist()
     [[[2.0, 1.0], [5.0, 0.0]]]
     """
     if lengths is None:
