@@ -103,7 +103,8 @@ def answers_of_run(
 
     Args:
         path: Folder of a finished run.
-        cache_dir: Folder of the feature cache, or None.
+        cache_dir: Folder of the feature cache, or None. Features of altered
+            recordings are not kept.
 
     Raises:
         FileNotFoundError: The run has not finished, or is none.
@@ -135,8 +136,11 @@ def answers_of_run(
     def answers(alteration):
         parts = []
         for network, test in folds:
+            # Altered ones would fill the cache, and nobody asks again.
             features = preprocessor.compute(
-                test, cache_dir, alteration=alteration
+                test,
+                None if alteration else cache_dir,
+                alteration=alteration,
             )
             parts.append(predict(network, make_dataset(features, 16), test))
         pooled = Predictions.concatenate(parts)

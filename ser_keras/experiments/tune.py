@@ -19,6 +19,7 @@ import keras
 
 from ser_keras._errors import needs_extra
 from ser_keras._files import write_text
+from ser_keras.audio.alterations import RandomAlteration
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
 from ser_keras.experiments.corpus import make_folds
@@ -310,6 +311,14 @@ class SystemHyperModel(keras_tuner.HyperModel):
                 train, config.cache_dir, **options
             )
             for speed in experiment.speeds()
+        ] + [
+            preprocessor.compute(
+                train,
+                config.cache_dir,
+                alteration=RandomAlteration(seed),
+                **options,
+            )
+            for seed in range(getattr(config, "altered_copies", 0))
         ]
 
     def experiment(self, hp):

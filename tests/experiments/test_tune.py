@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 import ser_keras as ser
+from ser_keras.audio.alterations import RandomAlteration
 from ser_keras.cli import parse
 from ser_keras.cli.main import main
 from ser_keras.corpora.manifest import Manifest
@@ -19,6 +20,7 @@ from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import System
+from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.splits import leave_one_speaker_out
@@ -85,6 +87,23 @@ def test_tune_resumes_and_refuses_other_settings(toy, tmp_path):
             tuning.tune(other, tmp_path / "trials", 2, "random")
     with pytest.raises(ValueError, match="method='grid'"):
         tuning.tune(other, tmp_path / "other", 2, "grid")
+
+
+def test_trials_train_on_altered_copies_as_runs_do(monkeypatch):
+    altered = []
+
+    def compute(self, manifest, cache_dir=None, *, alteration=None, **options):
+        if alteration is not None:
+            altered.append((alteration, set(manifest.speakers)))
+        return FeatureSet(manifest, [np.ones((9, 24))] * len(manifest))
+
+    monkeypatch.setattr(Preprocessor, "compute", compute)
+    kind = tuning.tune_config_class("light_sernet")
+    config = kind(altered_copies=2, smoke=True).resolved()
+    model = tuning.SystemHyperModel(config, FOLDS[0])
+    assert len(model.augmented) == 2
+    speakers = set(model.train.manifest.speakers)
+    assert altered == [(RandomAlteration(i), speakers) for i in (0, 1)]
 
 
 def test_hyperparameters_are_the_options_that_a_system_says(no_audio):
