@@ -1,6 +1,7 @@
 """`ser_keras evaluate`: scores of a run, or of a model on a corpus."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -77,7 +78,10 @@ def evaluate(config):
         )
     facts = {"left_out": {}, "skipped": []}
     if config.corpus:
-        predictions, facts = _predict(config)
+        model = load_predictor(config.path)
+        kept, waveforms, facts = _read(config, model)
+        answers = functools.partial(_answers, model, kept, waveforms)
+        predictions = answers()
     else:
         if not (pathlib.Path(config.path) / "config.json").exists():
             raise FileNotFoundError(
@@ -96,7 +100,9 @@ def evaluate(config):
     if config.predictions:
         predictions.save_csv(config.predictions)
     if config.stress:
-        facts["stress"] = _stress(config)
+        if not config.corpus:
+            answers = answers_of_run(config.path, config.cache_dir)
+        facts["stress"] = _stress(config, answers)
     scores, found = score(predictions), measure_calibration(predictions)
     return to_json_types(
         {
@@ -108,42 +114,30 @@ def evaluate(config):
     )
 
 
-def _stress(config):
-    """Rows of the stress report, whose files are written."""
-    if config.corpus:
-        folder = pathlib.Path(config.stress_dir or "stress")
-        model = load_predictor(config.path)
-        kept, waveforms, _, _ = _read(config, model)
+def _answers(model, kept, waveforms, alteration=None):
+    """Predictions of a model, of recordings as they are or altered."""
+    rows, rate = [], model.sample_rate
+    for utterance, clip in zip(
+        _track(kept, "utterances"), waveforms, strict=True
+    ):
+        if alteration is not None:
+            clip = alteration.of_clip(clip, rate, utterance.id)
+        rows.append(model([clip])["probabilities"][0])
+    return Predictions.of(kept, np.array(rows))
 
-        def answers(alteration):
-            rows = []
-            for utterance, clip in zip(kept, waveforms, strict=True):
-                if alteration is not None:
-                    rate, key = model.sample_rate, utterance.id
-                    clip = alteration.of_clip(clip, rate, key)
-                rows.append(model([clip])["probabilities"][0])
-            return Predictions.of(kept, np.array(rows))
-    else:
-        folder = pathlib.Path(config.stress_dir or config.path)
-        answers = answers_of_run(config.path, config.cache_dir)
-    rows = stress_conditions(
-        answers, progress=lambda rows: _track(rows, "conditions")
-    )
+
+def _stress(config, answers):
+    """Rows of the stress report, whose files are written."""
+    default = "stress" if config.corpus else config.path
+    folder = pathlib.Path(config.stress_dir or default)
+    # Of a model each condition has its own bar: two cannot be shown at once.
+    progress = iter
+    if not config.corpus:
+        progress = functools.partial(_track, description="conditions")
+    rows = stress_conditions(answers, progress=progress)
     write_text(folder / "stress.json", json.dumps(rows, indent=1) + "\n")
     plot_stress(rows, folder / "stress.png")
     return rows
-
-
-def _predict(config):
-    """Predictions of a model, and what was left out of the corpus."""
-    model = load_predictor(config.path)
-    kept, waveforms, unknown, skipped = _read(config, model)
-    rows = [
-        model([clip])["probabilities"][0]
-        for clip in _track(waveforms, "utterances")
-    ]
-    predictions = Predictions.of(kept, np.array(rows))
-    return predictions, {"left_out": unknown, "skipped": skipped}
 
 
 def _track(items, description):
@@ -157,7 +151,7 @@ def _track(items, description):
 
 
 def _read(config, model):
-    """Utterances that the model knows the class of, and their waveforms."""
+    """Utterances of known classes, their waveforms, and what is left out."""
     corpus = load_corpus(config.corpus, config.data_dir)
     if config.speakers:
         corpus = corpus.select(speakers=config.speakers)
@@ -189,7 +183,8 @@ def _read(config, model):
             continue
         kept.append(utterance)
         waveforms.append(waveform)
-    return Manifest(kept, model.labels), waveforms, unknown, skipped
+    facts = {"left_out": unknown, "skipped": skipped}
+    return Manifest(kept, model.labels), waveforms, facts
 
 
 def show(result):
