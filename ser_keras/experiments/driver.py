@@ -34,6 +34,7 @@ from ser_keras.experiments.litert_files import write_final_litert_files
 from ser_keras.experiments.litert_files import write_litert_files
 from ser_keras.experiments.output import default_export_dir
 from ser_keras.experiments.output import open_run
+from ser_keras.experiments.pretraining import Teacher
 from ser_keras.experiments.pretraining import pretrain
 from ser_keras.experiments.pretraining import pretrained
 from ser_keras.experiments.registry import system_class
@@ -212,6 +213,12 @@ class _Run:
         self.other = other
         self.final = self.config.final and not self.config.fold
 
+    @functools.cached_property
+    def teacher(self):
+        """What pre-training learns from, or None."""
+        name = getattr(self.config, "teacher", "")
+        return Teacher(name, self.config.teacher_layers) if name else None
+
     def go(self):
         outcome = cross_validate(
             **self.prepare(), jobs=self.config.jobs, engine=self.config.engine
@@ -388,11 +395,17 @@ class _Run:
         schedule = self.experiment.pretraining()
         if schedule is None:
             return None
+        targets = None
+        if self.teacher is not None:
+            targets = self.teacher.targets(
+                features.manifest, cache_dir=self.config.cache_dir
+            )
         with self.runtime.scope():
             return pretrain(
                 functools.partial(self.experiment.build, genotype=genotype),
                 features,
                 self.run,
+                targets=targets,
                 augmented=self._augmented(features.manifest),
                 **self._training(schedule),
             )
@@ -459,6 +472,7 @@ class _Run:
             if config.calibrate
             else None,
             "bandwidth": self._bandwidth(),
+            **({"teacher": self.teacher.describe()} if self.teacher else {}),
             "parameters": network.count_params(),
             "runtime": self.runtime.describe(),
         }

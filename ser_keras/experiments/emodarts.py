@@ -25,6 +25,7 @@ from ser_keras.experiments.options import LiteRTOptions
 from ser_keras.experiments.options import OutputOptions
 from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import SearchOptions
+from ser_keras.experiments.options import TeacherOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.pretraining import check_pretraining
@@ -122,6 +123,7 @@ class EmoDARTSSearchConfig(
 class EmoDARTSConfig(
     CellOptions,
     TrainingOptions,
+    TeacherOptions,
     AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
@@ -294,6 +296,12 @@ class EmoDARTSExperiment(Experiment):
         config = self.config
         if config.pretrain_epochs:
             check_pretraining(config, other)
+        elif config.teacher:
+            raise ValueError(
+                "`teacher` needs `pretrain_epochs`, in which the network "
+                f"learns from it. Received: teacher={config.teacher!r}, "
+                "pretrain_epochs=0"
+            )
         if not self.searches:
             return
         parts = [other]

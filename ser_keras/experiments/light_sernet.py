@@ -29,6 +29,7 @@ from ser_keras.experiments.options import FeatureOptions
 from ser_keras.experiments.options import LiteRTOptions
 from ser_keras.experiments.options import OutputOptions
 from ser_keras.experiments.options import RuntimeOptions
+from ser_keras.experiments.options import TeacherOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
@@ -80,6 +81,7 @@ SCHEDULES = {
 @dataclasses.dataclass(frozen=True)
 class LightSERNetConfig(
     TrainingOptions,
+    TeacherOptions,
     AlterationOptions,
     FanOutOptions,
     LiteRTOptions,
@@ -113,8 +115,9 @@ class LightSERNetConfig(
     """Settings of everything below that is left open: ours, or those of the
     paper's code."""
     pretrain_corpus: str = ""
-    """Name of another corpus, on whose classes the network is trained first;
-    each fold then starts from there, with a new last layer."""
+    """Name of another corpus, on whose classes the network is trained first,
+    or on what `--teacher` makes of it; each fold then starts from there, with
+    a new last layer."""
     pretrain_dir: str = ""
     """Folder of `--pretrain-corpus`."""
     pretrain_epochs: int = 0
@@ -340,8 +343,9 @@ class LightSERNetExperiment(Experiment):
     def check(self, folds, features, other=None):
         _check_protocol(self.config, folds)
         super().check(folds, features, other)
-        if other is not None or self.config.pretrain_epochs:
-            check_pretraining(self.config, other)
+        config = self.config
+        if other is not None or config.pretrain_epochs or config.teacher:
+            check_pretraining(config, other)
 
 
 def make_optimizer(config, epochs, steps_per_epoch):

@@ -231,6 +231,26 @@ class AlterationOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class TeacherOptions(Options):
+    """Distillation."""
+
+    teacher: str = ""
+    """Pre-trained speech encoder, a folder or a model's name on the hub:
+    pre-training then uses no label, but teaches the network what the encoder
+    makes of each clip (distillation)."""
+    teacher_layers: tuple[int, ...] = ()
+    """Layers of the teacher; default the three in the middle."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.teacher_layers and not self.teacher:
+            raise ValueError(
+                "`teacher_layers` must be left out without `teacher`. "
+                f"Received: teacher_layers={self.teacher_layers}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class CellOptions(Options):
     """Network of cells and its training."""
 

@@ -1,35 +1,59 @@
-"""Pre-training on another corpus, from which every fold starts."""
+"""Pre-training on another corpus, from which every fold starts.
+
+The network learns that corpus' classes, or, without its labels, what a
+pre-trained speech encoder makes of its clips (distillation).
+"""
 
 import os
 import pathlib
 from typing import Any
 
 import keras
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
+from ser_keras.audio.encoder_frames import EncoderStatistics
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras.encoders.known import known_encoder
 from ser_keras.features.dataset import class_weights
 from ser_keras.features.feature_set import FeatureSet
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.models.transfer import transfer_weights
+from ser_keras.models.transfer import with_outputs
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+
+_COMPONENTS = 256
 
 
 def check_pretraining(config: Any, other: Manifest | None) -> None:
     """Raises `ValueError` if there is no corpus to pre-train on, or too small.
 
     Args:
-        config: With `batch_size` and `pretrain_epochs`.
+        config: With `batch_size`, `pretrain_epochs` and `teacher`.
         other: All utterances of that corpus.
     """
     if other is None:
         raise ValueError(
-            "`pretrain_epochs` needs a corpus of its own to train on "
-            "(--search-corpus of emoDARTS, --pretrain-corpus of Light-SERNet). "
-            f"Received: pretrain_epochs={config.pretrain_epochs}"
+            "`pretrain_epochs` and `teacher` need a corpus of their own to "
+            "train on (--search-corpus of emoDARTS, --pretrain-corpus of "
+            "Light-SERNet). Received: "
+            f"pretrain_epochs={config.pretrain_epochs}, "
+            f"teacher={config.teacher!r}"
         )
-    class_weights(other)  # Each class must be there.
+    if not config.teacher:
+        class_weights(other)  # Each class must be there.
+    if config.corpus in known_encoder(config.teacher).heard:
+        print(
+            f"WARNING: the encoder {config.teacher} was trained on "
+            f"{config.corpus}: scores on it OVERSTATE what a network that "
+            "learned from it does with new speech",
+            flush=True,
+        )
     if len(other) < config.batch_size:
         raise ValueError(
             f"`batch_size` must be at most the {len(other)} utterances of "
@@ -44,6 +68,7 @@ def pretrain(
     run: RunFolder,
     *,
     seed: int,
+    targets: np.ndarray | None = None,
     **training: Any,
 ) -> pathlib.Path:
     """Trains a network on another corpus, once; resumable.
@@ -54,6 +79,8 @@ def pretrain(
         features: Of all utterances of that corpus.
         run: The run's folder.
         seed: Of everything random.
+        targets: What the network learns in place of classes, `(utterances,
+            values)`, see `teacher_targets`.
         **training: Arguments of `train_network`.
 
     Returns:
@@ -64,12 +91,15 @@ def pretrain(
         print(f"pre-training: {features.manifest.describe()}", flush=True)
         keras.utils.set_random_seed(seed)
         network = build_network(features)
+        if targets is not None:
+            network = with_outputs(network, targets.shape[1])
         train_network(
             network,
             features,
             run=run,
             stage="pretrain",
             seed=seed,
+            targets=targets,
             **training,
         )
         replace_file(file, network.save)
@@ -83,3 +113,69 @@ def pretrained(
     if file is not None:
         transfer_weights(load_model(file), network)
     return network
+
+
+class Teacher:
+    """A pre-trained encoder from which a small network learns.
+
+    The network learns the mean and deviation over time of some of the
+    encoder's layers: their principal components, each of variance 1, over the
+    clips of a corpus. No label is used, and a clip's target is that of the
+    clip itself also where the network gets an altered copy of it.
+
+    Args:
+        encoder: Folder in the layout of Hugging Face, or a model's name on its
+            hub.
+        layers: Numbers of the layers. None: the three in the middle, which
+            carry emotion best.
+
+    Raises:
+        ValueError: The encoder has no such layer.
+
+    References:
+        - Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv
+          1503.02531.
+        - Romero et al., "FitNets: Hints for Thin Deep Nets", arXiv 1412.6550,
+          equation 3 (hidden states, by squared error).
+    """
+
+    def __init__(self, encoder: str, layers: tuple[int, ...] | None = None):
+        self.name = encoder
+        self.encoder = SpeechEncoder.from_pretrained(encoder)
+        if not layers:
+            middle = (self.encoder.num_layers + 1) // 2
+            layers = tuple(
+                layer
+                for layer in (middle - 1, middle, middle + 1)
+                if 0 <= layer <= self.encoder.num_layers
+            )
+        # Layers after the last one need not be computed.
+        self.statistics = EncoderStatistics(self.encoder, layers)
+
+    def targets(self, manifest: Manifest, **options: Any) -> np.ndarray:
+        """What a network is to make of each clip.
+
+        Args:
+            manifest: `Manifest` of a corpus.
+            **options: Arguments of `Preprocessor.compute`.
+
+        Returns:
+            Float32 array `(utterances, values)`.
+        """
+        features = Preprocessor(self.statistics).compute(manifest, **options)
+        rows = np.stack([array.ravel() for array in features.arrays])
+        rows = StandardScaler().fit_transform(rows)
+        # Whitened: what varies most is who speaks.
+        count = min(_COMPONENTS, len(rows) - 1, rows.shape[1])
+        pca = PCA(count, whiten=True, svd_solver="covariance_eigh")
+        return pca.fit_transform(rows).astype("float32")
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for `result.json` and the card."""
+        return {
+            "name": pathlib.Path(self.name).name,
+            "source": self.name,
+            "class": type(self.encoder).__name__,
+            "layers": list(self.statistics.layers),
+            "licence": known_encoder(self.name).licence,
+        }

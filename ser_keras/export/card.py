@@ -166,6 +166,17 @@ class ModelCard:
             )
             if encoder["warning"]:
                 protocol.append(encoder["warning"])
+        if teacher := result.get("teacher"):
+            protocol.append(
+                "the network was pre-trained on what layers "
+                f"{', '.join(map(str, teacher['layers']))} of the speech "
+                f"encoder {teacher['name']} make of another corpus, without "
+                "its labels"
+            )
+            of_teacher = teacher["licence"] or "see where it came from"
+            licence = (
+                f"{licence} The encoder's, {teacher['source']}: {of_teacher}."
+            )
         wa = scores["wa"]
         if predictions is not None:
             low_high = confidence_interval(predictions, "wa")

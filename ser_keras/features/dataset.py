@@ -35,6 +35,7 @@ def make_dataset(
     augment: Any = None,
     drop_remainder: bool = False,
     class_weights: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Dataset of batches `(x, y)` for training or prediction.
 
@@ -71,6 +72,8 @@ def make_dataset(
             so that all shapes are static.
         class_weights: Weights in the order of the labels; batches are then
             `(x, y, sample_weight)`. See `class_weights`.
+        targets: What y is in place of the labels, float32 `(utterances,
+            values)`.
 
     Returns:
         `tf.data.Dataset` of x, float32 `(batch, time, features, 1)`, and y,
@@ -132,7 +135,9 @@ def make_dataset(
     if class_weights is not None:
         weights = _weights(class_weights, features.manifest)
     with tf.device("CPU"):
-        labels = tf.constant(features.manifest.label_ids)
+        labels = tf.constant(
+            features.manifest.label_ids if targets is None else targets
+        )
 
     @_as_written
     def to_batch(number, batch):

@@ -44,6 +44,23 @@ def transfer_weights(source: keras.Model, network: keras.Model) -> None:
         weight.assign(value)
 
 
+def with_outputs(network: keras.Model, number: int) -> keras.Model:
+    """A new network that differs in the number of its outputs.
+
+    Args:
+        network: `CellNetwork`, `LightSERNet` or another one that has the
+            argument `num_classes`.
+        number: Outputs of the last layer.
+
+    >>> from ser_keras import LightSERNet
+    >>> network = LightSERNet((None, 40, 1), num_classes=7, width=0.25)
+    >>> with_outputs(network, 3).num_classes
+    3
+    """
+    config = {**network.get_config(), "num_classes": number}
+    return type(network).from_config(config)
+
+
 def _architecture(model):
     return getattr(model, "architecture", None)
 

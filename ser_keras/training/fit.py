@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from ser_keras._deprecated import renamed_arguments
 from ser_keras.features.dataset import bilevel
@@ -154,6 +155,7 @@ def train_network(
     epochs: int,
     held_out: FeatureSet | None = None,
     augmented: Sequence[FeatureSet] = (),
+    targets: np.ndarray | None = None,
     stop_after: int | None = None,
     stage: str = "train",
     batch_size: int = 32,
@@ -187,6 +189,9 @@ def train_network(
         augmented: Further `FeatureSet`s of the utterances to train on,
             altered. An epoch has as many steps as without them, each on some
             of all.
+        targets: What the outputs for `train` and for each of `augmented` are
+            to be, `(utterances, values)`: the network learns them by mean
+            squared error, and no class. Not with `held_out`.
         stop_after: Number of the epoch after which to stop, on the schedule of
             `epochs`: where other trainings have chosen the epoch.
         stage: Name of this training within the run.
@@ -228,19 +233,25 @@ def train_network(
         )
     else:
         optimizer = optimizer(epochs, steps)
-    metrics = [UnweightedAverageRecall(len(train.manifest.labels))]
-    if select_by == "accuracy":
-        metrics.append(keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
-    network.compile(
-        optimizer=optimizer,
-        loss=SparseCategoricalFocalCrossentropy(
+    metrics: list[keras.metrics.Metric] = []
+    loss: keras.losses.Loss = keras.losses.MeanSquaredError()
+    if targets is None:
+        metrics.append(UnweightedAverageRecall(len(train.manifest.labels)))
+        loss = SparseCategoricalFocalCrossentropy(
             gamma=focal_gamma,
             from_logits=True,
             label_smoothing=label_smoothing,
             class_weights=class_weights(train.manifest).tolist()
             if balance_classes
             else None,
-        ),
+        )
+    else:
+        targets = np.tile(targets, (1 + len(augmented), 1))
+    if select_by == "accuracy":
+        metrics.append(keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
+    network.compile(
+        optimizer=optimizer,
+        loss=loss,
         metrics=metrics,
         **current_runtime().compile_arguments(),
     )
@@ -259,6 +270,7 @@ def train_network(
             augment=augment,
             seed=seed,
             first_epoch=epoch,
+            targets=targets,
         )
 
     callbacks, best, validation = list(callbacks), None, None

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 import ser_keras as ser
+from ser_keras.audio.encoder_frames import EncoderFrames
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments import driver
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.light_sernet import LightSERNetConfig
+from ser_keras.experiments.pretraining import Teacher
+from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.leak_guard import LeakError
+
+
+TEACHER = "tests/encoders/data/whisper"
 
 
 class Started(Exception):
@@ -70,6 +76,50 @@ def test_folds_start_from_another_corpus(config, corpora, tmp_path):
     with pytest.raises(Started):
         run_experiment(config, folds, others)
     assert file.stat().st_mtime_ns == written  # Learned once.
+
+
+def test_teacher_targets_are_whitened_statistics(corpora):
+    _, others = corpora
+    teacher = Teacher(TEACHER, (1,))
+    targets = teacher.targets(others)
+    assert targets.shape == (8, 7)
+    frames = Preprocessor(EncoderFrames(teacher.encoder, (1,)))
+    statistics = np.stack(
+        [
+            np.concatenate([x.mean(0), x.std(0)])
+            for x in frames.compute(others).arrays
+        ]
+    )
+    statistics = statistics.astype("float64")
+    scaled = (statistics - statistics.mean(0)) / statistics.std(0)
+    rotation, _, _ = np.linalg.svd(scaled, full_matrices=False)
+    # The same up to signs and rotations: what every pair has in common.
+    expected = 7 * rotation[:, :7] @ rotation[:, :7].T
+    np.testing.assert_allclose(targets @ targets.T, expected, atol=0.02)
+
+
+def test_folds_start_from_what_a_teacher_taught(config, corpora, tmp_path):
+    folds, others = corpora
+    learning = dataclasses.replace(config, teacher=TEACHER, altered_copies=1)
+    with pytest.raises(Started) as started:
+        run_experiment(learning, folds, others)
+    network, exposed = started.value.args
+    assert len(exposed.stages["pretraining"]) == 8
+    source = ser.load_model(tmp_path / "run/pretrained.keras")
+    assert (source.num_classes, network.num_classes) == (7, 3)
+    np.testing.assert_array_equal(
+        source.blocks[0].weights[0], network.blocks[0].weights[0]
+    )
+
+
+def test_a_teacher_needs_a_corpus(config, corpora):
+    folds, _ = corpora
+    with pytest.raises(ValueError, match="--pretrain-corpus.*data/whisper"):
+        run_experiment(dataclasses.replace(config, teacher=TEACHER), folds)
+    with pytest.raises(ValueError, match=r"teacher_layers=\(2,\)"):
+        dataclasses.replace(config, teacher_layers=(2,))
+    with pytest.raises(ValueError, match="`layers`.*9"):
+        Teacher(TEACHER, (9,))
 
 
 def test_another_corpus_must_not_have_the_test_speakers(
