@@ -239,6 +239,7 @@ def hidden_states(
     layers: Sequence[int],
     lengths: tf.Tensor | None = None,
     training: bool | None = None,
+    first: int | None = None,
 ) -> tf.Tensor:
     """Hidden states of some layers, of the features of `front_end_of`.
 
@@ -248,14 +249,19 @@ def hidden_states(
         layers: Numbers of the layers.
         lengths: Frames of each clip of a padded batch, `(batch,)`, or None.
         training: Whether to apply dropout.
+        first: Number of the layer whose hidden states `features` are. None:
+            they are features.
 
     Returns:
         Float32, `(batch, frames, layers * units)`.
     """
-    if not isinstance(encoder, WhisperEncoder):
-        features = features[..., 0]
-    states = encoder(features, lengths=lengths, training=training)
-    states = tf.concat([states[layer] for layer in layers], -1)
+    if first is not None:
+        states = encoder.states_after(features, first, lengths, training)
+    else:
+        if not isinstance(encoder, WhisperEncoder):
+            features = features[..., 0]
+        states = encoder(features, lengths=lengths, training=training)
+    states = tf.concat([states[layer - (first or 0)] for layer in layers], -1)
     return tf.cast(states, "float32")
 
 

@@ -226,9 +226,51 @@ class SpeechEncoder(keras.Model):
         layers = {"num_layers": num_layers, "final_norm": final_norm}
         copy = type(self).from_config({**self.get_config(), **layers})
         mine = {_inner_path(w): w for w in self.weights}
+        for layer in flatten_layers(self):
+            if getattr(layer, "lora_enabled", False):
+                [kernel] = (w for w in layer.weights if w.name == "kernel")
+                # The property is that weight and what LoRA adds to it.
+                mine[_inner_path(kernel)] = layer.kernel
         for weight in copy.weights:
             weight.assign(mine[_inner_path(weight)])
         return copy
+
+    def states_after(
+        self,
+        states: Any,
+        layer: int,
+        lengths: Any = None,
+        training: bool | None = None,
+    ) -> list[Any]:
+        """Hidden states from a layer on, of that layer's hidden states.
+
+        For fine-tuning of the last layers: what the layers before them make
+        of a corpus is computed once.
+
+        Args:
+            states: Hidden states of the layer, `(batch, frames, units)`, as a
+                call returns them.
+            layer: Number of the layer; 0 is what the first layer gets.
+            lengths: Frames of each clip of a padded batch, `(batch,)`, or
+                None.
+            training: Whether to apply dropout.
+
+        Returns:
+            List of `num_layers + 1 - layer` tensors, the first of which is
+            `states`.
+
+        >>> from ser_keras.encoders import WhisperEncoder
+        >>> encoder = WhisperEncoder(3, 16, 2, 64)
+        >>> len(encoder.states_after(np.ones((1, 50, 16)), layer=1))
+        3
+        """
+        mask = length_mask(lengths, ops.shape(states)[1])
+        bias = self._position_bias(states)
+        return self._hidden_states(states, mask, training, bias, layer)
+
+    def _position_bias(self, x):
+        """Argument of the layers of the transformer; None without one."""
+        return None
 
     def num_frames(self, samples: Any) -> Any:
         """Number of hidden states of clips of so many steps of the inputs.
@@ -269,14 +311,15 @@ class SpeechEncoder(keras.Model):
         norm.build((None, None, units))
         return norm
 
-    def _hidden_states(self, x, mask, training, position_bias=None):
+    def _hidden_states(self, x, mask, training, position_bias=None, first=0):
         """The list that a call returns.
 
         Args:
-            x: What the first layer gets, `(batch, frames, units)`.
+            x: What the first of the layers gets, `(batch, frames, units)`.
             mask: `(batch, frames)`, true on real frames, or None.
             training: Whether to apply dropout.
             position_bias: See `TransformerLayer`.
+            first: Layers that are left out.
         """
         bias = None
         if mask is not None:
@@ -284,12 +327,12 @@ class SpeechEncoder(keras.Model):
             bias = ops.where(mask, 0.0, -3e4)[:, None, None, :]
             bias = ops.cast(bias, x.dtype)
         states = [x]
-        for layer in self.transformer_layers:
+        for layer in self.transformer_layers[first:]:
             x = layer(
                 x, bias=bias, position_bias=position_bias, training=training
             )
             states.append(x)
-        if self.last_norm is not None:
+        if self.last_norm is not None and len(states) > 1:
             states[-1] = self.last_norm(x)
         return [zero_padding(x, mask) for x in states]
 

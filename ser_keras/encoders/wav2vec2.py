@@ -283,10 +283,10 @@ class Wav2Vec2Encoder(SpeechEncoder):
         x = x + self._encoded_positions(x, mask)
         if self.first_norm is not None:
             x = self.first_norm(x)
-        bias = None
-        if self.position_bias is not None:
-            bias = self.position_bias(x)
-        return self._hidden_states(x, mask, training, bias)
+        return self._hidden_states(x, mask, training, self._position_bias(x))
+
+    def _position_bias(self, x):
+        return None if self.position_bias is None else self.position_bias(x)
 
     def _normalized(self, x, lengths):
         if not self.normalize_waveform:

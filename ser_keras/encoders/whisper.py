@@ -144,19 +144,49 @@ class WhisperEncoder(SpeechEncoder):
         training: bool | None = None,
     ) -> Any:
         self._check_inputs(inputs.shape)
-        batch, time, _ = ops.shape(inputs)
-        longest = 2 * self.max_frames
+        frames = self.num_frames(ops.shape(inputs)[1])
+        return self._in_parts(
+            lambda x, lengths: self._encode(x, lengths, training),
+            inputs,
+            lengths,
+            2 * self.max_frames,
+            frames,
+        )
+
+    def states_after(
+        self,
+        states: Any,
+        layer: int,
+        lengths: Any = None,
+        training: bool | None = None,
+    ) -> list[Any]:
+        after = super().states_after
+        return self._in_parts(
+            lambda x, lengths: after(x, layer, lengths, training),
+            states,
+            lengths,
+            self.max_frames,
+            ops.shape(states)[1],
+        )
+
+    def _in_parts(self, encode, x, lengths, longest, frames):
+        """Hidden states of clips, of longer ones part by part.
+
+        Args:
+            encode: `encode(x, lengths)`, hidden states of some clips.
+            x: `(batch, time, features)`.
+            lengths: Real steps of the time axis of each clip, or None.
+            longest: Steps of a part.
+            frames: Frames of the hidden states of all parts.
+        """
+        batch, time, _ = ops.shape(x)
         # A length that only the graph knows may need parts.
-        if not isinstance(time, int) or time > longest:
-            inputs, lengths = divide(inputs, lengths, longest)
-            states = self._encode(inputs, lengths, training)
-            return [
-                ops.reshape(x, (batch, -1, self.units))[
-                    :, : self.num_frames(time)
-                ]
-                for x in states
-            ]
-        return self._encode(inputs, lengths, training)
+        if isinstance(time, int) and time <= longest:
+            return encode(x, lengths)
+        states = encode(*divide(x, lengths, longest))
+        return [
+            ops.reshape(x, (batch, -1, self.units))[:, :frames] for x in states
+        ]
 
     def _encode(self, x, lengths, training):
         """Hidden states of clips of at most `max_frames`."""

@@ -8,8 +8,10 @@ import pathlib
 import typing
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
+from ser_keras._keras_private import flatten_layers
 from ser_keras._registry import load_model
 from ser_keras.audio.encoder_frames import EncoderFrames
 from ser_keras.audio.encoder_frames import EncoderStatistics
@@ -38,6 +40,8 @@ from ser_keras.features.store import digest
 from ser_keras.models.encoder_classifier import AttentiveClassifier
 from ser_keras.models.encoder_classifier import EncoderClassifier
 from ser_keras.models.encoder_classifier import StatisticsClassifier
+from ser_keras.optimizers.fused import FusedAdamW
+from ser_keras.training.fit import warm_up_and_cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,9 @@ class EncoderConfig(
 ):
     """Train and score a classifier on a pre-trained encoder, and export both.
 
-    The encoder is frozen: what its layers make of the corpus is computed once.
+    Unless it is fine-tuned, the encoder is frozen, and what its layers make of
+    the corpus is computed once. A field whose default is null depends on `tune`
+    and `head`.
     """
 
     output_dir: str = "results/encoder"
@@ -68,65 +74,119 @@ class EncoderConfig(
     fold: int = 0
     """Number of the fold to run; 0 runs all folds."""
     num_layers: int | None = None
-    """Layers of the encoder that are computed; default all. The exported
-    network has only those up to the last one that it uses."""
+    """Layers of the encoder that are computed; default all, or two thirds of
+    them for fine-tuning. The exported network has only those up to the last one
+    that it uses."""
     head: typing.Literal["statistics", "attentive"] = "statistics"
     """`statistics`: mean and deviation over time of one layer or of three
     adjacent ones, and a logistic regression; layers and regularisation are
     chosen by an inner cross-validation over training speakers. `attentive`: a
     learned mixture of all layers, attentive statistics pooling and a linear
     layer, trained by AdamW."""
-    epochs: int = 30
-    """Epochs of the training of an attentive head."""
+    tune: typing.Literal["none", "full", "lora"] = "none"
+    """`none`: the encoder is frozen. `full`: its last layers and the head are
+    fine-tuned together, from the logistic regression on the frozen layers.
+    `lora`: so are matrices of low rank that are added to these layers'
+    kernels. Layers before them stay frozen and are computed once."""
+    tuned_layers: int = 2
+    """Layers that are fine-tuned. The head gets them and the one before."""
+    lora_rank: int = 8
+    """Rank of the matrices of `--tune lora`."""
+    head_rate: float = 1.0
+    """Learning rate of the head, as a factor of that of the last layer."""
+    layer_decay: float = 0.9
+    """Learning rate of a fine-tuned layer, as a factor of that of the layer
+    after it."""
+    gradient_accumulation: int = 1
+    """Steps of a fine-tuning whose gradients are summed up to one update."""
+    epochs: int | None = None
+    """Epochs of the training. (attentive head: 30, fine-tuning: 5)"""
     units: int = 256
     """Width of an attentive head."""
-    weight_decay: float = 0.05
-    """Decoupled weight decay of an attentive head."""
-    learning_rate: float = 1e-3
-    """Peak learning rate of an attentive head, by AdamW."""
+    weight_decay: float | None = None
+    """Decoupled weight decay. (attentive head: 0.05, fine-tuning: 0.01)"""
+    learning_rate: float | None = None
+    """Peak learning rate, by AdamW. (attentive head: 1e-3, fine-tuning: 2e-5,
+    LoRA: 5e-4)"""
     duration: float = 6.0
     """Seconds of a clip where it must have a fixed length: in training batches
     of an attentive head, and in LiteRT files."""
     altered_copies: int = 1
     held_out_speakers: int | None = None
     """Training speakers of each fold who choose its epoch and the temperature
-    of its probabilities. Default: none of a `statistics` head, whose
-    temperature comes from the inner cross-validation, otherwise 1."""
+    of its probabilities. Default: none of a `statistics` head on a frozen
+    encoder, whose temperature comes from the inner cross-validation, otherwise
+    1."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "duration")
-        check_positive_integers(self, "epochs", "units")
+        check_positive(self, "duration", "head_rate", "layer_decay")
+        check_positive_integers(
+            self, "units", "tuned_layers", "lora_rank", "gradient_accumulation"
+        )
+        if self.epochs is not None:
+            check_positive_integers(self, "epochs")
+        if self.tune != "none" and self.head != "statistics":
+            raise ValueError(
+                "`head` must be 'statistics' for fine-tuning, which starts "
+                f"from its solution. Received: head={self.head!r}, "
+                f"tune={self.tune!r}"
+            )
         if self.num_layers is not None and self.num_layers < 0:
             raise ValueError(
                 "`num_layers` must be 0 or more. Received: "
                 f"num_layers={self.num_layers}"
             )
-        if self.head == "statistics" and self.held_out_speakers:
+        if not self.has_epochs and self.held_out_speakers:
             raise ValueError(
-                "`held_out_speakers` must be left out with a statistics head: "
-                "it is fitted to all training speakers, and an inner "
-                "cross-validation over them sets its temperature. Received: "
-                f"held_out_speakers={self.held_out_speakers}"
+                "`held_out_speakers` must be left out with a statistics head "
+                "on a frozen encoder: it is fitted to all training speakers, "
+                "and an inner cross-validation over them sets its temperature. "
+                f"Received: held_out_speakers={self.held_out_speakers}"
             )
+
+    @property
+    def has_epochs(self):
+        """Whether anything is trained by gradient steps."""
+        return self.head != "statistics" or self.tune != "none"
 
     def resolved(self):
         """This configuration with `smoke` and defaults spelled out."""
-        changes: dict = {}
-        if self.held_out_speakers is None:
-            changes["held_out_speakers"] = int(self.head != "statistics")
+        defaults = {
+            "held_out_speakers": int(self.has_epochs),
+            "epochs": 30,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+        }
+        if self.tune != "none":
+            rate = 5e-4 if self.tune == "lora" else 2e-5
+            defaults |= {
+                "epochs": 5,
+                "learning_rate": rate,
+                "weight_decay": 0.01,
+            }
+        changes: dict = {
+            name: value
+            for name, value in defaults.items()
+            if getattr(self, name) is None
+        }
         if self.smoke:
             changes |= {"epochs": 1, "batch_size": 8, "units": 16}
             changes["fold"] = self.fold or 1
             if self.encoder and self.num_layers is None:
                 changes["num_layers"] = 1
+            changes["tuned_layers"] = 1
         return dataclasses.replace(self, **changes)
 
 
 class EncoderExperiment(Experiment):
-    """A frozen speech encoder with a classifier of its layers.
+    """A speech encoder, frozen or fine-tuned, with a classifier of its layers.
 
     References:
+        - Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+          arXiv 2106.09685, equation 3.
+        - Clark et al., "ELECTRA", arXiv 2003.10555, table 7 (learning rates
+          that decay from layer to layer).
         - Yang et al., "SUPERB: Speech processing Universal PERformance
           Benchmark", Interspeech 2021.
     """
@@ -141,12 +201,18 @@ class EncoderExperiment(Experiment):
     litert_precisions = ("float32", "float16", "int8_weights")
 
     def tunable_options(self):
-        if self.config.head == "statistics":
+        if not self.config.has_epochs:
             raise ValueError(
                 "A statistics head has nothing to tune: an inner "
                 "cross-validation chooses its layers and its regularisation. "
                 "--head attentive has. Received: head='statistics'"
             )
+        if self.config.tune != "none":
+            return {
+                "learning_rate": Range(3e-6, 1e-4, "log"),
+                "layer_decay": Range(0.6, 1.0, 0.1),
+                "weight_decay": Range(1e-3, 0.3, "log"),
+            }
         return self.tunable
 
     @property
@@ -155,7 +221,15 @@ class EncoderExperiment(Experiment):
         config = self.config
         if not config.encoder:
             return _untrained()
-        return _pretrained(config.encoder, config.revision, config.num_layers)
+        layers = config.num_layers
+        if layers is None and config.tune != "none":
+            layers = "two thirds"
+        return _pretrained(config.encoder, config.revision, layers)
+
+    @property
+    def _first_layer(self):
+        """The last layer that stays frozen, whose hidden states are kept."""
+        return max(self.encoder.num_layers - self.config.tuned_layers, 0)
 
     def preprocessor(self):
         if not self.config.encoder:
@@ -169,6 +243,11 @@ class EncoderExperiment(Experiment):
 
     def training_preprocessor(self, preprocessor):
         frontend = preprocessor.frontend
+        if self.config.tune != "none":
+            return Preprocessor(
+                EncoderFrames(self.encoder, (self._first_layer,), frontend),
+                duration=self.config.duration,
+            )
         if self.config.head == "statistics":
             return Preprocessor(
                 EncoderStatistics(self.encoder, frontend=frontend)
@@ -181,6 +260,8 @@ class EncoderExperiment(Experiment):
     def build(self, features, genotype=None):
         config, classes = self.config, len(features.manifest.labels)
         layers = self.encoder.num_layers + 1
+        if config.tune != "none":
+            return self._tunable_network(classes)
         if config.head == "statistics":
             return StatisticsClassifier(
                 (layers, features.num_features, 1), classes
@@ -193,21 +274,64 @@ class EncoderExperiment(Experiment):
             dropout=config.dropout,
         )
 
+    def _tunable_network(self, classes):
+        """The last layers, on the hidden states of the layer before them."""
+        config, first = self.config, self._first_layer
+        # A copy: other folds start from the encoder as it was.
+        encoder = self.encoder.truncated(self.encoder.num_layers)
+        frozen = [
+            layer
+            for layer in encoder.layers
+            if layer not in encoder.transformer_layers
+        ] + encoder.transformer_layers[:first]
+        for layer in frozen:
+            layer.trainable = False
+        if config.tune == "lora":
+            for layer in encoder.transformer_layers[first:]:
+                add_lora(layer, config.lora_rank)
+        rows = encoder.num_layers + 1 - first
+        head = StatisticsClassifier(
+            (rows, 2 * encoder.units, 1), classes, dropout=config.dropout
+        )
+        return EncoderClassifier(encoder, head, first_layer=first)
+
     def training(self):
         config = self.config
-        return {
+        schedule = {
             "epochs": config.epochs,
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
             "weight_decay": config.weight_decay,
         }
+        if config.tune != "none":
+            last = self.encoder.num_layers
+            rates = {"statistics_classifier": config.head_rate} | {
+                f"layer_{number}/": config.layer_decay ** (last - number)
+                for number in range(self._first_layer + 1, last + 1)
+            }
+            schedule["optimizer"] = functools.partial(
+                tuning_optimizer, config, rates
+            )
+        return schedule
 
     def train(self, network, train, **options):
-        if self.config.head != "statistics":
+        if not self.config.has_epochs:
+            copies = options.get("augmented", ())
+            return fit_statistics(train, copies, options["seed"])
+        if self.config.tune == "none":
             return super().train(network, train, **options)
-        return fit_statistics(
-            train, options.get("augmented", ()), options["seed"]
+        sets = [train, *options.get("augmented", ())]
+        statistics, *copies = (_in_one_row(network.statistics(x)) for x in sets)
+        start = fit_statistics(statistics, copies, options["seed"]).network
+        network.head.set_weights(start.get_weights())
+        trained = super().train(network, train, **options)
+        # Without what LoRA has added beside the kernels.
+        network = EncoderClassifier(
+            network.encoder.truncated(network.encoder.num_layers),
+            network.head,
+            first_layer=network.first_layer,
         )
+        return trained._replace(network=network)
 
     def check(self, folds, features, other=None):
         super().check(folds, features, other)
@@ -244,6 +368,10 @@ class EncoderExperiment(Experiment):
         }
 
     def whole(self, network):
+        if isinstance(network, EncoderClassifier):
+            return EncoderClassifier(
+                network.encoder, network.head, network.layer_numbers
+            )
         layers = tuple(range(self.encoder.num_layers + 1))
         if isinstance(network, StatisticsClassifier):
             layers = network.rows
@@ -287,8 +415,58 @@ def fit_statistics(
     return Trained(network, 0, fitted.held_out)
 
 
+def add_lora(layer: keras.layers.Layer, rank: int) -> None:
+    """Makes matrices of low rank all that is trained of a layer.
+
+    Args:
+        layer: Built layer, with linear layers in it.
+        rank: Of the product that is added to each kernel.
+    """
+    for part in flatten_layers(layer):
+        if isinstance(part, keras.layers.Dense):
+            part.enable_lora(rank)
+            if part.use_bias:
+                part.bias.trainable = False
+        elif len(flatten_layers(part)) == 1:
+            part.trainable = False
+
+
+def tuning_optimizer(
+    config: EncoderConfig,
+    rates: dict[str, float],
+    epochs: int,
+    steps_per_epoch: int,
+) -> FusedAdamW:
+    """AdamW with a learning rate for each part of the network.
+
+    Args:
+        config: `EncoderConfig`.
+        rates: See `FusedAdamW`.
+        epochs: Of the training.
+        steps_per_epoch: Of the training.
+    """
+    number = config.gradient_accumulation
+    updates = epochs * steps_per_epoch // number
+    return FusedAdamW(
+        warm_up_and_cosine(config.learning_rate, updates),
+        decay=config.weight_decay or 0.0,
+        rates=rates,
+        global_clipnorm=5.0,
+        gradient_accumulation_steps=number if number > 1 else None,
+    )
+
+
+def _in_one_row(statistics):
+    """Statistics of all layers as if they were of one."""
+    rows = [array.reshape(1, -1) for array in statistics.arrays]
+    return FeatureSet(statistics.manifest, rows)
+
+
 @functools.lru_cache(maxsize=1)
 def _pretrained(model, revision, num_layers):
+    if num_layers == "two thirds":
+        encoder = SpeechEncoder.from_pretrained(model, None, revision or None)
+        return encoder.truncated(round(encoder.num_layers * 2 / 3))
     return SpeechEncoder.from_pretrained(model, num_layers, revision or None)
 
 

@@ -15,6 +15,7 @@ from ser_keras.audio.encoder_frames import front_end_of
 from ser_keras.audio.encoder_frames import hidden_states
 from ser_keras.audio.encoder_frames import layer_statistics
 from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras.features.feature_set import FeatureSet
 from ser_keras.layers.attention_pooling import AttentionPooling
 from ser_keras.layers.layer_mixture import LayerMixture
 from ser_keras.layers.masking import frame_mask
@@ -32,13 +33,17 @@ class EncoderClassifier(Network):
         head: Network from hidden states to logits: `StatisticsClassifier`,
             `AttentiveClassifier`, or a `CellNetwork` with `layer_mixture`.
         layer_numbers: Layers that the head gets; 0 is what the first
-            layer gets. None: all.
+            layer gets. None: all, or those from `first_layer` on.
+        first_layer: Number of the layer whose hidden states the inputs are,
+            for fine-tuning of the layers after it. None: the inputs are
+            features.
         **kwargs: `name`, `dtype` and `trainable`. The encoder and the head
             have policies of their own.
 
     Call arguments:
         inputs: Features of `front_end_of(encoder)`, `(batch, time, features,
-            1)`; frames of zeros at a clip's end are padding.
+            1)`, or hidden states, `(batch, frames, units, 1)`; frames of zeros
+            at a clip's end are padding.
         training: Whether to apply dropout.
 
     Output shape: logits, `(batch, num_classes)`, float32.
@@ -61,14 +66,26 @@ class EncoderClassifier(Network):
         encoder: SpeechEncoder,
         head: Network,
         layer_numbers: Sequence[int] | None = None,
+        first_layer: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.head = head
+        self.first_layer = first_layer
+        if layer_numbers is None:
+            layer_numbers = range(first_layer or 0, encoder.num_layers + 1)
         self.layer_numbers = check_layers(layer_numbers, encoder)
+        if min(self.layer_numbers) < (first_layer or 0):
+            raise ValueError(
+                "`layer_numbers` must be at least `first_layer`. Received: "
+                f"layer_numbers={self.layer_numbers}, "
+                f"first_layer={first_layer}"
+            )
         self.num_classes = head.num_classes
-        size = front_end_of(encoder).num_features
+        size = encoder.units
+        if first_layer is None:
+            size = front_end_of(encoder).num_features
         self.feature_shape = (None, size, 1)
         self._check_head()
         self.build(self.input_shape)
@@ -93,15 +110,56 @@ class EncoderClassifier(Network):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
+        states = self._states(inputs, training)
+        return self.head(states[..., None], training=training)
+
+    def _states(self, inputs, training=None):
+        """What the head gets, without its last axis."""
         x = as_features(inputs, self.feature_shape)
         lengths = tf.reduce_sum(tf.cast(frame_mask(x), tf.int32), 1)
         states = hidden_states(
-            self.encoder, x[..., 0], self.layer_numbers, lengths, training
+            self.encoder,
+            x[..., 0],
+            self.layer_numbers,
+            lengths,
+            training,
+            self.first_layer,
         )
         if isinstance(self.head, StatisticsClassifier):
-            frames = self.encoder.num_frames(lengths)
+            frames = lengths
+            if self.first_layer is None:
+                frames = self.encoder.num_frames(lengths)
             states = layer_statistics(states, len(self.layer_numbers), frames)
-        return self.head(states[..., None], training=training)
+        return states
+
+    def statistics(self, features: FeatureSet) -> FeatureSet:
+        """What a `StatisticsClassifier` on top gets of each utterance.
+
+        Args:
+            features: `FeatureSet` of the network's inputs.
+
+        Returns:
+            `FeatureSet` of arrays `(layers, 2 * units)`.
+        """
+        compute = tf.function(
+            lambda x: self._states(x, training=False),
+            reduce_retracing=True,
+            autograph=False,
+        )
+        # Clips of similar length together, with little padding.
+        order = np.argsort(features.lengths, kind="stable")
+        rows: list = [None] * len(order)
+        for some in np.array_split(order, -(-len(order) // 16)):
+            clips = [features.arrays[i] for i in some]
+            batch = np.zeros(
+                (len(clips), max(map(len, clips)), features.num_features, 1),
+                "float32",
+            )
+            for row, clip in zip(batch, clips, strict=True):
+                row[: len(clip), :, 0] = clip
+            for i, row in zip(some, compute(batch).numpy(), strict=True):
+                rows[i] = row
+        return FeatureSet(features.manifest, rows)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -109,6 +167,7 @@ class EncoderClassifier(Network):
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "head": keras.saving.serialize_keras_object(self.head),
             "layer_numbers": list(self.layer_numbers),
+            "first_layer": self.first_layer,
         }
 
     @classmethod

@@ -7,6 +7,7 @@ the first step. TensorFlow's kernels do the same arithmetic in one operation,
 in place.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,10 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
         learning_rate: A number or a schedule.
         decay: Decoupled weight decay: before each update a variable is
             multiplied by `1 - decay * learning_rate`. 0 is plain Adam.
+        rates: Factors of the learning rate of some variables, by a part of
+            their paths, such as `{"classifier": 10.0}`; the first that fits
+            counts. What Keras' `MultiOptimizer` does, with one schedule and
+            one clipping of all gradients.
         **kwargs: Other arguments of `keras.optimizers.Adam`.
 
     Raises:
@@ -96,7 +101,11 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate: Any = 1e-3, decay: float = 0.0, **kwargs: Any
+        self,
+        learning_rate: Any = 1e-3,
+        decay: float = 0.0,
+        rates: Mapping[str, float] | None = None,
+        **kwargs: Any,
     ):
         if kwargs.get("amsgrad") or kwargs.get("weight_decay"):
             raise ValueError(
@@ -105,6 +114,17 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
             )
         super().__init__(learning_rate, **kwargs)
         self.decay = decay
+        self.rates = dict(rates or {})
+        self._factors: list[float] = []
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        super().build(variables)
+        if self.rates:
+            self._factors = [self._factor(x.path) for x in variables]
+
+    def _factor(self, path):
+        parts = (part for part in self.rates if part in path)
+        return self.rates.get(next(parts, ""), 1.0)
 
     def apply(
         self,
@@ -130,6 +150,8 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
     ) -> Any:
         momentum, velocity = adam_slots(self, variable)
         rate = tf.cast(learning_rate, variable.dtype)
+        if self._factors:
+            rate = rate * self._factors[variable_index(self, variable)]
         if self.decay:
             variable.assign(variable * (1 - self.decay * rate))
         beta_1_power, beta_2_power = self._powers
@@ -147,7 +169,11 @@ class FusedAdamW(_ClipsGlobally, keras.optimizers.Adam):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "decay": self.decay}
+        return {
+            **super().get_config(),
+            "decay": self.decay,
+            "rates": self.rates,
+        }
 
 
 def _resource(variable):

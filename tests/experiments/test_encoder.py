@@ -10,6 +10,7 @@ from sklearn.model_selection import cross_val_predict
 from ser_keras._registry import load_model
 from ser_keras.audio.encoder_frames import EncoderStatistics
 from ser_keras.corpora import load_corpus
+from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.evaluation.baselines import fit_classifier
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.driver import run_experiment
@@ -116,6 +117,50 @@ def test_a_run_without_epochs(run, folds):
         assert network.encoder.num_layers == max(network.layer_numbers)
 
 
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_fine_tuning_changes_the_last_layers_only(tune, folds, tmp_path):
+    config = EncoderConfig(
+        encoder=WHISPER,
+        tune=tune,
+        num_layers=2,
+        tuned_layers=1,
+        epochs=2,
+        learning_rate=1e-3,
+        gradient_accumulation=2,
+        fold=1,
+        duration=4.0,
+        batch_size=8,
+        altered_copies=0,
+        output_dir=str(tmp_path / "run"),
+        export_dir=str(tmp_path / "saved"),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    result = run_experiment(config, folds)
+    assert result["scores"]["uar"] > 0.4
+    folder = tmp_path / "run/folds" / folds[0].name
+    network = load_model(folder / "network.keras")
+    assert network.first_layer is None and network.layer_numbers == (1, 2)
+    before = SpeechEncoder.from_pretrained(WHISPER, 2)
+    changed = {
+        weight.path.partition("/")[2]
+        for weight, old in zip(
+            network.encoder.weights, before.weights, strict=True
+        )
+        if np.abs(np.subtract(weight, old)).max() > 1e-6
+    }
+    assert changed and all(path.startswith("layer_2/") for path in changed)
+    kernels = {path for path in changed if path.endswith("kernel")}
+    assert len(kernels) == 6 and (tune == "full") == (kernels < changed)
+    # What is kept has the answers of what was trained.
+    features = EncoderExperiment(config).preprocessor().compute(folds[0].test)
+    kept = [
+        scipy.special.softmax(network(x[None, ..., None]), -1)[0]
+        for x in features.arrays
+    ]
+    saved = Predictions.load_csv(folder / "predictions.csv")
+    np.testing.assert_allclose(kept, saved.probabilities, atol=1e-4)
+
+
 def test_stress_hears_each_fold_on_its_own_speakers(run):
     from ser_keras.audio.alterations import BandLimit
     from ser_keras.evaluation.stress import UNALTERED
@@ -170,6 +215,9 @@ def test_without_an_encoder_it_says_so(capsys):
         ({"duration": 0}, "duration=0"),
         ({"altered_copies": -1}, "altered_copies=-1"),
         ({"head": "attentive", "epochs": 0}, "epochs=0"),
+        ({"head": "attentive", "tune": "full"}, "tune='full'"),
+        ({"tune": "lora", "lora_rank": 0}, "lora_rank=0"),
+        ({"tune": "full", "layer_decay": 0.0}, "layer_decay=0.0"),
     ],
 )
 def test_bad_options(options, message):

@@ -16,7 +16,6 @@ from ser_keras.experiments.pretraining import Teacher
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.leak_guard import LeakError
 
-
 TEACHER = "tests/encoders/data/whisper"
 
 
