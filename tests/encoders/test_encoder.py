@@ -67,7 +67,11 @@ def test_lora(variant, tmp_path):
     np.testing.assert_allclose(last(model, variant), frozen, atol=1e-6)
     for layer in adapted:
         layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
-    assert np.abs(last(model, variant) - frozen).max() > 0.01
+    tuned = last(model, variant)
+    assert np.abs(tuned - frozen).max() > 0.01
+    plain = model.truncated(model.num_layers)
+    assert len(plain.weights) == len(model.weights) - 2 * len(adapted)
+    np.testing.assert_allclose(last(plain, variant), tuned, atol=1e-4)
     check_saved(model, variant, tmp_path / "encoder.keras")
 
 
@@ -220,6 +224,30 @@ def test_fewer_layers_have_the_same_hidden_states():
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(ValueError, match="from 0 to 2.*num_layers=3"):
         model.truncated(3)
+
+
+@pytest.mark.parametrize("variant", ["whisper", "wavlm_base", "wav2vec2_large"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_states_after_a_layer_are_those_of_the_whole(variant, layer):
+    model = encoder(variant)
+    x, lengths = padded(inputs(variant))
+    states = arrays(model(x, lengths=lengths))
+    frames = model.num_frames(np.asarray(lengths))
+    after = arrays(model.states_after(states[layer], layer, frames))
+    assert len(after) == model.num_layers + 1 - layer
+    for ours, theirs in zip(after, states[layer:], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_states_after_a_layer_of_clips_in_parts():
+    model = WhisperEncoder(2, 8, 2, 8, num_mel_bins=4, max_frames=5)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 23, 4)).astype("float32")
+    lengths = np.array([23, 7], "int32")
+    states = arrays(model(x, lengths))
+    after = arrays(model.states_after(states[1], 1, model.num_frames(lengths)))
+    for ours, theirs in zip(after, states[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_shortest_clip_of_a_waveform():

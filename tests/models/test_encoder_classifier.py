@@ -120,6 +120,19 @@ def test_head_gets_the_states_of_its_layers(make):
     )
 
 
+@pytest.mark.parametrize("make", HEADS)
+def test_from_hidden_states_of_a_layer_on(make):
+    parts = encoder(), make()
+    whole = EncoderClassifier(*parts, layer_numbers=(1, 2))
+    upper = EncoderClassifier(*parts, first_layer=1)
+    assert upper.layer_numbers == (1, 2)
+    batch = clips(50, 31, 130)
+    states = parts[0](batch[..., 0], lengths=np.array([50, 31, 130]))[1]
+    np.testing.assert_allclose(
+        upper(states[..., None]), whole(batch), atol=1e-5
+    )
+
+
 def test_statistics_classifier_is_scikit_learns_pipeline():
     rng = np.random.default_rng(1)
     x = rng.normal(3, 2, (60, 3, 2 * UNITS)).astype("float32")
@@ -148,6 +161,8 @@ def test_statistics_classifier_is_scikit_learns_pipeline():
 def test_parts_that_do_not_fit(head, layers, message):
     with pytest.raises(ValueError, match=message):
         EncoderClassifier(encoder(), head(), layers)
+    with pytest.raises(ValueError, match="first_layer=2"):
+        EncoderClassifier(encoder(), statistics_head(), (1, 2), first_layer=2)
 
 
 @pytest.mark.parametrize("make", HEADS)

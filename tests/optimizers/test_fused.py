@@ -48,15 +48,33 @@ PAIRS = {
 }
 
 
-def trained(optimizer, jit_compile=False, steps=6):
+def halved(variable):
+    """Of a variable with this path, the optimiser of half the rate."""
+    rate = 0.5e-2 if "dense/" in variable.path else 1e-2
+    return keras.optimizers.AdamW(rate, weight_decay=0.2)
+
+
+def test_a_rate_for_each_part_is_an_optimizer_for_each():
+    ours = FusedAdamW(1e-2, decay=0.2, rates={"dense/": 0.5, "dense": 1.0})
+    network, _ = trained(ours)
+    expected, _ = trained(keras.optimizers.MultiOptimizer(halved), copy=False)
+    alike, _ = trained(FusedAdamW(1e-2, decay=0.2))
+    for a, b in zip(network.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    kernels = (model.weights[0] for model in (network, alike))
+    assert np.abs(np.subtract(*kernels)).max() > 1e-3
+
+
+def trained(optimizer, jit_compile=False, steps=6, copy=True):
     """Variables of a network and of its optimiser after some steps."""
-    optimizer = type(optimizer).from_config(optimizer.get_config())
+    if copy:
+        optimizer = type(optimizer).from_config(optimizer.get_config())
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.Input((3,)),
-            keras.layers.Dense(4, "tanh"),
-            keras.layers.Dense(1),
+            keras.layers.Dense(4, "tanh", name="dense"),
+            keras.layers.Dense(1, name="last"),
         ]
     )
     model.compile(optimizer, "mse", jit_compile=jit_compile)
