@@ -94,6 +94,29 @@ def test_a_layer_is_selected_on_training_speakers(informative, tmp_path):
     assert np.array_equal(answers, model.predict(test))
 
 
+def test_of_many_utterances_some_take_part_in_the_selection(monkeypatch):
+    features = make_features(each=60)
+    searched = []
+
+    class Search(baselines.GridSearchCV):
+        def fit(self, x, y, groups):
+            searched.append((len(x), sorted(set(groups)), sorted(set(y))))
+            return super().fit(x, y, groups=groups)
+
+    monkeypatch.setattr(baselines, "GridSearchCV", Search)
+    everything = fit_classifier("logistic_regression", features)
+    monkeypatch.setattr(baselines, "_SELECTION", 100)
+    fitted = fit_classifier("logistic_regression", features)
+    assert searched == [
+        (240, [*"abcd"], [0, 1, 2]),
+        (100, [*"abcd"], [0, 1, 2]),
+    ]
+    # All of them train the classifier, whatever was selected on some.
+    assert len(fitted.held_out.ids) == 240
+    scale = everything.pipeline["scale"].mean_
+    np.testing.assert_allclose(fitted.pipeline["scale"].mean_, scale)
+
+
 def test_clips_have_the_same_layers():
     features = make_features()
     arrays = [*features.arrays[:-1], np.zeros((2, 4), "float32")]
