@@ -236,8 +236,8 @@ class TeacherOptions(Options):
 
     teacher: str = ""
     """Pre-trained speech encoder, a folder or a model's name on the hub:
-    pre-training then uses no label, but teaches the network what the encoder
-    makes of each clip (distillation)."""
+    pre-training then teaches the network what a classifier of the encoder
+    makes of each clip, in place of its label (distillation)."""
     teacher_layers: tuple[int, ...] = ()
     """Layers of the teacher; default the three in the middle."""
 

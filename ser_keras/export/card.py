@@ -168,10 +168,9 @@ class ModelCard:
                 protocol.append(encoder["warning"])
         if teacher := result.get("teacher"):
             protocol.append(
-                "the network was pre-trained on what layers "
+                "the network was pre-trained on what a classifier of layers "
                 f"{', '.join(map(str, teacher['layers']))} of the speech "
-                f"encoder {teacher['name']} make of another corpus, without "
-                "its labels"
+                f"encoder {teacher['name']} makes of another corpus"
             )
             of_teacher = teacher["licence"] or "see where it came from"
             licence = (

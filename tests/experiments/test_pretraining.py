@@ -10,6 +10,7 @@ from ser_keras.audio.encoder_frames import EncoderFrames
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import write_synthetic_corpus
 from ser_keras.experiments import driver
+from ser_keras.experiments import pretraining
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 from ser_keras.experiments.pretraining import Teacher
@@ -77,24 +78,31 @@ def test_folds_start_from_another_corpus(config, corpora, tmp_path):
     assert file.stat().st_mtime_ns == written  # Learned once.
 
 
-def test_teacher_targets_are_whitened_statistics(corpora):
+def test_a_teacher_judges_speakers_by_others(corpora, monkeypatch):
     _, others = corpora
+    monkeypatch.setattr(pretraining, "_STRENGTHS", (10.0,))
     teacher = Teacher(TEACHER, (1,))
     targets = teacher.targets(others)
-    assert targets.shape == (8, 7)
     frames = Preprocessor(EncoderFrames(teacher.encoder, (1,)))
-    statistics = np.stack(
+    x = np.stack(
         [
             np.concatenate([x.mean(0), x.std(0)])
             for x in frames.compute(others).arrays
         ]
-    )
-    statistics = statistics.astype("float64")
-    scaled = (statistics - statistics.mean(0)) / statistics.std(0)
-    rotation, _, _ = np.linalg.svd(scaled, full_matrices=False)
-    # The same up to signs and rotations: what every pair has in common.
-    expected = 7 * rotation[:, :7] @ rotation[:, :7].T
-    np.testing.assert_allclose(targets @ targets.T, expected, atol=0.02)
+    ).astype("float64")
+    speaker = np.array([u.speaker for u in others])
+    expected = np.zeros((8, 4))
+    for name in others.speakers:
+        own = speaker == name
+        mean, deviation = x[~own].mean(0), x[~own].std(0)
+        a, b = ((x[k] - mean) / deviation for k in (~own, own))
+        y = np.where(others.label_ids[~own, None] == np.arange(4), 1.0, -1.0)
+        # Ridge regression; all classes have one weight, as all have two clips.
+        centre = y.mean(0)
+        kernel = a.T @ np.linalg.solve(a @ a.T + 10 * np.eye(4), y - centre)
+        expected[own] = b @ kernel + centre
+    expected = (expected - expected.mean(0)) / expected.std(0)
+    np.testing.assert_allclose(targets, expected, atol=1e-3)
 
 
 def test_folds_start_from_what_a_teacher_taught(config, corpora, tmp_path):
@@ -105,7 +113,8 @@ def test_folds_start_from_what_a_teacher_taught(config, corpora, tmp_path):
     network, exposed = started.value.args
     assert len(exposed.stages["pretraining"]) == 8
     source = ser.load_model(tmp_path / "run/pretrained.keras")
-    assert (source.num_classes, network.num_classes) == (7, 3)
+    assert (source.num_classes, network.num_classes) == (4, 3)
+    assert source.classifier.get_weights()[0].any()
     np.testing.assert_array_equal(
         source.blocks[0].weights[0], network.blocks[0].weights[0]
     )
