@@ -33,6 +33,7 @@ from ser_keras.protocols.splits import check_classes
 from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 from ser_keras.training.run_lock import RunLock
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
@@ -340,13 +341,15 @@ def fold_folders(
     records = {}
     if exposed is not None:
         records = guard_folds(folds, features.manifest, exposed)
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     folders = {
-        fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
-        for fold in folds
+        name: RunFolder(path, run.config) for name, path in paths.items()
     }
     for name, record in records.items():
         record.save(folders[name].path)
-    run.write_json(_FOLDS, {"hash": folds_hash(folds)})
+    # Where a fold is, for a person: its name may be no name of a folder.
+    places = {name: path.name for name, path in paths.items()}
+    run.write_json(_FOLDS, {"hash": folds_hash(folds), "folders": places})
     return folders
 
 
@@ -382,8 +385,9 @@ def _other_predictions(run, folds):
     names = {fold.name for fold in folds}
     if result is not None and names != set(result["folds"]):
         return f"Folds there: {sorted(result['folds'])}, now: {sorted(names)}."
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     for fold in folds:
-        file = run.path / "folds" / fold.name / "predictions.csv"
+        file = paths[fold.name] / "predictions.csv"
         if not file.exists():
             continue
         predictions, test = Predictions.load_csv(file), fold.test

@@ -16,6 +16,7 @@ from ser_keras.evaluation.comparison import compare_predictions
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
+from ser_keras.experiments.output import default_export_dir
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import system_class
 from ser_keras.protocols.protocol import overstated
@@ -86,9 +87,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
     rows, predictions = {}, {}
     for name, changes in variants.items():
         folder = run.path / "variants" / name
-        exported = config.export_dir or pathlib.Path("saved_models") / (
-            run.path.name
-        )
+        exported = config.export_dir or default_export_dir(config)
         print(f"\n{_TITLES[name]}: {folder}", flush=True)
         result = run_variant(
             dataclasses.replace(

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ser_keras._files import read_json
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.audio.alterations import RandomAlteration
@@ -55,6 +56,7 @@ from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.feature_tasks import compute_in_tasks
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
 
@@ -421,11 +423,9 @@ class _Run:
             genotype.save(run.path / "genotype.json")
         training = self._training()
         training.pop("select_by", None)  # No speaker is held out.
+        paths = fold_paths(self.run.path, (fold.name for fold in self.folds))
         chosen = [
-            RunFolder(
-                self.run.path / "folds" / fold.name, self.run.config
-            ).read_json("chosen.json")["epoch"]
-            for fold in self.folds
+            read_json(path / "chosen.json")["epoch"] for path in paths.values()
         ]
         with self.runtime.scope():
             network = pretrained(

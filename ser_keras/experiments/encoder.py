@@ -38,6 +38,7 @@ from ser_keras.features.store import digest
 from ser_keras.models.encoder_classifier import AttentiveClassifier
 from ser_keras.models.encoder_classifier import EncoderClassifier
 from ser_keras.models.encoder_classifier import StatisticsClassifier
+from ser_keras.training.run_folder import fold_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,9 +228,8 @@ class EncoderExperiment(Experiment):
 
     def score_more(self, run, folds, features):
         config = self.config
-        files = [
-            run.path / "folds" / fold.name / "network.keras" for fold in folds
-        ]
+        paths = fold_paths(run.path, (fold.name for fold in folds))
+        files = [path / "network.keras" for path in paths.values()]
         return {
             "encoder": {
                 "name": pathlib.Path(config.encoder).name or "untrained",

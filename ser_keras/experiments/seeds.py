@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from ser_keras._files import write_text
+from ser_keras.experiments.output import default_export_dir
 from ser_keras.experiments.output import open_run
 from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
@@ -52,7 +53,7 @@ def run_seeds(
         What `seeds.json` holds.
     """
     run = open_run(config)
-    exported = config.export_dir or pathlib.Path("saved_models") / run.path.name
+    exported = config.export_dir or default_export_dir(config)
     configs = {
         seed: dataclasses.replace(
             config,

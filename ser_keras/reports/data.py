@@ -22,6 +22,7 @@ from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
 from ser_keras.genotype import load_genotype
 from ser_keras.protocols.protocol import overstated
+from ser_keras.training.run_folder import fold_paths
 
 #: Manifest of all test utterances, in a run's folder.
 UTTERANCES = "utterances.jsonl"
@@ -133,8 +134,13 @@ class Run:
     @property
     def folders(self) -> list[pathlib.Path]:
         """Folder of the run, and folders of its folds."""
-        folds = (self.path / "folds" / name for name in self.result["folds"])
-        return [self.path, *folds]
+        return [self.path, *self.fold_of]
+
+    @functools.cached_property
+    def fold_of(self) -> dict[pathlib.Path, str]:
+        """Dict from the folder of each fold to the fold's name."""
+        paths = fold_paths(self.path, self.result["folds"])
+        return {path: name for name, path in paths.items()}
 
 
 def protocol_facts(result: dict) -> dict:
@@ -370,7 +376,13 @@ def _unfinished(path):
         )
     folds = path / "folds"
     begun = sorted(folds.iterdir()) if folds.is_dir() else []
-    done = [x.name for x in begun if (x / "predictions.csv").exists()]
+    record = read_json(path / "folds.json") or {}
+    name_of = {y: x for x, y in record.get("folders", {}).items()}
+    done = [
+        name_of.get(x.name, x.name)
+        for x in begun
+        if (x / "predictions.csv").exists()
+    ]
     return (
         f"{path} is a run that is not finished: it has no result.json or no "
         f"predictions.csv. Finished folds: {', '.join(done) or 'none'}. Run "

@@ -19,18 +19,21 @@ from ser_keras.cli.export import export
 from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation import cross_validation
+from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments import driver
 from ser_keras.experiments.driver import pooled_temperature
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emodarts import EmoDARTSConfig
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import System
+from ser_keras.export.run import network_folder
 from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.genotype import Genotype
 from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.leak_guard import audio_hashes
 from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.reports.data import read_runs
 from ser_keras.training import feature_tasks
 from ser_keras.training.engines import fan_out
 from tests.experiments.conftest import FOLDS
@@ -229,6 +232,36 @@ def test_one_fold_has_no_final_network(toy, folds, tmp_path, monkeypatch):
         ),
         atol=1e-5,
     )
+
+
+def test_speakers_of_any_name(toy, folds, tmp_path, monkeypatch):
+    """Folders have safe names; what is in them has the speakers' own."""
+    monkeypatch.chdir(tmp_path)
+    other = {"03": "spk/a", "08": "..", "09": "SPK/A" + "x" * 300}
+    manifest = Manifest(
+        [
+            dataclasses.replace(u, speaker=other[u.speaker])
+            for u in (*folds[0].train, *folds[0].test)
+        ],
+        folds[0].train.labels,
+    )
+    names = sorted(other.values())
+    config = dataclasses.replace(CONFIG, epochs=1)
+    result = run_experiment(config, leave_one_speaker_out(manifest))
+    assert sorted(result["folds"]) == names
+    assert sorted(result["scores"]["per_speaker"]) == names
+    run = tmp_path / "run"
+    folders = read(run / "folds.json")["folders"]
+    assert sorted(folders) == names
+    assert {x.name for x in (run / "folds").iterdir()} == {*folders.values()}
+    for name, folder in folders.items():
+        file = run / "folds" / folder / "predictions.csv"
+        assert set(Predictions.load_csv(file).speakers) == {name}
+        assert network_folder(run, name) == file.parent
+    (report,) = read_runs([run])
+    assert report.fold_of == {
+        run / "folds" / folder: name for name, folder in folders.items()
+    }
 
 
 def test_the_temperature_is_the_geometric_mean_of_the_folds(first):
