@@ -142,6 +142,15 @@ class ModelCard:
                 "the weights are those of the last fold; scores are pooled "
                 "over all"
             )
+        if result.get("held_out"):
+            held_out = "; ".join(
+                f"{', '.join(entry['speakers'])} (UAR {entry['uar']:.3f})"
+                for entry in result["held_out"].values()
+            )
+            protocol.append(
+                "training speakers who chose the epoch and the temperature, "
+                f"of each fold: {held_out}"
+            )
         if result.get("temperature"):
             protocol.append(
                 "probabilities are calibrated: logits are divided by "

@@ -21,6 +21,7 @@ from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
 from ser_keras.genotype import load_genotype
+from ser_keras.protocols.protocol import UNKNOWN
 from ser_keras.protocols.protocol import overstated
 from ser_keras.training.run_folder import fold_paths
 
@@ -163,6 +164,12 @@ def protocol_name(result: dict) -> str | None:
     return f"{protocol['name']} ({known})" if known else protocol["name"]
 
 
+def speaker_unknown(result: dict) -> bool:
+    """Whether a `result.json` is of a list that does not say who speaks."""
+    protocol = result.get("protocol")
+    return isinstance(protocol, dict) and protocol.get("name") == UNKNOWN
+
+
 def protocol_mark(result: dict) -> str:
     """Short remark on the facts of a protocol, for a table.
 
@@ -171,6 +178,8 @@ def protocol_mark(result: dict) -> str:
     >>> protocol_mark({})
     'new speakers'
     """
+    if speaker_unknown(result):
+        return "OVERSTATES: speakers unknown, may be in training and test"
     facts = protocol_facts(result)
     named = [name.replace("_", " ") for name, is_so in facts.items() if is_so]
     return f"OVERSTATES: {', '.join(named)}" if named else "new speakers"

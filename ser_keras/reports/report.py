@@ -76,6 +76,7 @@ def summary(outcome: CrossValidation) -> dict:
             name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
             for name, scores in outcome.fold_scores.items()
         },
+        "held_out": outcome.held_out,
         **facts,
         "folds_hash": outcome.folds_hash,
         "protocol": outcome.protocol or {"name": None, **facts, "hash": None},
