@@ -92,6 +92,8 @@ class CrossValidation:
             that were held out in it.
         held_out: Names of these speakers, and what the network scored on them,
             by the fold's name.
+        part: `folds`, the numbers of those that were run, and `of`, how many
+            there are; None of all folds, or if that is not known.
     """
 
     predictions: Predictions
@@ -105,6 +107,7 @@ class CrossValidation:
     scaled: Predictions | None = None
     temperatures: dict | None = None
     held_out: dict | None = None
+    part: dict | None = None
 
 
 @renamed_arguments(copies="augmented", seen="exposed")
@@ -259,6 +262,7 @@ def cross_validate(
         scaled=scaled,
         temperatures=temperatures,
         held_out=_held_out_scores(folders),
+        part=part_of(folds),
     )
 
 
@@ -480,6 +484,21 @@ def protocol_of(folds: Sequence[Fold], **facts: Any) -> dict | None:
     if first is None or any(fold.protocol != first for fold in folds):
         return None
     return {**first, **facts}
+
+
+def part_of(folds: Sequence[Fold]) -> dict | None:
+    """Which folds of a protocol these are, unless they are all.
+
+    Args:
+        folds: List of `Fold`.
+
+    Returns:
+        Dict of `folds`, their numbers, and `of`, the number of all; or None.
+    """
+    places = [fold.place for fold in folds if fold.place is not None]
+    if not places or len(places) == places[0][1]:
+        return None
+    return {"folds": [number for number, _ in places], "of": places[0][1]}
 
 
 def save_tested(folds: Sequence[Fold], features: Any, run: RunFolder) -> None:

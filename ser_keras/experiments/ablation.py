@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from ser_keras._files import write_text
-from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.comparison import inconclusive
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
@@ -128,6 +128,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
         "comparisons": comparisons,
         "deep_extractor": result["deep_extractor"],
         "protocol": result["protocol"],
+        "part": result.get("part"),
         "leaks_speakers": result["leaks_speakers"],
         "selects_on_test": result["selects_on_test"],
         "seed": config.seed,
@@ -142,7 +143,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
 def without(fold, bad):
     """A fold without some utterances: all variants hear the same."""
     parts = {
-        name: Manifest([u for u in part if u.id not in bad], part.labels)
+        name: part.subset(u for u in part if u.id not in bad)
         for name, part in (("train", fold.train), ("test", fold.test))
     }
     return dataclasses.replace(fold, **parts)
@@ -180,6 +181,8 @@ def markdown(table: Any) -> str:
         "over speakers, not corrected for the number of comparisons. Deep "
         f"stream: {table['deep_extractor']}. Seed {table['seed']}.",
     ]
+    if few := inconclusive(speakers):
+        lines += ["", f"{few[0].upper()}{few[1:]}."]
     facts = protocol_facts(table)
     name = protocol_name(table) or "unnamed"
     lines += ["", f"Protocol: {name}: {protocol_mark(table)}."]

@@ -86,6 +86,7 @@ def run_seeds(
         # Of one seed there is none.
         "uar_deviation": statistics.stdev(uar) if len(uar) > 1 else None,
         "protocol": result["protocol"],
+        "part": result.get("part"),
         **protocol_facts(result),
     }
     run.write_json("seeds.json", table)

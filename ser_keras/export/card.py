@@ -131,6 +131,9 @@ class ModelCard:
             f"{scores['n']} test utterances in {len(folds)} fold(s): "
             + ", ".join(folds),
         ]
+        if part := result.get("part"):
+            numbers = ", ".join(map(str, part["folds"]))
+            protocol.append(f"A PART OF IT: fold {numbers} of {part['of']}")
         if result.get("final"):
             protocol.append(
                 "the weights are those of a network that was trained on all "

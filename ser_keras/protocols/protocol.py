@@ -49,9 +49,12 @@ class Protocol:
 
     def folds(self, manifest: Manifest) -> list[Fold]:
         """Divides a manifest into a list of `Fold`, each with `protocol`."""
+        folds = self.divide(manifest)
         return [
-            dataclasses.replace(fold, protocol=self.record)
-            for fold in self.divide(manifest)
+            dataclasses.replace(
+                fold, protocol=self.record, place=(number, len(folds))
+            )
+            for number, fold in enumerate(folds, start=1)
         ]
 
     @property

@@ -37,6 +37,8 @@ class Fold:
         selects_on_test: Whether the epoch is selected on the test part.
         protocol: Name, facts and hash of the `Protocol` that made the fold, if
             any.
+        place: Number of the fold, from 1 on, and of all folds of that
+            protocol.
 
     Raises:
         SpeakerOverlapError: The parts share a speaker, and `leaks_speakers` is
@@ -50,6 +52,9 @@ class Fold:
     leaks_speakers: bool = False
     selects_on_test: bool = False
     protocol: dict | None = dataclasses.field(default=None, compare=False)
+    place: tuple[int, int] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     def __post_init__(self):
         if not self.leaks_speakers:

@@ -77,6 +77,7 @@ def summary(outcome: CrossValidation) -> dict:
             for name, scores in outcome.fold_scores.items()
         },
         "held_out": outcome.held_out,
+        "part": outcome.part,
         **facts,
         "folds_hash": outcome.folds_hash,
         "protocol": outcome.protocol or {"name": None, **facts, "hash": None},
