@@ -10,6 +10,7 @@ the last fold's.
 """
 
 import argparse
+import json
 import pathlib
 import statistics
 import tempfile
@@ -30,6 +31,7 @@ from ser_keras.evaluation import Predictions
 from ser_keras.evaluation import score
 from ser_keras.export import export_litert
 from ser_keras.export.run import load_network
+from ser_keras.training.run_folder import fold_paths
 
 CONDITIONS = {
     "as recorded": None,
@@ -77,6 +79,7 @@ def main():
     options = parser.parse_args()
     run = pathlib.Path(options.run)
     utterances = {u.id: u for u in Manifest.load(run / "utterances.jsonl")}
+    folds = json.loads((run / "result.json").read_text())["folds"]
     rows = []
 
     def found(of, quantity, value, unit, spread=None):
@@ -93,8 +96,8 @@ def main():
             middle = statistics.median(times)
             found(of, "latency", middle, "ms", (min(times), max(times)))
             parts = {name: [] for name in CONDITIONS}
-            for fold in sorted((run / "folds").iterdir()):
-                model = export(run, fold.name, seconds, options.precision, file)
+            for name, fold in fold_paths(run, folds).items():
+                model = export(run, name, seconds, options.precision, file)
                 ids = Predictions.load_csv(fold / "predictions.csv").ids
                 test = Manifest([utterances[i] for i in ids], model.labels)
                 clips = [load_audio(u.path, model.sample_rate) for u in test]

@@ -26,6 +26,7 @@ import ser_keras as ser
 from ser_keras.export.litert.export import export_litert
 from ser_keras.models.complexity import count_macs
 from ser_keras.reports.figures import tidy
+from ser_keras.training.run_folder import fold_paths
 
 # Width, and whether the blocks' convolutions are depthwise-separable.
 SIZES = {
@@ -59,9 +60,8 @@ def train(name, arguments):
     )
     corpus = ser.load_corpus("emodb", arguments.data_dir)
     folds = ser.get_protocol("emodb-pairs").folds(corpus)
-    return ser.experiments.run_experiment(
-        config, folds
-    ), folder / "folds" / folds[0].name
+    result = ser.experiments.run_experiment(config, folds)
+    return result, fold_paths(folder, result["folds"])[folds[0].name]
 
 
 def contenders(folder):

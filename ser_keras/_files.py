@@ -6,14 +6,89 @@ line, and whoever writes several files must be able to resume after each of
 them.
 """
 
+import collections
+import hashlib
 import json
 import os
 import pathlib
+import re
+import unicodedata
 from collections.abc import Callable
+from collections.abc import Iterable
 
 #: For tests: called with the path of each file or folder that is complete. A
 #: copy of the folder made then is what a kill at this moment leaves behind.
 after_write = []
+
+# What some disk or shell does not take in a name, or takes for a pattern: a
+# checkpoint in a folder `a[1]` is not found again.
+_UNSAFE = re.compile(r'[<>:"/\\|?*\[\]]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_OURS = re.compile(r"~[0-9a-f]{8}$")
+_LONGEST = 100  # Bytes; a disk takes 255, but other names are made of this.
+_READABLE = 40  # Characters of an unsafe name that are kept.
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """Names of files or folders for names that come from outside.
+
+    Speakers, corpora and files of other people have any name. A harmless one is
+    unchanged; of another, what is readable is kept, with a hash: one that has a
+    separator, pattern or control character, blanks or dots at an end, that is
+    reserved, long, or the same as another but for case.
+
+    Args:
+        names: Names that are to be unique in one folder.
+
+    Returns:
+        Dict from each name to a safe one, different for each.
+
+    >>> safe_names(["03", "spk/a", ".."])
+    {'03': '03', 'spk/a': 'spk_a~...', '..': '_~...'}
+    """
+    names = list(dict.fromkeys(names))
+    alike = collections.Counter(map(_folded, names))
+    return {
+        name: name
+        if _harmless(name) and alike[_folded(name)] == 1
+        else _hashed(name)
+        for name in names
+    }
+
+
+def safe_name(name: str) -> str:
+    """The one of `safe_names` for a single name.
+
+    >>> safe_name("results"), safe_name("con")
+    ('results', 'con~...')
+    """
+    return safe_names([name])[name]
+
+
+def _folded(name):
+    """Names that are equal so are one file on some disks."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _harmless(name):
+    return (
+        name.isprintable()
+        and name == name.strip(" ")
+        and name[:1] not in ("", ".")
+        and name[-1] != "."
+        and len(name.encode()) <= _LONGEST
+        and not _UNSAFE.search(name)
+        and not _RESERVED.fullmatch(name)
+        # Or it might be the name that another one gets.
+        and not _OURS.search(name)
+    )
+
+
+def _hashed(name):
+    content = name.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    readable = re.sub(r"[^\w+=-]+", "_", name, flags=re.ASCII)[:_READABLE]
+    return f"{readable}~{digest}"
 
 
 def replace_file(

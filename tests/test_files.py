@@ -1,6 +1,8 @@
 """Atomic writes and logs of JSON lines."""
 
 import os
+import re
+import unicodedata
 
 import pytest
 
@@ -26,6 +28,70 @@ def test_files_are_complete_when_they_are_reported(tmp_path, reported):
     assert file.read_bytes() == b"\r\n"
     _files.append_row(tmp_path / "b.jsonl", {"epoch": 1})
     assert reported == [("a.jsonl", "\n"), ("b.jsonl", '{"epoch": 1}\n')]
+
+
+UNSAFE = (
+    "spk/a",
+    "a\\b",
+    "C:",
+    "why?",
+    "a*",
+    "a[1]",
+    "a|b",
+    "<a>",
+    '"a"',
+    "..",
+    ".",
+    "",
+    ".hidden",
+    "SJB.",
+    " SJB",
+    "SJB ",
+    "a\nb",
+    "a\0b",
+    "a\u2028b",
+    "\ud800",
+    "con",
+    "NUL.txt",
+    "lpt1",
+    "x" * 101,
+    "ß" * 51,
+    "a~01234567",
+    "/etc/passwd",
+    "../../a",
+)
+
+
+def test_unsafe_names_become_short_names_of_one_folder(tmp_path):
+    safe = _files.safe_names(UNSAFE)
+    assert list(safe) == list(UNSAFE)
+    for name, folder in safe.items():
+        assert folder != name
+        (tmp_path / folder).mkdir()  # Also shows that they differ.
+        assert (tmp_path / folder).parent == tmp_path
+    assert len({folder.casefold() for folder in safe.values()}) == len(UNSAFE)
+    assert max(map(len, safe.values())) < 60
+    for folder in safe.values():
+        assert re.fullmatch(r"[\w+=-]*~[0-9a-f]{8}", folder, re.ASCII)
+    # Readable, and the same whatever other names there are.
+    assert safe["spk/a"].startswith("spk_a~")
+    assert _files.safe_name("spk/a") == safe["spk/a"]
+
+
+@pytest.mark.parametrize(
+    "name", ["03", "Ses05", "1001+1002", "x" * 100, "Zoë", "a b", "a.b", "-"]
+)
+def test_harmless_names_are_unchanged(name):
+    """So that runs of before go on in their folders."""
+    assert _files.safe_name(name) == name
+
+
+def test_names_that_are_one_file_on_some_disks_differ():
+    names = ["A", "a", "é", "e\u0301", "b"]
+    safe = _files.safe_names(names)
+    folded = {unicodedata.normalize("NFC", x).casefold() for x in safe.values()}
+    assert len(folded) == len(names)
+    assert safe["b"] == "b"
 
 
 def test_log_after_a_kill(tmp_path):

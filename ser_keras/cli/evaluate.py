@@ -16,12 +16,16 @@ from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
+from ser_keras.corpora.spelling import emotion_of
 from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
 from ser_keras.evaluation.stress import answers_of_run
 from ser_keras.evaluation.stress import stress_conditions
+from ser_keras.experiments.corpus import check_label_map
+from ser_keras.experiments.corpus import pairs_of
+from ser_keras.experiments.corpus import with_label_map
 from ser_keras.reports.data import read_run
 from ser_keras.reports.figures import plot_stress
 from ser_keras.serving.predictor import load_predictor
@@ -45,7 +49,17 @@ class EvaluateConfig:
     data_dir: str = ""
     """Folder of the corpus."""
     speakers: tuple[str, ...] = ()
-    """Only these speakers of the corpus."""
+    """Only these speakers of the corpus; `unknown`, of a list that does not
+    say who speaks."""
+    columns: tuple[str, ...] = ()
+    """Of a list (`--corpus manifest`): FIELD=COLUMN for columns of other names,
+    such as path=recording label=mood."""
+    label_map: tuple[str, ...] = ()
+    """OLD=NEW for each label of the corpus to rename, such as joy=happiness; or
+    the name of a label map: 4, 6, 7, 8 or 8-contempt."""
+    labels: tuple[str, ...] = ()
+    """Labels of the corpus to score, after `--label-map`; default all that the
+    model knows, by this or another word for them."""
     predictions: str = dataclasses.field(default="", metadata={"path": True})
     """CSV file to write, with every utterance's probabilities."""
     skip_bad_audio: bool = False
@@ -66,8 +80,11 @@ class EvaluateConfig:
                 "`corpus` and `data_dir` must be given together. Received: "
                 f"corpus={self.corpus!r}, data_dir={self.data_dir!r}"
             )
-        if self.speakers and not self.corpus:
-            raise ValueError("`speakers` needs `corpus` and `data_dir`.")
+        for name in ("speakers", "columns", "label_map", "labels"):
+            if getattr(self, name) and not self.corpus:
+                raise ValueError(f"`{name}` needs `corpus` and `data_dir`.")
+        pairs_of("columns", self.columns)
+        check_label_map(self.label_map)
 
 
 def evaluate(config):
@@ -152,9 +169,26 @@ def _track(items, description):
 
 def _read(config, model):
     """Utterances of known classes, their waveforms, and what is left out."""
-    corpus = load_corpus(config.corpus, config.data_dir)
-    if config.speakers:
+    options = {}
+    if config.corpus == "manifest":
+        options["columns"] = pairs_of("columns", config.columns)
+        if config.speakers == ("unknown",):
+            options["speakers"] = "unknown"
+    corpus = load_corpus(config.corpus, config.data_dir, **options)
+    corpus = with_label_map(corpus, config.label_map)
+    if config.speakers and "speakers" not in options:
         corpus = corpus.select(speakers=config.speakers)
+    if config.labels:
+        corpus = corpus.select(labels=config.labels)
+    # Another word for a class of the model, such as `angry` for `anger`.
+    name_of = {emotion_of(label): label for label in model.labels}
+    corpus = corpus.relabel(
+        {
+            label: name_of[emotion_of(label)]
+            for label in corpus.labels
+            if label not in model.labels and emotion_of(label) in name_of
+        }
+    )
     unknown = {
         label: count
         for label, count in corpus.counts().items()

@@ -54,11 +54,19 @@ def show_training(result):
     print(
         f"UAR {result['scores']['uar']:.3f}{interval}, WA "
         f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
-        f"{len(result['scores']['per_speaker'])} test speakers"
+        f"{len(result['scores']['per_speaker'])} test speakers{_part(result)}"
     )
     if takes_waveforms(result["saved_model"]):
         model = result["saved_model"]
         print(f"try it: ser_keras predict --model {model} FILE")
+
+
+def _part(result):
+    """Which folds a score is of, if not of all."""
+    part = result.get("part")
+    if not part:
+        return ""
+    return f", fold {', '.join(map(str, part['folds']))} of {part['of']} only"
 
 
 def compare(config):

@@ -5,8 +5,11 @@ from .download import download_corpus as download_corpus
 from .label_maps import LABEL_MAPS as LABEL_MAPS
 from .label_maps import combine_corpora as combine_corpora
 from .label_maps import map_labels as map_labels
+from .manifest import UNKNOWN_SPEAKER as UNKNOWN_SPEAKER
 from .manifest import Manifest as Manifest
 from .manifest import Utterance as Utterance
 from .parsers import CorpusError as CorpusError
+from .parsers import CorpusWarning as CorpusWarning
 from .parsers import corpus_names as corpus_names
 from .parsers import load_corpus as load_corpus
+from .reading import Reading as Reading

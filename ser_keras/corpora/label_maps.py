@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 from ser_keras._errors import shortened
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.reading import Reading
+from ser_keras.corpora.spelling import emotion_of
 
 LABEL_MAPS = {
     "4": {
@@ -46,7 +48,7 @@ def map_labels(
 
     Returns:
         `Manifest` with all classes of the map, in its order; a class may
-        have no utterance.
+        have no utterance. Its `reading` counts what is left out.
 
     Raises:
         ValueError: There is no such map, it has a label twice, or no utterance
@@ -74,17 +76,29 @@ def map_labels(
             f"twice: {twice}"
         )
     class_of = {old: new for new, labels in label_map.items() for old in labels}
+    # Another word for a label of the map, such as `angry`.
+    notes = []
+    for label in manifest.labels:
+        if label not in class_of and emotion_of(label) in class_of:
+            class_of[label] = class_of[emotion_of(label)]
+            notes.append(f"label {label!r} is read as {emotion_of(label)!r}")
     kept = [
         dataclasses.replace(u, label=class_of[u.label])
         for u in manifest
         if u.label in class_of
     ]
+    left_out = {
+        f"label {label}, not in the label map": number
+        for label, number in manifest.counts().items()
+        if label not in class_of
+    }
     if not kept:
         raise ValueError(
             f"`label_map` must have a class for one of the manifest's labels, "
             f"{manifest.labels}. Received: a map of {sorted(class_of)}"
         )
-    return Manifest(kept, tuple(label_map))
+    reading = (manifest.reading or Reading()).add(left_out, notes=tuple(notes))
+    return Manifest(kept, tuple(label_map), reading)
 
 
 def combine_corpora(manifests: Sequence[Manifest]) -> Manifest:
@@ -103,6 +117,7 @@ def combine_corpora(manifests: Sequence[Manifest]) -> Manifest:
         ValueError: An utterance has no corpus, or an id occurs twice.
     """
     utterances = []
+    reading = Reading()
     for manifest in manifests:
         without = [u.id for u in manifest if u.corpus is None]
         if without:
@@ -110,6 +125,13 @@ def combine_corpora(manifests: Sequence[Manifest]) -> Manifest:
                 "Every utterance must have a `corpus`, which becomes a prefix "
                 f"of its id. Received: {len(without)} without: "
                 f"{shortened(without)}"
+            )
+        if manifest.reading is not None:
+            name, one = manifest[0].corpus, manifest.reading
+            reading = reading.add(
+                {f"{name}: {what}": n for what, n in one.left_out.items()},
+                tuple(f"{name}: {text}" for text in one.missing),
+                tuple(f"{name}: {text}" for text in one.notes),
             )
         utterances += [
             dataclasses.replace(
@@ -121,4 +143,4 @@ def combine_corpora(manifests: Sequence[Manifest]) -> Manifest:
             for u in manifest
         ]
     labels = dict.fromkeys(x for manifest in manifests for x in manifest.labels)
-    return Manifest(utterances, tuple(labels))
+    return Manifest(utterances, tuple(labels), reading)

@@ -16,10 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_keras._files import replace_file
+from ser_keras.corpora.reading import Reading
 
 SEXES = ("female", "male")
+#: Speaker of all utterances of a list that does not say who speaks.
+UNKNOWN_SPEAKER = "SPEAKER-UNKNOWN"
 # Values that many utterances have, each of which is kept once.
 _SHARED = ("label", "speaker", "session", "sex", "corpus", "partition")
+_NAMES = ("id", "label", "speaker", "session", "corpus", "partition")
 
 
 # With slots, a million take a third less memory.
@@ -43,7 +47,9 @@ class Utterance:
             `"test1"`, if it has any.
 
     Raises:
-        ValueError: A required value is missing, or one is invalid.
+        ValueError: A required value is missing, or one is invalid. A name with
+            blanks at an end is refused: `"SJB "` would be another speaker than
+            `"SJB"`.
 
     >>> Utterance("03a01Wa", "wav/03a01Wa.wav", "anger", "03", sex="male").label
     'anger'
@@ -68,6 +74,13 @@ class Utterance:
                 raise ValueError(
                     f"`{name}` of an utterance must be a non-empty string. "
                     f"Received: {self}"
+                )
+        for name in _NAMES:
+            value = getattr(self, name)
+            if value is not None and value != value.strip():
+                raise ValueError(
+                    f"`{name}` of an utterance must have no blanks at an end. "
+                    f"Received: {name}={value!r} ({self.path})"
                 )
         if self.sex is not None and self.sex not in SEXES:
             raise ValueError(
@@ -95,6 +108,9 @@ class Manifest:
         labels: Sequence of label names, which has the labels of all utterances;
             a label may have no utterance. None means the labels of the
             utterances, sorted.
+        reading: What was found in the corpus beside the utterances, if it was
+            read from a folder or a table; parts of a manifest keep it. It is
+            neither compared nor saved.
 
     Raises:
         ValueError: There is no utterance, an id occurs twice, or an utterance
@@ -109,6 +125,7 @@ class Manifest:
 
     utterances: Sequence[Utterance]
     labels: Sequence[str] = None  # type: ignore[assignment]
+    reading: Reading | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
         utterances = tuple(self.utterances)
@@ -135,7 +152,7 @@ class Manifest:
     def __getitem__(self, index):
         """The utterance at `index`, or a manifest for a slice."""
         if isinstance(index, slice):
-            return self._with(self.utterances[index])
+            return self.subset(self.utterances[index])
         return self.utterances[index]
 
     def __repr__(self):
@@ -205,7 +222,17 @@ class Manifest:
             chosen = [u for u in chosen if getattr(u, name) in members]
         if labels is not None:
             labels = (labels,) if isinstance(labels, str) else tuple(labels)
-        return Manifest(chosen, self.labels if labels is None else labels)
+        return Manifest(
+            chosen, self.labels if labels is None else labels, self.reading
+        )
+
+    def subset(self, utterances: Iterable[Utterance]) -> Manifest:
+        """The manifest of some of its utterances, with the same labels.
+
+        Args:
+            utterances: The utterances, in the new order.
+        """
+        return Manifest(tuple(utterances), self.labels, self.reading)
 
     def relabel(
         self, mapping: Mapping[str, str], labels: Sequence[str] | None = None
@@ -238,6 +265,7 @@ class Manifest:
                 for u in self
             ],
             tuple(labels),
+            self.reading,
         )
 
     def describe(self) -> str:
@@ -255,6 +283,8 @@ class Manifest:
             lines.append(
                 f"{len(self.sessions)} sessions: " + ", ".join(self.sessions)
             )
+        if self.reading is not None and self.reading.describe():
+            lines.append(self.reading.describe())
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -309,9 +339,6 @@ class Manifest:
             return cls(utterances, labels)  # type: ignore[arg-type]
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-    def _with(self, utterances):
-        return Manifest(tuple(utterances), self.labels)
 
 
 def label_order(names):

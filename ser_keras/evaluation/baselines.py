@@ -27,6 +27,7 @@ from ser_keras.evaluation.calibration import fit_temperature
 from ser_keras.evaluation.cross_validation import NOTHING_EXPOSED
 from ser_keras.evaluation.cross_validation import CrossValidation
 from ser_keras.evaluation.cross_validation import fold_folders
+from ser_keras.evaluation.cross_validation import part_of
 from ser_keras.evaluation.cross_validation import protocol_of
 from ser_keras.evaluation.cross_validation import save_tested
 from ser_keras.evaluation.predictions import Predictions
@@ -173,6 +174,7 @@ def cross_validate_classifier(
         **facts,
         protocol=protocol_of(folds, **facts),
         folds_hash=folds_hash(folds),
+        part=part_of(folds),
     )
 
 

@@ -14,6 +14,10 @@ from ser_keras.evaluation.scores import check_bootstrap
 from ser_keras.evaluation.scores import confusion_by
 from ser_keras.evaluation.scores import draw_speakers
 
+#: Fewest test speakers of whom a permutation test can have p < 0.05: with S,
+#: p is `2 ** (1 - S)` at the least.
+MIN_SPEAKERS = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -47,6 +51,11 @@ class Comparison:
         """All fields as JSON types."""
         return dataclasses.asdict(self)
 
+    @property
+    def inconclusive(self) -> str:
+        """Why nothing can be shown with so few speakers, or an empty text."""
+        return inconclusive(self.speakers)
+
     def describe(self) -> str:
         """One line for a table or a log."""
         interval = "no interval with one speaker"
@@ -56,7 +65,28 @@ class Comparison:
             f"{self.metric} {self.first:.3f} - {self.second:.3f} = "
             f"{self.difference:+.3f} ({interval}), p = {self.p_value:.3g}, "
             f"{self.speakers} speakers, {self.n} utterances"
+            + (f"; {self.inconclusive}" if self.inconclusive else "")
         )
+
+
+def inconclusive(speakers: int) -> str:
+    """Why nothing can be shown with so few speakers, or an empty text.
+
+    Args:
+        speakers: Number of test speakers.
+
+    >>> inconclusive(2)
+    'nothing can be shown with 2 test speakers: p is 0.5 at the least'
+    >>> inconclusive(MIN_SPEAKERS)
+    ''
+    """
+    if speakers >= MIN_SPEAKERS:
+        return ""
+    plural = "s" if speakers > 1 else ""
+    return (
+        f"nothing can be shown with {speakers} test speaker{plural}: p is "
+        f"{2.0 ** (1 - speakers):.3g} at the least"
+    )
 
 
 def compare_predictions(

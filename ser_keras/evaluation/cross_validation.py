@@ -10,6 +10,7 @@ from typing import Any
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from ser_keras._deprecated import renamed_arguments
 from ser_keras._files import replace_file
@@ -24,21 +25,26 @@ from ser_keras.features.dataset import make_dataset
 from ser_keras.features.feature_set import FeatureSet
 from ser_keras.protocols.fold_parts import check_fold_parts
 from ser_keras.protocols.fold_parts import fold_parts
+from ser_keras.protocols.fold_parts import kept_folds
+from ser_keras.protocols.held_out import rotate_held_out
 from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.protocol import folds_hash
 from ser_keras.protocols.protocol import overstated
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
+from ser_keras.protocols.splits import hold_out_speakers
 from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 from ser_keras.training.run_lock import RunLock
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
 
 _FOLDS = "folds.json"
 _HELD_OUT = "held_out_predictions.csv"
+_NEAR_CHANCE = 0.1  # Of the way from chance to a perfect score.
 #: No audio was used before the training.
 NOTHING_EXPOSED = ExposedAudio()
 
@@ -84,6 +90,10 @@ class CrossValidation:
             training speakers were held out.
         temperatures: Of each fold, by name, fitted on the training speakers
             that were held out in it.
+        held_out: Names of these speakers, and what the network scored on them,
+            by the fold's name.
+        part: `folds`, the numbers of those that were run, and `of`, how many
+            there are; None of all folds, or if that is not known.
     """
 
     predictions: Predictions
@@ -96,6 +106,8 @@ class CrossValidation:
     folds_hash: str | None = None
     scaled: Predictions | None = None
     temperatures: dict | None = None
+    held_out: dict | None = None
+    part: dict | None = None
 
 
 @renamed_arguments(copies="augmented", seen="exposed")
@@ -109,6 +121,7 @@ def cross_validate(
     augmented: Sequence[FeatureSet] = (),
     seed: int = 0,
     held_out_speakers: int = 1,
+    hold_out: Sequence[str] = (),
     jobs: int = 1,
     engine: str = "local",
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
@@ -141,7 +154,9 @@ def cross_validate(
         held_out_speakers: Training speakers held out in each fold, or 0 to
             train on all of them and keep the last epoch. What the network says
             of them is kept as well, and sets the temperature of its
-            probabilities.
+            probabilities. Who they are, `rotate_held_out` says once; a run
+            that goes on keeps them.
+        hold_out: Names of speakers to hold out in place of others.
         jobs: Folds that train at the same time, each in a process of its own
             which prints to `log.txt` in the fold's folder. A step of a small
             network leaves cores idle that another fold can use. Everything
@@ -185,6 +200,7 @@ def cross_validate(
         augmented=augmented,
         seed=seed,
         held_out_speakers=held_out_speakers,
+        hold_out=hold_out,
         exposed=exposed,
         runtime=runtime,
         train=train,
@@ -245,6 +261,8 @@ def cross_validate(
         folds_hash=folds_hash(folds),
         scaled=scaled,
         temperatures=temperatures,
+        held_out=_held_out_scores(folders),
+        part=part_of(folds),
     )
 
 
@@ -262,6 +280,20 @@ def cross_validate_fold(name: str, **arguments: Any) -> None:
     run_fold(fold, folders[name])
 
 
+def begin_folds(**arguments: Any) -> dict[str, RunFolder]:
+    """Folders of the folds of a cross-validation, by the folds' names.
+
+    Everything is checked, and who is held out is decided; nothing is trained.
+
+    Args:
+        **arguments: Of `cross_validate`, without `jobs` and `engine`.
+
+    Raises:
+        LeakError, ValueError: See `cross_validate`.
+    """
+    return _begin(**arguments)[1]
+
+
 def _begin(
     build_network,
     features,
@@ -272,6 +304,7 @@ def _begin(
     augmented=(),
     seed=0,
     held_out_speakers=1,
+    hold_out=(),
     exposed=NOTHING_EXPOSED,
     runtime=None,
     train=train_by_epochs,
@@ -281,12 +314,11 @@ def _begin(
     """What runs a fold in its folder, and the folders, after all checks."""
     for fold in folds:
         check_classes(fold)
+    held_out = _held_out(
+        run, kept_folds(folds, features), held_out_speakers, seed, hold_out
+    )
     check_fold_parts(
-        folds,
-        features,
-        held_out_speakers,
-        seed,
-        training.get("batch_size", 32),
+        folds, features, held_out, seed, training.get("batch_size", 32)
     )
     run_fold = functools.partial(
         _run_fold,
@@ -295,13 +327,45 @@ def _begin(
         features=features,
         augmented=augmented,
         seed=seed,
-        held_out_speakers=held_out_speakers,
+        held_out=held_out,
         runtime=runtime or Runtime("none"),
         train_fold=train,
         whole=whole,
         training=training,
     )
-    return run_fold, fold_folders(folds, features, run, exposed)
+    return run_fold, fold_folders(folds, features, run, exposed, held_out)
+
+
+def _held_out(run, folds, count, seed, names):
+    """Names of the held-out speakers of each fold; those that the run has."""
+    record = run.read_json(_FOLDS) or {}
+    if "held_out" in record and {x.name for x in folds} <= {
+        *record["held_out"]
+    }:
+        return record["held_out"]
+    if not (run.path / "folds").exists():
+        return rotate_held_out(folds, count, seed, names)
+    # Begun by a version in which each fold held out the first of one order.
+    return {
+        fold.name: hold_out_speakers(fold.train, count, seed=seed)[1].speakers
+        if count and not fold.selects_on_test and len(fold.train.speakers) > 1
+        else ()
+        for fold in folds
+    }
+
+
+def _held_out_scores(folders):
+    """Names of the held-out speakers of each fold, and their UAR."""
+    found = {}
+    for name, folder in folders.items():
+        file = folder.path / _HELD_OUT
+        if file.exists():
+            predictions = Predictions.load_csv(file)
+            found[name] = {
+                "speakers": sorted(set(predictions.speakers)),
+                "uar": score(predictions).uar,
+            }
+    return found or None
 
 
 def _calibrate(folders, parts):
@@ -322,7 +386,11 @@ def _calibrate(folders, parts):
 
 
 def fold_folders(
-    folds: Sequence[Fold], features: Any, run: RunFolder, exposed: Any
+    folds: Sequence[Fold],
+    features: Any,
+    run: RunFolder,
+    exposed: Any,
+    held_out: Any = None,
 ) -> dict:
     """The `RunFolder` of each fold by its name, after the guard has looked.
 
@@ -331,6 +399,7 @@ def fold_folders(
         features: Of all utterances.
         run: The run's folder.
         exposed: See `cross_validate`.
+        held_out: Names of the held-out speakers of each fold, to be kept.
 
     Raises:
         LeakError: See `guard_folds`; then no folder was made.
@@ -340,13 +409,18 @@ def fold_folders(
     records = {}
     if exposed is not None:
         records = guard_folds(folds, features.manifest, exposed)
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     folders = {
-        fold.name: RunFolder(run.path / "folds" / fold.name, run.config)
-        for fold in folds
+        name: RunFolder(path, run.config) for name, path in paths.items()
     }
     for name, record in records.items():
         record.save(folders[name].path)
-    run.write_json(_FOLDS, {"hash": folds_hash(folds)})
+    # Where a fold is, for a person: its name may be no name of a folder.
+    places = {name: path.name for name, path in paths.items()}
+    record = {"hash": folds_hash(folds), "folders": places}
+    if held_out is not None:
+        record["held_out"] = held_out
+    run.write_json(_FOLDS, record)
     return folders
 
 
@@ -382,8 +456,9 @@ def _other_predictions(run, folds):
     names = {fold.name for fold in folds}
     if result is not None and names != set(result["folds"]):
         return f"Folds there: {sorted(result['folds'])}, now: {sorted(names)}."
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     for fold in folds:
-        file = run.path / "folds" / fold.name / "predictions.csv"
+        file = paths[fold.name] / "predictions.csv"
         if not file.exists():
             continue
         predictions, test = Predictions.load_csv(file), fold.test
@@ -409,6 +484,21 @@ def protocol_of(folds: Sequence[Fold], **facts: Any) -> dict | None:
     if first is None or any(fold.protocol != first for fold in folds):
         return None
     return {**first, **facts}
+
+
+def part_of(folds: Sequence[Fold]) -> dict | None:
+    """Which folds of a protocol these are, unless they are all.
+
+    Args:
+        folds: List of `Fold`.
+
+    Returns:
+        Dict of `folds`, their numbers, and `of`, the number of all; or None.
+    """
+    places = [fold.place for fold in folds if fold.place is not None]
+    if not places or len(places) == places[0][1]:
+        return None
+    return {"folds": [number for number, _ in places], "of": places[0][1]}
 
 
 def save_tested(folds: Sequence[Fold], features: Any, run: RunFolder) -> None:
@@ -439,13 +529,20 @@ def _run_fold(
     features,
     augmented,
     seed,
-    held_out_speakers,
+    held_out,
     runtime,
     train_fold,
     whole,
     training,
 ):
-    train, held_out, test = fold_parts(fold, features, held_out_speakers, seed)
+    names = held_out[fold.name]
+    train, held_out, test = fold_parts(fold, features, names)
+    if names:
+        print(
+            f"fold {fold.name}: held-out speakers {', '.join(names)} choose "
+            "the epoch and the temperature",
+            flush=True,
+        )
     if held_out is not None:
         held_out = features.select(held_out)
     with runtime.scope():
@@ -478,6 +575,22 @@ def _run_fold(
     if trained.held_out is not None:
         trained.held_out.save_csv(run.path / _HELD_OUT)
     elif held_out is not None and not fold.overstates:
-        answers(held_out).save_csv(run.path / _HELD_OUT)
+        found = answers(held_out)
+        _warn_of_chance(fold, names, found)
+        found.save_csv(run.path / _HELD_OUT)
     # Last, and in one step: its presence says that the fold is finished.
     answers(features.select(test)).save_csv(_predictions(run))
+
+
+def _warn_of_chance(fold, names, predictions):
+    """Prints that held-out speakers could not choose an epoch."""
+    uar = score(predictions).uar
+    chance = 1 / len(np.unique(predictions.labels))
+    if uar <= chance + _NEAR_CHANCE * (1 - chance):
+        print(
+            f"fold {fold.name}: UAR {uar:.3f} OF HELD-OUT SPEAKERS "
+            f"{', '.join(names)} IS NEAR CHANCE ({chance:.3f}): the epoch that "
+            "they chose and the temperature mean little. Hold out several "
+            "(--held-out-speakers 2) or others (--hold-out NAME).",
+            flush=True,
+        )

@@ -26,6 +26,7 @@ from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import score
 from ser_keras.features.dataset import make_dataset
 from ser_keras.features.preprocessor import load_preprocessor
+from ser_keras.training.run_folder import fold_paths
 from ser_keras.training.run_folder import read_json
 
 #: What is tried, by what is altered; each is one alteration by itself.
@@ -127,8 +128,7 @@ def answers_of_run(
     labels = everything.labels
     known = {utterance.id: utterance for utterance in everything}
     folds = []
-    for name in result["folds"]:
-        folder = path / "folds" / name
+    for folder in fold_paths(path, result["folds"]).values():
         ids = Predictions.load_csv(folder / "predictions.csv").ids
         network = load_model(folder / "network.keras")
         folds.append((network, Manifest([known[i] for i in ids], labels)))

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from ser_keras._files import write_text
-from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.comparison import inconclusive
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
+from ser_keras.experiments.output import default_export_dir
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import system_class
 from ser_keras.protocols.protocol import overstated
@@ -86,9 +87,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
     rows, predictions = {}, {}
     for name, changes in variants.items():
         folder = run.path / "variants" / name
-        exported = config.export_dir or pathlib.Path("saved_models") / (
-            run.path.name
-        )
+        exported = config.export_dir or default_export_dir(config)
         print(f"\n{_TITLES[name]}: {folder}", flush=True)
         result = run_variant(
             dataclasses.replace(
@@ -129,6 +128,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
         "comparisons": comparisons,
         "deep_extractor": result["deep_extractor"],
         "protocol": result["protocol"],
+        "part": result.get("part"),
         "leaks_speakers": result["leaks_speakers"],
         "selects_on_test": result["selects_on_test"],
         "seed": config.seed,
@@ -143,7 +143,7 @@ def run_ablation(config: Any, folds: list[Fold], run_variant: Any) -> dict:
 def without(fold, bad):
     """A fold without some utterances: all variants hear the same."""
     parts = {
-        name: Manifest([u for u in part if u.id not in bad], part.labels)
+        name: part.subset(u for u in part if u.id not in bad)
         for name, part in (("train", fold.train), ("test", fold.test))
     }
     return dataclasses.replace(fold, **parts)
@@ -181,6 +181,8 @@ def markdown(table: Any) -> str:
         "over speakers, not corrected for the number of comparisons. Deep "
         f"stream: {table['deep_extractor']}. Seed {table['seed']}.",
     ]
+    if few := inconclusive(speakers):
+        lines += ["", f"{few[0].upper()}{few[1:]}."]
     facts = protocol_facts(table)
     name = protocol_name(table) or "unnamed"
     lines += ["", f"Protocol: {name}: {protocol_mark(table)}."]

@@ -268,14 +268,11 @@ def _network_config(name, config):
     kind = config_class(system)
     folder = pathlib.Path(config.output_dir)
     options |= {
-        "corpus": config.corpus,
-        "data_dir": config.data_dir,
-        "protocol": config.protocol,
-        "groups": config.groups,
+        **{
+            field.name: getattr(config, field.name)
+            for field in dataclasses.fields(CorpusOptions)
+        },
         "fold": 0,  # Of the folds that it is given.
-        "scripts": config.scripts,
-        "merge_excited": config.merge_excited,
-        "skip_bad_audio": config.skip_bad_audio,
         "output_dir": str(folder / name),
         "export_dir": str(folder / "saved_models" / name),
         "cache_dir": config.cache_dir,

@@ -1,21 +1,36 @@
 """Which corpus a run works on, and how it is divided."""
 
+import collections
 import dataclasses
 import typing
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ser_keras.corpora.built_in import built_in_corpus
+from ser_keras.corpora.label_maps import LABEL_MAPS
+from ser_keras.corpora.label_maps import combine_corpora
+from ser_keras.corpora.label_maps import map_labels
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import CorpusWarning
 from ser_keras.corpora.parsers import load_corpus
+from ser_keras.corpora.reading import Reading
+from ser_keras.corpora.spelling import emotion_of
 from ser_keras.experiments.options import Options
+from ser_keras.protocols.protocol import UNKNOWN
+from ser_keras.protocols.protocol import CrossCorpus
 from ser_keras.protocols.protocol import Protocol
+from ser_keras.protocols.protocol import RandomFolds
 from ser_keras.protocols.protocol import SpeakerGroups
 from ser_keras.protocols.protocol import get_protocol
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
 
 _USUAL = ("", "speaker-independent")
+# Corpora that leave out some labels unless they are asked for.
+_WITH_MORE_LABELS = ("iemocap", "msp_improv", "msp_podcast")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +62,79 @@ class CorpusOptions(Options):
     skip_bad_audio: bool = False
     """Leave out files that cannot be used, and count them, instead of
     stopping."""
+    columns: tuple[str, ...] = ()
+    """Of a list (`--corpus manifest`): FIELD=COLUMN for columns of other names,
+    such as path=recording label=mood."""
+    label_map: tuple[str, ...] = ()
+    """OLD=NEW for each label to rename, such as joy=happiness; or the name of
+    a label map: 4, 6, 7, 8 or 8-contempt, which leaves out what it does not
+    name."""
+    labels: tuple[str, ...] = ()
+    """Labels to use, in this order, after `--label-map`."""
+    speakers: tuple[str, ...] = ()
+    """Speakers to use, for a quick try. `unknown`, of a list that does not say
+    who speaks: random folds, whose scores are no estimate for new speakers."""
+    limit_per_class: int = 0
+    """Most utterances of each class to use, for a quick try, as many of each
+    speaker as can be; 0 uses all."""
+    test_corpus: str = ""
+    """Name of another corpus in `--test-data-dir`: train on all of `--corpus`,
+    and test on this one, on the classes that both have."""
+    test_data_dir: str = ""
+    """Folder of that corpus."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_together(self, "test_corpus", "test_data_dir")
+        if self.test_corpus and not self.corpus:
+            raise ValueError(
+                "--test-corpus needs another --corpus to train on. Received: "
+                f"test_corpus={self.test_corpus!r}"
+            )
+        if self.columns and self.corpus != "manifest":
+            raise ValueError(
+                "--columns is for a list: --corpus manifest. Received: "
+                f"corpus={self.corpus!r}"
+            )
+        pairs_of("columns", self.columns)
+        check_label_map(self.label_map)
+        if self.limit_per_class < 0:
+            raise ValueError(
+                "`limit_per_class` must be 0 or more. Received: "
+                f"limit_per_class={self.limit_per_class}"
+            )
+
+    @property
+    def speakers_unknown(self) -> bool:
+        """Whether the corpus is a list that does not say who speaks."""
+        return self.corpus == "manifest" and self.speakers == ("unknown",)
+
+
+def pairs_of(option: str, values: Sequence[str]) -> dict[str, str]:
+    """Dict of values such as `("joy=happiness",)`.
+
+    Args:
+        option: Its name, for the message.
+        values: What was given.
+
+    Raises:
+        ValueError: A value has another form.
+
+    >>> pairs_of("label_map", ("joy=happiness",))
+    {'joy': 'happiness'}
+    """
+    pairs = {}
+    for value in values:
+        name, equals, other = (part.strip() for part in value.partition("="))
+        if not (name and equals and other):
+            known = ""
+            if option == "label_map":
+                known = f", or one of {', '.join(LABEL_MAPS)}"
+            raise ValueError(
+                f"`{option}` must be NAME=NAME{known}. Received: {value!r}"
+            )
+        pairs[name] = other
+    return pairs
 
 
 def check_together(config: Any, *names: str) -> None:
@@ -81,15 +169,145 @@ def read_corpus(config: Any) -> Manifest:
             "EMO-DB. That is German speech, acted by ten people, and not "
             "IEMOCAP."
         )
+    corpus = _load(config, name, root)
+    if config.test_corpus:
+        test = _load(config, config.test_corpus, config.test_data_dir)
+        corpus = shared_classes(corpus, test, config.labels)
+    elif config.labels:
+        corpus = corpus.select(labels=config.labels)
+    if config.speakers and not config.speakers_unknown:
+        corpus = corpus.select(speakers=config.speakers)
+    if config.limit_per_class:
+        corpus = limited(corpus, config.limit_per_class, config.seed)
+    print(corpus.describe(), flush=True)
+    if len(corpus.labels) < 2:
+        raise ValueError(
+            f"There must be at least two classes. Received: {corpus.counts()}. "
+            "Give other --labels, or another --label-map."
+        )
+    return corpus
+
+
+def _load(config, name, root):
+    """A corpus with the labels of `--label-map`."""
     options = {}
     if name == "iemocap":
         options = {
             "scripts": config.scripts,
             "merge_excited": config.merge_excited,
         }
-    corpus = load_corpus(name, root, **options)
-    print(corpus.describe(), flush=True)
-    return corpus
+    if name == "manifest":
+        options["columns"] = pairs_of("columns", config.columns)
+        if config.speakers_unknown:
+            options["speakers"] = "unknown"
+    elif name in _WITH_MORE_LABELS and (config.label_map or config.labels):
+        options["labels"] = "all"
+    with warnings.catch_warnings():
+        # What is missing, `describe` says.
+        warnings.simplefilter("ignore", CorpusWarning)
+        corpus = load_corpus(name, root, **options)
+    return with_label_map(corpus, config.label_map)
+
+
+def check_label_map(label_map: Sequence[str]) -> None:
+    """Raises `ValueError` unless `with_label_map` takes it."""
+    if not (len(label_map) == 1 and label_map[0] in LABEL_MAPS):
+        pairs_of("label_map", label_map)
+
+
+def with_label_map(corpus: Manifest, label_map: Sequence[str]) -> Manifest:
+    """A corpus with the labels that `--label-map` says.
+
+    Args:
+        corpus: `Manifest`.
+        label_map: Name of a label map, pairs OLD=NEW, or nothing.
+    """
+    if not label_map:
+        return corpus
+    if label_map[0] in LABEL_MAPS:
+        return map_labels(corpus, label_map[0])
+    return corpus.relabel(pairs_of("label_map", label_map))
+
+
+def shared_classes(
+    train: Manifest, test: Manifest, labels: Sequence[str] = ()
+) -> Manifest:
+    """Two corpora as one, with the classes that both have.
+
+    Args:
+        train: `Manifest` to train on.
+        test: `Manifest` to test on. Another word for a label of `train` is
+            taken for it.
+        labels: Those to use; by default all that both have.
+
+    Returns:
+        `Manifest`, whose `reading` counts what is left out.
+
+    Raises:
+        ValueError: They have fewer than two classes in common, or lack one of
+            `labels`.
+    """
+    first, second = train[0].corpus, test[0].corpus
+    if None in (first, second) or first == second:
+        train, test = _named(train, "train"), _named(test, "test")
+    test = test.relabel(
+        {
+            other: label
+            for other in test.labels
+            for label in train.labels
+            if other not in train.labels
+            and emotion_of(other) == emotion_of(label)
+        }
+    )
+    shared = [
+        label
+        for label, number in train.counts().items()
+        if number and test.counts().get(label)
+    ]
+    wanted = tuple(labels or shared)
+    if len(wanted) < 2 or not set(wanted) <= set(shared):
+        raise ValueError(
+            "The two corpora must have at least two classes in common. "
+            f"Received: {train.counts()} and {test.counts()}. Rename labels "
+            "with --label-map OLD=NEW."
+        )
+    both = combine_corpora([train, test])
+    left_out = {
+        f"label {label}, not used of both corpora": number
+        for label, number in both.counts().items()
+        if label not in wanted
+    }
+    reading = (both.reading or Reading()).add(left_out)
+    return dataclasses.replace(both.select(labels=wanted), reading=reading)
+
+
+def _named(corpus, name):
+    return corpus.subset(dataclasses.replace(u, corpus=name) for u in corpus)
+
+
+def limited(corpus: Manifest, limit: int, seed: int = 0) -> Manifest:
+    """At most so many utterances of each class, evenly of all speakers.
+
+    Args:
+        corpus: `Manifest`.
+        limit: Most utterances of a class.
+        seed: Seed of their choice.
+    """
+    order = np.random.default_rng(seed).permutation(len(corpus)).tolist()
+    turn: collections.Counter = collections.Counter()
+    turns = collections.defaultdict(list)
+    for row in order:
+        utterance = corpus[row]
+        who = utterance.label, utterance.corpus, utterance.speaker
+        turns[utterance.corpus, utterance.label].append((turn[who], row))
+        turn[who] += 1
+    # Of each speaker the first one, then of each the second, and so on.
+    kept = {row for rows in turns.values() for _, row in sorted(rows)[:limit]}
+    reading = (corpus.reading or Reading()).add(
+        {"utterances beyond --limit-per-class": len(corpus) - len(kept)}
+    )
+    part = corpus.subset(u for row, u in enumerate(corpus) if row in kept)
+    return dataclasses.replace(part, reading=reading)
 
 
 def on_corpus(config: Any, name: str) -> Any:
@@ -125,6 +343,11 @@ def protocol_for(config: Any, corpus: Any) -> Protocol:
         )
     if config.protocol == "speaker-groups":
         return SpeakerGroups(config.groups)
+    if config.test_corpus:
+        train, test = dict.fromkeys(u.corpus for u in corpus)
+        return CrossCorpus((train,), (test,), None)
+    if config.speakers_unknown:
+        return RandomFolds(config.groups, config.seed, False, UNKNOWN)
     if config.protocol not in _USUAL:
         return get_protocol(config.protocol)
     if not config.data_dir:  # The built-in corpus: pairs of its ten speakers.
@@ -158,6 +381,11 @@ def chosen_folds(folds: list[Fold], number: int) -> list[Fold]:
             f"fold={number}"
         )
     folds = folds if number == 0 else [folds[number - 1]]
+    counts = folds[0].train.counts()
+    if len(counts) < 2:
+        raise ValueError(
+            f"There must be at least two classes. Received: {counts}"
+        )
     for fold in folds:
         check_classes(fold)
     return folds
@@ -171,4 +399,4 @@ def all_utterances(folds: Sequence[Fold]) -> Manifest:
         for part in (fold.train, fold.test)
         for utterance in part
     }
-    return Manifest(list(utterances.values()), folds[0].train.labels)
+    return folds[0].train.subset(utterances.values())

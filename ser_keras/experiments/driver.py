@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ser_keras._files import read_json
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.audio.alterations import RandomAlteration
@@ -21,10 +22,11 @@ from ser_keras.audio.bandwidth import bandwidth
 from ser_keras.audio.io import load_many
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
+from ser_keras.corpora.reading import Reading
 from ser_keras.evaluation.cross_validation import CrossValidation
+from ser_keras.evaluation.cross_validation import begin_folds
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.cross_validation import cross_validate_fold
-from ser_keras.evaluation.cross_validation import fold_folders
 from ser_keras.experiments.ablation import run_ablation
 from ser_keras.experiments.corpus import all_utterances
 from ser_keras.experiments.corpus import chosen_folds
@@ -56,6 +58,7 @@ from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.feature_tasks import compute_in_tasks
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import in_float32
 
@@ -154,9 +157,9 @@ def run_folds(
     calls, logs, finals, files = {}, {}, {}, {}
     for name, (config, folds, other) in runs.items():
         run = _make_run(config, folds, other)
-        run.prepare()
+        arguments = run.prepare()
         files |= dict.fromkeys(u.path for u in run.features.manifest)
-        folders = fold_folders(run.folds, run.features, run.run, run.exposed)
+        folders = begin_folds(**arguments)
         for fold, one in folders.items():
             final = one.path / "predictions.csv"
             if not final.exists():
@@ -232,6 +235,7 @@ class _Run:
         """What comes before the folds; returns what `cross_validate` needs."""
         experiment, config = self.experiment, self.config
         self.folds = chosen_folds(self.all_folds, config.fold)
+        experiment.check_folds(self.folds)
         genotype = experiment.genotype()
         if (pathlib.Path(config.output_dir) / "config.json").exists():
             open_run(config)  # Another's folder is told before audio is read.
@@ -278,6 +282,7 @@ class _Run:
             else None,
             "augmented": self.augmented,
             "held_out_speakers": config.held_out_speakers,
+            "hold_out": getattr(config, "hold_out", ()),
             "exposed": exposed,
             "runtime": self.runtime,
             "train": experiment.train,
@@ -434,11 +439,9 @@ class _Run:
             genotype.save(run.path / "genotype.json")
         training = self._training()
         training.pop("select_by", None)  # No speaker is held out.
+        paths = fold_paths(self.run.path, (fold.name for fold in self.folds))
         chosen = [
-            RunFolder(
-                self.run.path / "folds" / fold.name, self.run.config
-            ).read_json("chosen.json")["epoch"]
-            for fold in self.folds
+            read_json(path / "chosen.json")["epoch"] for path in paths.values()
         ]
         with self.runtime.scope():
             network = pretrained(
@@ -475,6 +478,7 @@ class _Run:
             **({"teacher": self.teacher.describe()} if self.teacher else {}),
             "parameters": network.count_params(),
             "runtime": self.runtime.describe(),
+            "corpus": _corpus(self.features.manifest, self.folds),
         }
         if getattr(config, "litert", False):
             features = self.features
@@ -596,6 +600,17 @@ def pooled_temperature(outcome: CrossValidation) -> float | None:
         return None
     logs = np.log(list(outcome.temperatures.values()))
     return float(np.exp(np.mean(logs)))
+
+
+def _corpus(manifest, folds):
+    """What there was of the corpus, and what of it was not used."""
+    reading = folds[0].train.reading or Reading()
+    return {
+        "utterances": len(manifest),
+        "speakers": len(manifest.speakers),
+        "sessions": len(manifest.sessions),
+        **reading.to_dict(),
+    }
 
 
 def _print_skipped(skipped):

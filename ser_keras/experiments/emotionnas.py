@@ -41,6 +41,7 @@ from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
 from ser_keras.training.fit import search_architecture
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 
 #: What `smoke` stands for.
 _SMOKE = {
@@ -377,8 +378,9 @@ class EmotionNASExperiment(Experiment):
 
     def score_more(self, run, folds, features):
         config, parameters, seconds = self.config, [], 0.0
-        for fold in folds:
-            folder = RunFolder(run.path / "folds" / fold.name, run.config)
+        paths = fold_paths(run.path, (fold.name for fold in folds))
+        for path in paths.values():
+            folder = RunFolder(path, run.config)
             count = folder.read_json("parameters.json")["parameters"]
             parameters.append(count)
             seconds += sum(

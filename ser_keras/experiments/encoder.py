@@ -42,6 +42,7 @@ from ser_keras.models.encoder_classifier import EncoderClassifier
 from ser_keras.models.encoder_classifier import StatisticsClassifier
 from ser_keras.optimizers.fused import FusedAdamW
 from ser_keras.training.fit import warm_up_and_cosine
+from ser_keras.training.run_folder import fold_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,9 +352,8 @@ class EncoderExperiment(Experiment):
 
     def score_more(self, run, folds, features):
         config = self.config
-        files = [
-            run.path / "folds" / fold.name / "network.keras" for fold in folds
-        ]
+        paths = fold_paths(run.path, (fold.name for fold in folds))
+        files = [path / "network.keras" for path in paths.values()]
         return {
             "encoder": {
                 "name": pathlib.Path(config.encoder).name or "untrained",

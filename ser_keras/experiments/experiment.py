@@ -157,6 +157,26 @@ class Experiment:
         """Arguments of `train_network` for pre-training on that corpus."""
         return None
 
+    def check_folds(self, folds: list[Fold]) -> None:
+        """Raises `ValueError` for folds that cannot be trained on or scored.
+
+        Called before features are computed, which may take hours.
+
+        Args:
+            folds: Of the run.
+        """
+        self._check_parts(folds, None)
+
+    def _check_parts(self, folds, features):
+        check_fold_parts(
+            folds,
+            features,
+            self.config.held_out_speakers,
+            self.config.seed,
+            self.config.batch_size,
+            getattr(self.config, "hold_out", ()),
+        )
+
     def check(
         self,
         folds: list[Fold],
@@ -170,13 +190,7 @@ class Experiment:
             features: Of all their utterances.
             other: Another corpus to search or to pre-train on.
         """
-        check_fold_parts(
-            folds,
-            features,
-            self.config.held_out_speakers,
-            self.config.seed,
-            self.config.batch_size,
-        )
+        self._check_parts(folds, features)
 
     def score_more(
         self,

@@ -16,6 +16,7 @@ from ser_keras.features.feature_set import FeatureSet
 from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.protocols.splits import Fold
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 
 _REPRESENTATIVE = 200  # Clips that give int8 its ranges.
 
@@ -54,8 +55,9 @@ def write_litert_files(
         and `uar` and `wa` over the test utterances of all folds.
     """
     parts = {precision: [] for precision in precisions}
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     for fold in folds:
-        folder = run.path / "folds" / fold.name
+        folder = paths[fold.name]
         test = features.select(fold.test).manifest
         training = features.select(fold.train).arrays
         network = functools.cache(

@@ -10,6 +10,7 @@ from ser_keras.features.dataset import make_dataset
 from ser_keras.features.streams import FeatureStreams
 from ser_keras.protocols.splits import Fold
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 
 
 def score_without_streams(
@@ -33,8 +34,9 @@ def score_without_streams(
         utterances of all folds.
     """
     parts = {stream: [] for stream in features.streams}
+    paths = fold_paths(run.path, (fold.name for fold in folds))
     for fold in folds:
-        folder, network = run.path / "folds" / fold.name, None
+        folder, network = paths[fold.name], None
         for stream, done in parts.items():
             file = folder / f"without_{stream}.csv"
             if not file.exists():

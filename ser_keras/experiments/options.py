@@ -187,8 +187,12 @@ class TrainingOptions(Options):
     dropout: float = 0.3
     """Dropout before the last layer."""
     held_out_speakers: int = 1
-    """Training speakers of each fold who choose its epoch and the temperature
-    of its probabilities; 0 trains on all and keeps the last epoch."""
+    """Training speakers of each fold, other ones in each, who choose its epoch
+    and the temperature of its probabilities; 0 trains on all and keeps the
+    last epoch."""
+    hold_out: tuple[str, ...] = ()
+    """Names of speakers who do so in each fold that trains on them, in place
+    of others."""
     seeds: tuple[int, ...] = ()
     """Seeds to run on the same folds, each in a folder `seed_<n>` of its own,
     in place of `--seed`; one table of them is written at the end. With
@@ -199,6 +203,11 @@ class TrainingOptions(Options):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f"`seeds` must be different. Received: seeds={self.seeds}"
+            )
+        if self.hold_out and not self.held_out_speakers:
+            raise ValueError(
+                "`hold_out` names held-out speakers, so that there must be "
+                f"some. Received: held_out_speakers={self.held_out_speakers}"
             )
         # A system may have such an option decided by another one.
         if self.held_out_speakers is not None and self.held_out_speakers < 0:

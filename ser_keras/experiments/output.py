@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
+from ser_keras._files import safe_name
 from ser_keras.experiments.options import RUNTIME
 from ser_keras.training.run_folder import RunFolder
 
@@ -38,7 +40,9 @@ def open_run(config: Any) -> RunFolder:
 
 def default_export_dir(config: Any) -> pathlib.Path:
     """Where the SavedModel goes unless the configuration says."""
-    return pathlib.Path("saved_models") / pathlib.Path(config.output_dir).name
+    # Absolute, as the name of `.` or `..` is none.
+    name = pathlib.Path(os.path.abspath(config.output_dir)).name
+    return pathlib.Path("saved_models") / safe_name(name)
 
 
 def run_settings(config: Any) -> dict:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from ser_keras._files import write_text
+from ser_keras.experiments.output import default_export_dir
 from ser_keras.experiments.output import open_run
 from ser_keras.protocols.protocol import overstated
 from ser_keras.reports.data import protocol_facts
@@ -52,7 +53,7 @@ def run_seeds(
         What `seeds.json` holds.
     """
     run = open_run(config)
-    exported = config.export_dir or pathlib.Path("saved_models") / run.path.name
+    exported = config.export_dir or default_export_dir(config)
     configs = {
         seed: dataclasses.replace(
             config,
@@ -85,6 +86,7 @@ def run_seeds(
         # Of one seed there is none.
         "uar_deviation": statistics.stdev(uar) if len(uar) > 1 else None,
         "protocol": result["protocol"],
+        "part": result.get("part"),
         **protocol_facts(result),
     }
     run.write_json("seeds.json", table)

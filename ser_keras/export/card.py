@@ -131,6 +131,9 @@ class ModelCard:
             f"{scores['n']} test utterances in {len(folds)} fold(s): "
             + ", ".join(folds),
         ]
+        if part := result.get("part"):
+            numbers = ", ".join(map(str, part["folds"]))
+            protocol.append(f"A PART OF IT: fold {numbers} of {part['of']}")
         if result.get("final"):
             protocol.append(
                 "the weights are those of a network that was trained on all "
@@ -141,6 +144,15 @@ class ModelCard:
             protocol.append(
                 "the weights are those of the last fold; scores are pooled "
                 "over all"
+            )
+        if result.get("held_out"):
+            held_out = "; ".join(
+                f"{', '.join(entry['speakers'])} (UAR {entry['uar']:.3f})"
+                for entry in result["held_out"].values()
+            )
+            protocol.append(
+                "training speakers who chose the epoch and the temperature, "
+                f"of each fold: {held_out}"
             )
         if result.get("temperature"):
             protocol.append(

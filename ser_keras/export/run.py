@@ -13,6 +13,7 @@ from ser_keras._registry import load_model
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.export.card import ModelCard
 from ser_keras.features.preprocessor import load_preprocessor
+from ser_keras.training.run_folder import fold_paths
 
 #: Folder of the network that was trained on all speakers, in a run's folder.
 FINAL = "final"
@@ -63,7 +64,7 @@ def network_folder(run: str | os.PathLike[str], fold: str = "") -> pathlib.Path:
     fold = fold or folds[-1]
     if fold not in folds:
         raise ValueError(f"`fold` must be one of {folds}. Received: {fold!r}")
-    return run / "folds" / fold
+    return fold_paths(run, folds)[fold]
 
 
 def load_network(

@@ -4,6 +4,7 @@ from .audit import audit_corpus as audit_corpus
 from .fold_lists import FoldLists as FoldLists
 from .fold_parts import check_fold_parts as check_fold_parts
 from .fold_parts import fold_parts as fold_parts
+from .held_out import rotate_held_out as rotate_held_out
 from .leak_guard import ExposedAudio as ExposedAudio
 from .leak_guard import LeakError as LeakError
 from .leak_guard import audio_hashes as audio_hashes

@@ -85,8 +85,7 @@ class FoldLists(Protocol):
         folds = []
         for name, *parts in self.lists:
             train, test = (
-                Manifest([by_id[x] for x in ids], manifest.labels)
-                for ids in parts
+                manifest.subset(by_id[x] for x in ids) for ids in parts
             )
             try:
                 folds.append(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ser_keras.protocols.splits import hold_out_speakers
+from ser_keras.protocols.held_out import rotate_held_out
 
 if TYPE_CHECKING:
     from ser_keras.features.feature_set import FeatureSet
@@ -15,17 +18,19 @@ if TYPE_CHECKING:
 
 def fold_parts(
     fold: Fold,
-    features: FeatureSet | FeatureStreams,
-    held_out_speakers: int = 1,
+    features: FeatureSet | FeatureStreams | None,
+    held_out_speakers: int | Sequence[str] = 1,
     seed: int = 0,
 ) -> tuple:
     """Training, validation and test part of a fold, without bad audio.
 
     Args:
         fold: `Fold`.
-        features: `FeatureSet` or `FeatureStreams` of all utterances.
-        held_out_speakers: Number of training speakers held out to select the
-            epoch, or 0.
+        features: `FeatureSet` or `FeatureStreams` of all utterances; None
+            takes all audio for good.
+        held_out_speakers: Training speakers held out to select the epoch:
+            their names, as `rotate_held_out` gives them for all folds of a
+            run, or how many of this fold alone.
         seed: Seed of their choice.
 
     Returns:
@@ -43,19 +48,17 @@ def fold_parts(
         excluded.append(f"{skipped} utterances skipped as bad audio")
     if fold.selects_on_test:
         held_out = test
-    elif held_out_speakers:
-        count = len(train.speakers)
-        if not 0 < held_out_speakers < count:
-            raise ValueError(
-                "`held_out_speakers` must be 0 or more, and less than the "
-                f"{count} training speakers of fold {fold.name!r}. Received: "
-                f"held_out_speakers={held_out_speakers}"
-            )
-        train, held_out = hold_out_speakers(
-            train, count=held_out_speakers, seed=seed
-        )
-        names = ", ".join(held_out.speakers)
-        excluded.append(f"held-out speakers ({names})")
+    else:
+        if isinstance(held_out_speakers, int):
+            kept = dataclasses.replace(fold, train=train)
+            held_out_speakers = rotate_held_out(
+                [kept], held_out_speakers, seed
+            )[fold.name]
+        names = frozenset(held_out_speakers) & frozenset(train.speakers)
+        if names:
+            held_out = train.subset(u for u in train if u.speaker in names)
+            train = train.subset(u for u in train if u.speaker not in names)
+            excluded.append(f"held-out speakers ({', '.join(sorted(names))})")
     counts = train.counts()
     missing = [label for label, count in counts.items() if not count]
     if missing:
@@ -63,18 +66,19 @@ def fold_parts(
             f"Fold {fold.name!r} must have every class in its training part "
             f"(excluded: {' and '.join(excluded) or 'nothing'}). Missing: "
             f"{missing}. Received counts: {counts}. Hold out no speaker "
-            "(--held-out-speakers 0) or others (another --seed), repair the "
-            "audio, or select fewer labels."
+            "(--held-out-speakers 0) or others (--hold-out NAME), repair the "
+            "audio, or select fewer labels (--labels)."
         )
     return train, held_out, test
 
 
 def check_fold_parts(
     folds: Sequence[Fold],
-    features: FeatureSet | FeatureStreams,
-    held_out_speakers: int = 1,
+    features: FeatureSet | FeatureStreams | None,
+    held_out_speakers: int | Mapping[str, Sequence[str]] = 1,
     seed: int = 0,
     batch_size: int = 1,
+    hold_out: Sequence[str] = (),
 ) -> None:
     """Raises `ValueError` if a fold cannot be trained or scored.
 
@@ -84,15 +88,24 @@ def check_fold_parts(
     Args:
         folds: List of `Fold`.
         features: See `fold_parts`.
-        held_out_speakers: See `fold_parts`.
-        seed: See `fold_parts`.
+        held_out_speakers: How many, in turn, see `rotate_held_out`; or the
+            names for each fold.
+        seed: See `rotate_held_out`.
         batch_size: Utterances in a batch.
+        hold_out: `names` of `rotate_held_out`.
 
     Raises:
         ValueError: See above; the message names the fold.
     """
+    held_out = held_out_speakers
+    if isinstance(held_out, int):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The run says it.
+            held_out = rotate_held_out(
+                kept_folds(folds, features), held_out, seed, hold_out
+            )
     for fold in folds:
-        train, _, _ = fold_parts(fold, features, held_out_speakers, seed)
+        train, _, _ = fold_parts(fold, features, held_out[fold.name])
         if len(train) < batch_size:
             raise ValueError(
                 f"`batch_size` must be at most the {len(train)} utterances "
@@ -101,9 +114,24 @@ def check_fold_parts(
             )
 
 
+def kept_folds(folds, features):
+    """Folds whose training parts are without bad audio.
+
+    Args:
+        folds: List of `Fold`.
+        features: See `fold_parts`.
+    """
+    return [
+        dataclasses.replace(fold, train=_kept(fold, "train", features))
+        for fold in folds
+    ]
+
+
 def _kept(fold, part, features):
     """Utterances of a part that have features, a manifest."""
     manifest = getattr(fold, part)
+    if features is None:
+        return manifest
     known = {u.id for u in features.manifest}
     found = sum(u.id in known for u in manifest)
     if found == len(manifest):

@@ -23,6 +23,8 @@ from ser_keras.protocols.splits import partition_folds
 from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.protocols.splits import speaker_groups
 
+#: Name of the protocol of a list that does not say who speaks.
+UNKNOWN = "SPEAKER-UNKNOWN"
 _DIGEST = 6  # Bytes of a hash.
 _ROWS = 4096  # Utterances that are hashed at a time.
 
@@ -47,9 +49,12 @@ class Protocol:
 
     def folds(self, manifest: Manifest) -> list[Fold]:
         """Divides a manifest into a list of `Fold`, each with `protocol`."""
+        folds = self.divide(manifest)
         return [
-            dataclasses.replace(fold, protocol=self.record)
-            for fold in self.divide(manifest)
+            dataclasses.replace(
+                fold, protocol=self.record, place=(number, len(folds))
+            )
+            for number, fold in enumerate(folds, start=1)
         ]
 
     @property
@@ -157,12 +162,14 @@ class RandomFolds(Protocol):
         number: Number of folds.
         seed: Seed of the shuffling.
         selects_on_test: Whether the epoch is selected on the test part.
+        name: Name of the protocol; `UNKNOWN` of a list that does not say who
+            speaks, so that speakers may be in both parts.
     """
 
     number: int = 5
     seed: int = 0
     selects_on_test: bool = True
-    name = "random-folds"
+    name: str = "random-folds"
     leaks_speakers = True
 
     def divide(self, manifest: Manifest) -> list[Fold]:
@@ -197,12 +204,13 @@ class CrossCorpus(Protocol):
     Args:
         train: Names of the corpora to train on.
         test: Names of the corpora to test on, one fold each.
-        label_map: Name of one of `LABEL_MAPS`, the classes of all corpora.
+        label_map: Name of one of `LABEL_MAPS`, the classes of all corpora;
+            None takes the labels as they are.
     """
 
     train: tuple = ()
     test: tuple = ()
-    label_map: str = "4"
+    label_map: str | None = "4"
     name = "cross-corpus"
 
     def divide(self, manifest: Manifest) -> list[Fold]:
@@ -222,8 +230,10 @@ class CrossCorpus(Protocol):
             )
 
         def part(names):
-            chosen = [u for u in manifest if u.corpus in names]
-            return map_labels(Manifest(chosen, manifest.labels), self.label_map)
+            chosen = manifest.subset(u for u in manifest if u.corpus in names)
+            if self.label_map is None:
+                return chosen
+            return map_labels(chosen, self.label_map)
 
         train = part(self.train)
         return [Fold(name, train, part((name,))) for name in self.test]

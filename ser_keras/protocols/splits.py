@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,8 @@ class Fold:
         selects_on_test: Whether the epoch is selected on the test part.
         protocol: Name, facts and hash of the `Protocol` that made the fold, if
             any.
+        place: Number of the fold, from 1 on, and of all folds of that
+            protocol.
 
     Raises:
         SpeakerOverlapError: The parts share a speaker, and `leaks_speakers` is
@@ -49,6 +52,9 @@ class Fold:
     leaks_speakers: bool = False
     selects_on_test: bool = False
     protocol: dict | None = dataclasses.field(default=None, compare=False)
+    place: tuple[int, int] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     def __post_init__(self):
         if not self.leaks_speakers:
@@ -221,8 +227,7 @@ def partition_folds(
         )
 
     def part(names):
-        chosen = [u for u in manifest if u.partition in names]
-        return Manifest(chosen, manifest.labels)
+        return manifest.subset(u for u in manifest if u.partition in names)
 
     return [Fold(name, part(train), part((name,))) for name in test]
 
@@ -270,12 +275,11 @@ def random_folds_shared_speakers(
     return [
         Fold(
             f"random{number}",
-            Manifest([u for u in manifest if u.id not in part], labels),
-            Manifest([u for u in manifest if u.id in part], labels),
+            manifest.subset(u for u in manifest if u.id not in part),
+            manifest.subset(u for u in manifest if u.id in part),
             leaks_speakers=True,
             selects_on_test=select_on_test,
         )
-        for labels in [manifest.labels]
         for number, part in enumerate(parts, start=1)
     ]
 
@@ -332,7 +336,8 @@ def halves(train: Manifest, seed: int = 0) -> tuple[Manifest, Manifest]:
     """Two halves without a common speaker, for the two levels of a search.
 
     Both sexes are divided as evenly as possible. Of 64 random divisions, the
-    one whose halves have the most similar counts of every class is taken.
+    one whose halves have the most similar counts of every class is taken. Of a
+    single speaker, the utterances of each class are divided, with a warning.
 
     Args:
         train: `Manifest`.
@@ -340,16 +345,22 @@ def halves(train: Manifest, seed: int = 0) -> tuple[Manifest, Manifest]:
 
     Returns:
         Tuple of two manifests.
-
-    Raises:
-        ValueError: There is one speaker only.
     """
-    if len(train.speakers) < 2:
-        raise ValueError(
-            "The search needs two halves with different speakers. Received a "
-            f"manifest with one speaker only: {train.speakers}"
-        )
     rng = np.random.default_rng(seed)
+    if len(train.speakers) < 2:
+        warnings.warn(
+            "BOTH HALVES OF THE SEARCH ARE OF ONE SPEAKER: there is a single "
+            f"training speaker, {train.speakers[0]}.",
+            stacklevel=2,
+        )
+        rows = rng.permutation(len(train))
+        # Stable, so that those of a class stay shuffled.
+        rows = rows[np.argsort(train.label_ids[rows], kind="stable")].tolist()
+        one = frozenset(rows[::2])
+        return (
+            train.subset(u for i, u in enumerate(train) if i in one),
+            train.subset(u for i, u in enumerate(train) if i not in one),
+        )
     rows = dict.fromkeys(train.speakers, 0)
     one_hot = np.eye(len(train.labels), dtype=int)
     for utterance, label in zip(train, train.label_ids, strict=True):

@@ -15,13 +15,16 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.synthetic import is_synthetic
 from ser_keras.evaluation.comparison import align
 from ser_keras.evaluation.comparison import compare_predictions
+from ser_keras.evaluation.comparison import inconclusive
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import METRICS
 from ser_keras.evaluation.scores import Scores
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
 from ser_keras.genotype import load_genotype
+from ser_keras.protocols.protocol import UNKNOWN
 from ser_keras.protocols.protocol import overstated
+from ser_keras.training.run_folder import fold_paths
 
 #: Manifest of all test utterances, in a run's folder.
 UTTERANCES = "utterances.jsonl"
@@ -95,12 +98,36 @@ class Run:
                 "BUILT-IN CORPUS: acted German speech, four emotions of "
                 "EMO-DB. Not comparable with scores on IEMOCAP."
             )
-        if len(self.scores.per_speaker) < 2:
+        if self.unknown_speakers:
+            lines.append(
+                "SPEAKER-UNKNOWN: the list does not say who speaks. Speakers "
+                "may be in training and test, and there is no interval."
+            )
+        elif len(self.scores.per_speaker) < 2:
             lines.append(
                 "ONE TEST SPEAKER: there is no confidence interval, and the "
                 "scores are no estimate for other speakers."
             )
         return lines
+
+    @property
+    def few_speakers(self) -> str:
+        """What so few test speakers cannot show; empty of enough, or of one.
+
+        All runs of a report have the same, so that a report says it once.
+        """
+        few = inconclusive(len(self.scores.per_speaker))
+        if not few or len(self.scores.per_speaker) < 2:
+            return ""
+        return (
+            f"FEW TEST SPEAKERS: {few}, and an interval over so few speakers "
+            "says little."
+        )
+
+    @property
+    def unknown_speakers(self) -> bool:
+        """Whether its corpus is a list that does not say who speaks."""
+        return speaker_unknown(self.result)
 
     @property
     def synthetic(self) -> bool:
@@ -133,8 +160,13 @@ class Run:
     @property
     def folders(self) -> list[pathlib.Path]:
         """Folder of the run, and folders of its folds."""
-        folds = (self.path / "folds" / name for name in self.result["folds"])
-        return [self.path, *folds]
+        return [self.path, *self.fold_of]
+
+    @functools.cached_property
+    def fold_of(self) -> dict[pathlib.Path, str]:
+        """Dict from the folder of each fold to the fold's name."""
+        paths = fold_paths(self.path, self.result["folds"])
+        return {path: name for name, path in paths.items()}
 
 
 def protocol_facts(result: dict) -> dict:
@@ -157,17 +189,31 @@ def protocol_name(result: dict) -> str | None:
     return f"{protocol['name']} ({known})" if known else protocol["name"]
 
 
+def speaker_unknown(result: dict) -> bool:
+    """Whether a `result.json` is of a list that does not say who speaks."""
+    protocol = result.get("protocol")
+    return isinstance(protocol, dict) and protocol.get("name") == UNKNOWN
+
+
 def protocol_mark(result: dict) -> str:
     """Short remark on the facts of a protocol, for a table.
 
     >>> protocol_mark({"leaks_speakers": True, "selects_on_test": False})
     'OVERSTATES: leaks speakers'
-    >>> protocol_mark({})
-    'new speakers'
+    >>> protocol_mark({"part": {"folds": [1], "of": 5}})
+    'new speakers; fold 1 of 5'
     """
     facts = protocol_facts(result)
     named = [name.replace("_", " ") for name, is_so in facts.items() if is_so]
-    return f"OVERSTATES: {', '.join(named)}" if named else "new speakers"
+    mark = f"OVERSTATES: {', '.join(named)}" if named else "new speakers"
+    if speaker_unknown(result):
+        mark = "OVERSTATES: speakers unknown, may be in training and test"
+    part = result.get("part")
+    if part:
+        numbers = ", ".join(map(str, part["folds"]))
+        plural = "s" if len(part["folds"]) > 1 else ""
+        mark += f"; fold{plural} {numbers} of {part['of']}"
+    return mark
 
 
 def read_runs(paths: Any) -> list[Run]:
@@ -280,8 +326,11 @@ def comparisons(runs: Sequence[Run]) -> list[dict]:
     for row, p_value, run in zip(rows, adjusted, compared, strict=True):
         row["adjusted"] = p_value
         row["verdict"] = "no difference shown"
+        few = inconclusive(len(first.scores.per_speaker))
         if _another_protocol(run, first):
             row["verdict"] = "not comparable: another protocol"
+        elif few:
+            row["verdict"] = few
         elif p_value < 0.05:
             row["verdict"] = "better" if row["difference"] > 0 else "worse"
     return rows
@@ -370,7 +419,13 @@ def _unfinished(path):
         )
     folds = path / "folds"
     begun = sorted(folds.iterdir()) if folds.is_dir() else []
-    done = [x.name for x in begun if (x / "predictions.csv").exists()]
+    record = read_json(path / "folds.json") or {}
+    name_of = {y: x for x, y in record.get("folders", {}).items()}
+    done = [
+        name_of.get(x.name, x.name)
+        for x in begun
+        if (x / "predictions.csv").exists()
+    ]
     return (
         f"{path} is a run that is not finished: it has no result.json or no "
         f"predictions.csv. Finished folds: {', '.join(done) or 'none'}. Run "

@@ -156,7 +156,8 @@ def _pictures(run):
 
 
 def _fold_name(run, folder):
-    return "all folds" if folder == run.path else f"fold {folder.name}"
+    name = run.fold_of.get(folder)
+    return "all folds" if name is None else f"fold {name}"
 
 
 def _errors(run, count, sounds):

@@ -14,6 +14,7 @@ from ser_keras.reports.figures import plot_alphas
 from ser_keras.reports.figures import plot_confusion
 from ser_keras.reports.figures import plot_learning_curves
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 
 
 def write_report(
@@ -29,7 +30,7 @@ def write_report(
     Returns:
         What `result.json` holds.
     """
-    folders = [run.path, *sorted((run.path / "folds").iterdir())]
+    folders = [run.path, *fold_paths(run.path, outcome.fold_scores).values()]
     # Of the network that was trained on all speakers.
     if (run.path / "final").is_dir():
         folders.append(run.path / "final")
@@ -75,6 +76,8 @@ def summary(outcome: CrossValidation) -> dict:
             name: {"uar": scores.uar, "wa": scores.wa, "n": scores.n}
             for name, scores in outcome.fold_scores.items()
         },
+        "held_out": outcome.held_out,
+        "part": outcome.part,
         **facts,
         "folds_hash": outcome.folds_hash,
         "protocol": outcome.protocol or {"name": None, **facts, "hash": None},

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ser_keras._files import append_row
 from ser_keras._files import drop_rows
 from ser_keras._files import read_json
 from ser_keras._files import read_rows
+from ser_keras._files import safe_names
 from ser_keras._files import write_text
 from ser_keras._versions import package_versions
 
@@ -134,6 +136,27 @@ class RunFolder:
 
     def _metrics_file(self, stage):
         return self.path / f"{stage}_metrics.jsonl"
+
+
+def fold_paths(
+    run: str | os.PathLike[str], folds: Iterable[str]
+) -> dict[str, pathlib.Path]:
+    """Folders of a run's folds, in the run's folder.
+
+    Args:
+        run: The run's folder.
+        folds: Names of all folds of the run, as in `result.json`. A fold is
+            named by its speakers, who may have any name; see `safe_names`.
+
+    Returns:
+        Dict from the name of each fold to its folder.
+
+    >>> paths = fold_paths("run", ["03+08", "spk/a"])
+    >>> [path.as_posix() for path in paths.values()]
+    ['run/folds/03+08', 'run/folds/spk_a~...']
+    """
+    folder = pathlib.Path(run) / "folds"
+    return {name: folder / safe for name, safe in safe_names(folds).items()}
 
 
 def to_json_types(value):

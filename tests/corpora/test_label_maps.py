@@ -35,6 +35,26 @@ def test_merges_drops_and_orders():
     assert own.counts() == {"low": 1, "high": 1}
 
 
+def test_what_a_map_drops_is_counted_and_other_words_are_understood():
+    manifest = corpus("mine", ["Angry", "happy", "bored", "bored", "neutral"])
+    mapped = map_labels(manifest, "4")
+    assert mapped.counts() == {
+        "neutral": 1,
+        "happiness": 1,
+        "sadness": 0,
+        "anger": 1,
+    }
+    assert mapped.reading.left_out == {"label bored, not in the label map": 2}
+    assert mapped.reading.notes == (
+        "label 'Angry' is read as 'anger'",
+        "label 'happy' is read as 'happiness'",
+    )
+    both = combine_corpora([mapped, corpus("other", ["anger"])])
+    assert list(both.reading.left_out) == [
+        "mine: label bored, not in the label map"
+    ]
+
+
 def test_real_corpora(corpora_root):
     emodb = load_corpus("emodb", corpora_root / "emodb")
     ravdess = load_corpus("ravdess", corpora_root / "ravdess")

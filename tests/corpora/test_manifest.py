@@ -1,9 +1,11 @@
+import dataclasses
 import pickle
 
 import pytest
 
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.reading import Reading
 
 
 def utterance(name, label="anger", speaker="03", **fields):
@@ -155,3 +157,35 @@ def test_describe(manifest):
     assert "3 utterances: neutral 1, sadness 1, anger 1, fear 0" in text
     assert "2 speakers (1 female, 1 male): 03, 08" in text
     assert "2 sessions: S1, S2" in text
+
+
+@pytest.mark.parametrize(
+    "field", ["id", "label", "speaker", "session", "corpus", "partition"]
+)
+@pytest.mark.parametrize("value", ["a ", " a", "a\n", "\u00a0a"])
+def test_a_name_with_blanks_at_an_end_is_refused(field, value):
+    names = {"id": "1", "path": "1.wav", "label": "joy", "speaker": "n"}
+    with pytest.raises(ValueError, match=f"`{field}` .*no blanks at an end"):
+        Utterance(**names | {field: value})
+
+
+def test_parts_keep_what_reading_found(manifest):
+    reading = Reading({"songs": 2}, ("1 of 2 speakers",))
+    read = dataclasses.replace(manifest, reading=reading)
+    assert read == manifest  # The same utterances.
+    for part in (
+        read[:1],
+        read.select(speakers=read.speakers[:1]),
+        read.subset(read.utterances[1:]),
+        read.relabel({}),
+    ):
+        assert part.reading == reading
+    assert read.describe().endswith(
+        "left out: songs 2\nMISSING: 1 of 2 speakers"
+    )
+    more = reading.add({"songs": 1, "videos": 0}, notes=("x",))
+    assert more.to_dict() == {
+        "left_out": {"songs": 3},
+        "missing": ["1 of 2 speakers"],
+        "notes": ["x"],
+    }

@@ -199,3 +199,25 @@ def test_what_does_not_fit_is_named():
     for arguments in ({"metric": "ua"}, {"resamples": 0}, {"level": 95}):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             compare_predictions(first, first, **arguments)
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 5, 6, 7])
+def test_few_speakers_cannot_show_a_difference(speakers):
+    """Even of a system that is right against one that is wrong always."""
+    rows = {
+        "ids": [f"{i}" for i in range(2 * speakers)],
+        "speakers": [f"{i // 2}" for i in range(2 * speakers)],
+        "sexes": (None,) * 2 * speakers,
+        "labels": [0, 1] * speakers,
+        "label_names": "AN",
+    }
+    right = np.eye(2)[rows["labels"]]
+    found = compare_predictions(
+        Predictions(probabilities=right, **rows),
+        Predictions(probabilities=1 - right, **rows),
+    )
+    assert found.p_value == 2.0 ** (1 - speakers)
+    assert bool(found.inconclusive) == (found.p_value >= 0.05)
+    if found.inconclusive:
+        assert f"with {speakers} test speakers" in found.describe()
+        assert f"p is {found.p_value:.3g} at the least" in found.describe()

@@ -1,5 +1,7 @@
 """Who trains, who chooses the epoch and who is tested, in every fold."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,11 @@ from ser_keras.evaluation.calibration import calibrate
 from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.cross_validation import cross_validate
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import score
 from ser_keras.features.dataset import make_dataset
 from ser_keras.features.feature_set import FeatureSet
+from ser_keras.protocols.protocol import get_protocol
+from ser_keras.protocols.splits import hold_out_speakers
 from ser_keras.protocols.splits import leave_one_speaker_out
 from ser_keras.protocols.splits import random_folds_shared_speakers
 from ser_keras.reports.report import summary
@@ -73,6 +78,92 @@ def test_the_test_part_is_not_trained_on_and_chooses_nothing(
     found = summary(outcome)["temperature_scaling"]
     assert found["ece_before"] == measure_calibration(outcome.predictions).ece
     assert found["ece_after"] == measure_calibration(outcome.scaled).ece
+
+
+def test_a_run_keeps_its_held_out_speakers(tmp_path, trainings, capsys):
+    """Those that it began with, and of an older version that one's rule."""
+    features = toy_features("abcd")
+    folds = leave_one_speaker_out(features.manifest)
+    run = RunFolder(tmp_path / "run", {})
+    options = OPTIONS | {"epochs": 1}
+    outcome = cross_validate(toy_network, features, folds, run=run, **options)
+    held_out = {x: y["speakers"] for x, y in outcome.held_out.items()}
+    assert sorted(held_out.values()) == [["a"], ["b"], ["c"], ["d"]]
+    assert run.read_json("folds.json")["held_out"] == held_out
+    assert summary(outcome)["held_out"] == outcome.held_out
+    printed = capsys.readouterr().out
+    for fold, (name,) in held_out.items():
+        assert f"fold {fold}: held-out speakers {name} choose" in printed
+    # Another order is that of another run.
+    arguments = {"held_out_speakers": 1, "run": run, "seed": 5}
+    for before, expected in (
+        ({"held_out": {x: ["d" if x != "d" else "a"] for x in "abcd"}}, None),
+        ({}, "old"),
+    ):
+        record = run.read_json("folds.json")
+        record.pop("held_out")
+        run.write_json("folds.json", record | before)
+        for fold in folds:
+            shutil.rmtree(run.path / "folds" / fold.name)
+            (run.path / "folds" / fold.name).mkdir()
+        trainings.clear()
+        cross_validate(toy_network, features, folds, **options | arguments)
+        for fold, (_, part) in zip(folds, trainings, strict=True):
+            if expected == "old":
+                _, old = hold_out_speakers(fold.train, 1, seed=5)
+                assert part.speakers == old.speakers
+            else:
+                assert part.speakers == tuple(before["held_out"][fold.name])
+
+
+def test_speakers_who_choose_by_name(tmp_path, trainings):
+    features = toy_features("abcd")
+    folds = leave_one_speaker_out(features.manifest)[:2]
+    run = RunFolder(tmp_path / "run", {})
+    options = OPTIONS | {"epochs": 1, "hold_out": ("a", "c")}
+    cross_validate(toy_network, features, folds, run=run, **options)
+    assert [x.speakers for _, x in trainings] == [("c",), ("a", "c")]
+
+
+def test_held_out_scores_near_chance_are_said(capsys):
+    manifest = toy_features("ab").manifest
+    fold = leave_one_speaker_out(manifest)[0]
+    for uar, is_said in ((0.5, True), (0.54, True), (1.0, False)):
+        wrong = np.random.default_rng(0).permutation(len(manifest))
+        share = int(round((1 - uar) * len(manifest)))
+        answers = manifest.label_ids.copy()
+        answers[wrong[:share]] = 1 - answers[wrong[:share]]
+        found = Predictions.of(manifest, np.eye(2)[answers])
+        cross_validation._warn_of_chance(fold, ("b",), found)
+        said = "HELD-OUT SPEAKERS b IS NEAR CHANCE (0.500)"
+        near = score(found).uar <= 0.55
+        assert near == is_said
+        assert (said in capsys.readouterr().out) == is_said
+
+
+def test_a_single_training_speaker_holds_nobody_out(tmp_path):
+    """As in TESS, which has two speakers."""
+    features = toy_features("ab")
+    folds = leave_one_speaker_out(features.manifest)
+    run = RunFolder(tmp_path / "run", {})
+    with pytest.warns(UserWarning, match="NOBODY IS HELD OUT in fold a, b"):
+        outcome = cross_validate(
+            toy_network, features, folds, run=run, **OPTIONS
+        )
+    assert outcome.temperatures is None and outcome.held_out is None
+
+
+def test_a_part_of_the_folds_says_so(tmp_path):
+    features = toy_features("abc")
+    folds = get_protocol("leave-one-speaker-out").folds(features.manifest)
+    assert cross_validation.part_of(folds) is None
+    assert cross_validation.part_of(folds[1:2]) == {"folds": [2], "of": 3}
+    run = RunFolder(tmp_path / "run", {})
+    options = OPTIONS | {"epochs": 1}
+    outcome = cross_validate(
+        toy_network, features, folds[1:2], run=run, **options
+    )
+    assert summary(outcome)["part"] == {"folds": [2], "of": 3}
 
 
 def test_published_picks_the_epoch_on_the_test_part(tmp_path, trainings):

@@ -1,5 +1,6 @@
 """Which corpus a run works on, and its folds."""
 
+import collections
 import dataclasses
 import importlib.util
 import json
@@ -20,7 +21,9 @@ from ser_keras.experiments.corpus import on_corpus
 from ser_keras.experiments.corpus import read_corpus
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 from ser_keras.experiments.registry import config_class
+from ser_keras.experiments.registry import system_class
 from tests.experiments.conftest import FOLDS
+from tests.experiments.toy_system import ToyConfig
 
 GROUPS_OF_EMODB = ["03+08", "09+10", "11+13", "12+14", "15+16"]
 
@@ -149,3 +152,111 @@ def test_recipes_and_commands_read_each_others_files(
     assert on_corpus(parse(module.Config, []), corpus).corpus == ""
     with pytest.raises(ValueError, match="`ser_keras train` takes any"):
         on_corpus(dataclasses.replace(ours, corpus="tess"), corpus)
+
+
+def write_list(folder, speakers="abcd", labels=("angry", "happy"), each=3):
+    """A list of your own, in which 'a' has most utterances."""
+    rows = ["file,mood,who"]
+    for speaker in speakers:
+        for label in labels:
+            for i in range(each + 4 * (speaker == "a")):
+                (folder / f"{speaker}{label}{i}.wav").touch()
+                rows.append(f"{speaker}{label}{i}.wav,{label},{speaker}")
+    (folder / "mine.csv").write_text("\n".join(rows) + "\n")
+    return str(folder / "mine.csv")
+
+
+def of_list(table, **options):
+    options = {"columns": ("label=mood", "speaker=who")} | options
+    return ToyConfig(corpus="manifest", data_dir=table, **options)
+
+
+def test_a_list_with_the_options_of_a_command(tmp_path, capsys):
+    table = write_list(tmp_path, labels=("angry", "happy", "bored"))
+    found = read_corpus(of_list(table))
+    assert found.labels == ("angry", "bored", "happy")
+    found = read_corpus(of_list(table, label_map=("4",)))
+    assert found.counts() == {
+        "neutral": 0,
+        "happiness": 16,
+        "sadness": 0,
+        "anger": 16,
+    }
+    printed = capsys.readouterr().out
+    assert "label bored, not in the label map 16" in printed
+    assert "label 'happy' is read as 'happiness'" in printed
+    pairs = {"label_map": ("bored=calm",), "labels": ("happy", "calm")}
+    found = read_corpus(of_list(table, **pairs, speakers=("b", "c")))
+    assert found.counts() == {"happy": 6, "calm": 6}
+    assert found.speakers == ("b", "c")
+    with pytest.raises(ValueError, match="at least two classes.*'happy': 16"):
+        read_corpus(of_list(table, labels=("happy",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": ("mood",)}, "`columns` must be NAME=NAME.*'mood'"),
+        ({"label_map": ("5",)}, "`label_map` .*or one of 4, 6.*'5'"),
+        ({"label_map": ("4", "a=b")}, "`label_map` must be NAME=NAME"),
+        ({"limit_per_class": -1}, "limit_per_class=-1"),
+        ({"test_corpus": "emodb"}, "must be given together"),
+        ({"corpus": "emodb", "columns": ("a=b",)}, "--corpus manifest"),
+    ],
+)
+def test_options_of_a_corpus_are_checked_at_once(options, message):
+    given = {"corpus": "manifest", "data_dir": "x"} | options
+    with pytest.raises(ValueError, match=message):
+        ToyConfig(**given)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 6, 100])
+def test_a_limit_takes_as_many_of_each_speaker(tmp_path, limit):
+    table = write_list(tmp_path)
+    found = read_corpus(of_list(table, limit_per_class=limit))
+    assert set(found.counts().values()) == {min(limit, 16)}
+    count = collections.Counter(u.speaker for u in found if u.label == "angry")
+    if limit < 9:  # Of the others there are no more than three.
+        assert max(count.values()) - min(count[s] for s in "abcd") <= 1
+    what = "utterances beyond --limit-per-class"
+    left = 32 - 2 * min(limit, 16)
+    assert found.reading.left_out.get(what, 0) == left
+    assert found == read_corpus(of_list(table, limit_per_class=limit))
+
+
+def test_a_list_without_speakers(tmp_path):
+    """Random folds that say so wherever a protocol is named."""
+    table = write_list(tmp_path)
+    config = of_list(table, columns=("label=mood",), speakers=("unknown",))
+    folds = make_folds(config, read_corpus(config))
+    assert names(folds) == [f"random{i}" for i in range(1, 6)]
+    assert folds[0].protocol["name"] == "SPEAKER-UNKNOWN"
+    assert folds[0].leaks_speakers and not folds[0].selects_on_test
+    assert folds[0].train.speakers == ("SPEAKER-UNKNOWN",)
+    # A system that checks its protocol takes them, too.
+    light = LightSERNetConfig(
+        corpus="manifest", data_dir=table, speakers=("unknown",), batch_size=8
+    )
+    system_class("light_sernet")(light).check_folds(folds)
+    with pytest.raises(ValueError, match="'speaker'.*--speakers unknown"):
+        read_corpus(of_list(table, columns=("label=mood",)))
+
+
+def test_training_on_one_corpus_and_testing_on_another(tmp_path):
+    (tmp_path / "a").mkdir()
+    table = write_list(tmp_path / "a", labels=("angry", "happy", "awe"))
+    built_in = str(built_in_corpus(smoke=True))
+    config = of_list(table, test_corpus="emodb", test_data_dir=built_in)
+    corpus = read_corpus(config)
+    assert corpus.labels == ("angry", "happy")
+    (fold,) = make_folds(config, corpus)
+    assert fold.protocol["name"] == "cross-corpus"
+    assert fold.train.counts() == {"angry": 16, "happy": 16}
+    assert fold.test.counts() == {"angry": 10, "happy": 10}
+    assert {u.corpus for u in fold.test} == {"test"}
+    left = corpus.reading.left_out
+    assert left["label awe, not used of both corpora"] == 16
+    assert left["label neutral, not used of both corpora"] == 10
+    for labels in (("angry", "awe"), ("angry",)):
+        with pytest.raises(ValueError, match="two classes in common.*'awe'"):
+            read_corpus(dataclasses.replace(config, labels=labels))

@@ -18,19 +18,24 @@ from ser_keras.cli.export import ExportConfig
 from ser_keras.cli.export import export
 from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.reading import Reading
 from ser_keras.evaluation import cross_validation
+from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments import driver
 from ser_keras.experiments.driver import pooled_temperature
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.emodarts import EmoDARTSConfig
 from ser_keras.experiments.registry import SYSTEMS
 from ser_keras.experiments.registry import System
+from ser_keras.export.card import ModelCard
+from ser_keras.export.run import network_folder
 from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.genotype import Genotype
 from ser_keras.protocols.leak_guard import ExposedAudio
 from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.leak_guard import audio_hashes
 from ser_keras.protocols.splits import leave_one_speaker_out
+from ser_keras.reports.data import read_runs
 from ser_keras.training import feature_tasks
 from ser_keras.training.engines import fan_out
 from tests.experiments.conftest import FOLDS
@@ -38,6 +43,7 @@ from tests.experiments.conftest import LABELS
 from tests.experiments.conftest import MANIFEST
 from tests.experiments.conftest import Begun
 from tests.experiments.toy_system import ToyConfig
+from tests.experiments.toy_system import ToyExperiment
 
 CONFIG = ToyConfig(
     output_dir="run", export_dir="served", cache_dir="cache", fold=0
@@ -63,7 +69,9 @@ def folds():
         for label in ("anger", "sadness")
     ]
     utterances = [u for part in parts for u in part]
-    return leave_one_speaker_out(Manifest(utterances, ("anger", "sadness")))
+    reading = Reading({"songs": 2})
+    labels = ("anger", "sadness")
+    return leave_one_speaker_out(Manifest(utterances, labels, reading))
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +237,87 @@ def test_one_fold_has_no_final_network(toy, folds, tmp_path, monkeypatch):
         ),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"held_out_speakers": 2}, "less than the 2 training speakers"),
+        ({"hold_out": ("99",)}, "unknown ones: .'99'"),
+        ({"batch_size": 99}, "batch_size=99"),
+        ({"fold": 7}, "fold=7"),
+    ],
+)
+def test_folds_are_checked_before_features(
+    toy, folds, tmp_path, monkeypatch, options, message
+):
+    """Hours of features for a command that must be corrected are wasted."""
+    monkeypatch.chdir(tmp_path)
+
+    def features(self):
+        raise AssertionError("features were begun")
+
+    monkeypatch.setattr(ToyExperiment, "preprocessor", features)
+    with pytest.raises(ValueError, match=message):
+        run_experiment(dataclasses.replace(CONFIG, **options), folds)
+
+
+def test_a_single_class_is_told_before_features(toy, folds):
+    one = folds[0].train.select(labels=["anger"])
+    with pytest.raises(ValueError, match="two classes.*{'anger': 8}"):
+        run_experiment(CONFIG, leave_one_speaker_out(one))
+
+
+def test_the_result_says_what_was_not_used(work, folds, first):
+    found = read(work / "run/result.json")
+    assert found["corpus"] == {
+        "utterances": 24,
+        "speakers": 3,
+        "sessions": 0,
+        "left_out": folds[0].train.reading.left_out,
+        "missing": [],
+        "notes": [],
+    }
+    assert found["corpus"]["left_out"] == {"songs": 2}
+    held_out = found["held_out"]
+    assert sorted(x["speakers"] for x in held_out.values()) == [
+        ["03"],
+        ["08"],
+        ["09"],
+    ]
+    card = ModelCard.from_run(work / "run").markdown("toy")
+    for entry in held_out.values():
+        assert f"{entry['speakers'][0]} (UAR {entry['uar']:.3f})" in card
+
+
+def test_speakers_of_any_name(toy, folds, tmp_path, monkeypatch):
+    """Folders have safe names; what is in them has the speakers' own."""
+    monkeypatch.chdir(tmp_path)
+    other = {"03": "spk/a", "08": "..", "09": "SPK/A" + "x" * 300}
+    manifest = Manifest(
+        [
+            dataclasses.replace(u, speaker=other[u.speaker])
+            for u in (*folds[0].train, *folds[0].test)
+        ],
+        folds[0].train.labels,
+    )
+    names = sorted(other.values())
+    config = dataclasses.replace(CONFIG, epochs=1)
+    result = run_experiment(config, leave_one_speaker_out(manifest))
+    assert sorted(result["folds"]) == names
+    assert sorted(result["scores"]["per_speaker"]) == names
+    run = tmp_path / "run"
+    folders = read(run / "folds.json")["folders"]
+    assert sorted(folders) == names
+    assert {x.name for x in (run / "folds").iterdir()} == {*folders.values()}
+    for name, folder in folders.items():
+        file = run / "folds" / folder / "predictions.csv"
+        assert set(Predictions.load_csv(file).speakers) == {name}
+        assert network_folder(run, name) == file.parent
+    (report,) = read_runs([run])
+    assert report.fold_of == {
+        run / "folds" / folder: name for name, folder in folders.items()
+    }
 
 
 def test_the_temperature_is_the_geometric_mean_of_the_folds(first):

@@ -53,8 +53,9 @@ def test_parts_are_without_skipped_utterances():
 
 def test_a_speaker_who_was_skipped_is_not_held_out():
     bad = [f"{s}{i}" for s in "bc" for i in range(4)]
-    with pytest.raises(ValueError, match="the 1 training speakers of fold 'a'"):
-        fold_parts(FOLDS[0], features(*bad))
+    with pytest.warns(UserWarning, match="NOBODY IS HELD OUT in fold a"):
+        train, held_out, _ = fold_parts(FOLDS[0], features(*bad))
+    assert train.speakers == ("d",) and held_out is None
     train, _, _ = fold_parts(FOLDS[0], features(*bad), 0)
     assert train.speakers == ("d",)
 
@@ -67,13 +68,15 @@ def test_too_few_speakers_to_hold_out(count):
 
 
 def test_a_class_that_only_the_held_out_speaker_has():
-    _, held_out, _ = fold_parts(FOLDS[0], features())
-    (speaker,) = held_out.speakers
+    speaker = "b"
     rows = [u for u in MANIFEST if u.label == "anger" or u.speaker == speaker]
     manifest = Manifest(rows, LABELS)
     fold = ser.protocols.leave_one_speaker_out(manifest)[0]
     with pytest.raises(ValueError, match=r"Missing: \['neutral'\]") as error:
-        fold_parts(fold, features(manifest=manifest))
+        fold_parts(fold, features(manifest=manifest), [speaker])
+    # Another one is held out unless it is asked for.
+    _, held_out, _ = fold_parts(fold, features(manifest=manifest))
+    assert held_out.speakers != (speaker,)
     for part in ("Fold 'a'", f"({speaker})", "--held-out-speakers 0"):
         assert part in str(error.value)
     fold_parts(fold, features(manifest=manifest), 0)

@@ -9,7 +9,10 @@ from ser_keras.evaluation.predictions import Predictions
 from ser_keras.reports.data import comparisons
 from ser_keras.reports.data import confident_errors
 from ser_keras.reports.data import holm
+from ser_keras.reports.data import protocol_mark
 from ser_keras.reports.data import read_runs
+from ser_keras.reports.html import markdown
+from ser_keras.reports.html import write_html
 from tests.reports.conftest import LABELS
 from tests.reports.conftest import make_run
 
@@ -35,6 +38,29 @@ def test_other_folds_are_not_compared(corpus, tmp_path):
     assert verdict(folds_hash="two") == other
     assert verdict(folds_hash=None, protocol=None) != other
     assert verdict(folds={"a+b": {}, "c+d": {}}) == other
+
+
+def test_few_test_speakers_get_no_verdict(corpus, tmp_path):
+    paths = [make_run(tmp_path / x, corpus, seed=i) for i, x in enumerate("ab")]
+    runs = read_runs(paths)
+    speakers = len(runs[0].scores.per_speaker)
+    assert speakers < 6  # What this test is about.
+    found = f"nothing can be shown with {speakers} test speakers"
+    assert comparisons(runs)[0]["verdict"].startswith(found)
+    assert f"p is {2 ** (1 - speakers):.3g} at the least" in (
+        runs[0].few_speakers
+    )
+    # Once of all runs of a report.
+    assert markdown(runs).count("FEW TEST SPEAKERS") == 1
+    page = write_html(paths, tmp_path / "page.html").read_text("utf-8")
+    assert page.count("FEW TEST SPEAKERS") == 1
+
+
+def test_a_part_of_the_folds_and_unknown_speakers_are_marked():
+    part = {"part": {"folds": [1, 3], "of": 5}}
+    assert protocol_mark(part) == "new speakers; folds 1, 3 of 5"
+    record = {"protocol": {"name": "SPEAKER-UNKNOWN"}, "leaks_speakers": True}
+    assert protocol_mark(record).startswith("OVERSTATES: speakers unknown")
 
 
 def test_result_has_calibration_and_protocol(runs, corpus, tmp_path):

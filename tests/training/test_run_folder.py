@@ -7,6 +7,7 @@ import pytest
 
 from ser_keras import package_versions
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.run_folder import fold_paths
 
 
 @dataclasses.dataclass
@@ -143,3 +144,10 @@ def test_line_cut_off_by_a_kill(tmp_path):
     file.write_text("nonsense\n" + file.read_text())
     with pytest.raises(ValueError, match="search_metrics.jsonl, line 1"):
         run.rows("search")
+
+
+def test_folders_of_folds_stay_in_the_run(tmp_path):
+    paths = fold_paths(tmp_path, ["03", "../x", "A", "a"])
+    assert paths["03"] == tmp_path / "folds" / "03"
+    assert {path.parent for path in paths.values()} == {tmp_path / "folds"}
+    assert len({path.name.lower() for path in paths.values()}) == 4

@@ -7,20 +7,27 @@ corpora share. Its name is the name of the corpus; nothing else registers it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
+import pathlib
 import pkgutil
+import warnings
 from typing import TYPE_CHECKING
 from typing import Any
 
+from ser_keras.corpora.built_in import is_built_in
 from ser_keras.corpora.parsers._reading import CorpusError
 from ser_keras.corpora.parsers._source import Source
+from ser_keras.corpora.reading import CorpusWarning
+from ser_keras.corpora.reading import Reading
+from ser_keras.corpora.synthetic import is_synthetic
 
 if TYPE_CHECKING:
     from ser_keras.corpora.manifest import Manifest
 
-__all__ = ["CorpusError", "Source", "corpus_names", "corpus_source"]
-__all__ += ["load_corpus"]
+__all__ = ["CorpusError", "CorpusWarning", "Source", "corpus_names"]
+__all__ += ["corpus_source", "load_corpus"]
 
 
 def corpus_names() -> tuple[str, ...]:
@@ -52,6 +59,9 @@ def load_corpus(
 ) -> Manifest:
     """Reads the utterances and labels of a corpus; audio is not opened.
 
+    What the folder has that is not used, and what it lacks of the release, is
+    in the manifest's `reading`; a `CorpusWarning` says what is missing.
+
     Args:
         name: One of `corpus_names()`; `"manifest"` is a CSV or JSON lines
             file of your own, `"audformat"` any database in that format.
@@ -72,7 +82,22 @@ def load_corpus(
     ('audformat', 'cafe', 'crema_d', 'emodb', 'emovo', 'iemocap', 'manifest',
      'msp_improv', 'msp_podcast', 'nemo', 'ravdess', 'savee', 'tess')
     """
-    return _parser(name).load(root, **options)
+    manifest = _parser(name).load(root, **options)
+    reading = manifest.reading or Reading()
+    path = pathlib.Path(manifest[0].path)
+    if reading.missing and (
+        is_built_in(path) or any(map(is_synthetic, path.parents))
+    ):
+        # A part of a release, on purpose.
+        reading = dataclasses.replace(reading, missing=())
+        manifest = dataclasses.replace(manifest, reading=reading)
+    if reading.missing:
+        warnings.warn(
+            f"Incomplete corpus {name} in {root}: {'; '.join(reading.missing)}",
+            CorpusWarning,
+            stacklevel=2,
+        )
+    return manifest
 
 
 def _parser(name):

@@ -1,13 +1,29 @@
 """What parsers share: finding files, reading tables, building manifests."""
 
+import codecs
 import collections
+import contextlib
 import csv
+import filecmp
 import io
+import os
 import pathlib
 
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.manifest import Utterance
+from ser_keras.corpora.reading import Reading
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg")
+#: The preferred one first: without loss before with.
+AUDIO_SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".aiff",
+    ".aif",
+    ".ogg",
+    ".opus",
+    ".mp3",
+)
+_DEPTH = 5  # Levels of folders that are looked at.
 
 
 #: The six basic emotions of Ekman, in the order that parsers use.
@@ -22,7 +38,17 @@ BASIC_EMOTIONS = (
 
 
 class CorpusError(ValueError):
-    """A folder does not have the expected corpus."""
+    """A folder does not have the expected corpus.
+
+    Args:
+        message: What is wrong.
+        likely: Whether there is something of the corpus, so that the folder is
+            probably meant to be it.
+    """
+
+    def __init__(self, message: str, likely: bool = True):
+        super().__init__(message)
+        self.likely = likely
 
 
 def corpus_folder(root, corpus, layout):
@@ -42,9 +68,13 @@ def corpus_folder(root, corpus, layout):
     folder = pathlib.Path(root).expanduser()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise CorpusError(f"{folder} {what}. Expected {corpus}: {layout}")
+        raise CorpusError(
+            f"{folder} {what}. Expected {corpus}: {layout}", likely=False
+        )
     if next(visible(folder), None) is None:
-        raise CorpusError(f"{folder} is empty. Expected {corpus}: {layout}")
+        raise CorpusError(
+            f"{folder} is empty. Expected {corpus}: {layout}", likely=False
+        )
     return folder
 
 
@@ -53,74 +83,205 @@ def visible(folder, pattern="*"):
     return (p for p in folder.glob(pattern) if not p.name.startswith("."))
 
 
-def audio_by_stem(folder, patterns, id_of=lambda path: path.stem):
-    """Audio files of a corpus by utterance id, sorted.
+def find_files(folder, depth=_DEPTH):
+    """Files below a folder, without hidden ones, the nearest first.
 
-    A recording may be there in two layouts or formats: the first pattern is
-    preferred, and then the first of `AUDIO_SUFFIXES`.
+    Archives nest a corpus in folders of any names, and macOS adds `__MACOSX`.
+
+    Args:
+        folder: The folder.
+        depth: How many levels of folders below it are looked at.
+
+    Yields:
+        `pathlib.Path`, of the folder before those of its folders, sorted.
+    """
+    level, seen = [folder], set()
+    for _ in range(depth + 1):
+        below = []
+        for here in level:
+            place = os.path.realpath(here)
+            if place in seen:  # Linked to one that was listed.
+                continue
+            seen.add(place)
+            with os.scandir(here) as entries:
+                entries = sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                path = here / entry.name
+                if entry.is_dir():
+                    below.append(path)
+                else:
+                    yield path
+        level = below
+
+
+def find_audio(
+    folder,
+    id_of=lambda path: path.stem,
+    wanted=lambda name, path: True,
+    depth=_DEPTH,
+):
+    """Audio files of a corpus by utterance id, wherever they are.
+
+    A recording may be there more than once: in folders within folders, as
+    archives have it, or in several formats. The first of `AUDIO_SUFFIXES` is
+    preferred, and then the one nearest to the folder.
 
     Args:
         folder: Folder of the corpus.
-        patterns: Glob patterns, the preferred one first.
         id_of: Function from a path to the utterance's id.
+        wanted: `wanted(id, path)`, whether a file is one of the corpus, so
+            that it matters which one is taken.
+        depth: See `find_files`.
 
     Returns:
-        Dict from id to path.
+        Dict from id to path, sorted, and a dict from what is left out to the
+        number of files.
 
     Raises:
-        CorpusError: Two files of one format and layout have the same id.
+        CorpusError: Two files of one format with the same id are different.
     """
-    found = {}
-    for pattern in patterns:
-        for suffix in AUDIO_SUFFIXES:
-            here = {}
-            for path in sorted(visible(folder, pattern)):
-                if path.suffix.lower() == suffix and path.is_file():
-                    name = id_of(path)
-                    if name in here:
-                        raise CorpusError(
-                            f"Two files have the id {name!r}: {here[name]} "
-                            f"and {path}. Remove one of them."
-                        )
-                    here[name] = path
-            found = {**here, **found}
-    return dict(sorted(found.items()))
+    rank = {suffix: number for number, suffix in enumerate(AUDIO_SUFFIXES)}
+    found, left_out = {}, collections.Counter()
+    for path in find_files(folder, depth):
+        suffix = path.suffix.lower()
+        if suffix not in rank:
+            continue
+        if not path.is_file():
+            left_out["links to audio that is not there"] += 1
+            continue
+        name = id_of(path)
+        other = found.setdefault(name, path)
+        if other is path or not wanted(name, path):
+            continue
+        if suffix == other.suffix.lower():
+            if not filecmp.cmp(path, other, shallow=False):
+                raise CorpusError(
+                    f"Two different files have the id {name!r}: {other} and "
+                    f"{path}. Remove one of them, or give the folder of one."
+                )
+            left_out["copies of an audio file"] += 1
+            continue
+        if rank[suffix] < rank[other.suffix.lower()]:
+            found[name], path = path, other
+        format_ = path.suffix.lower().removeprefix(".")
+        left_out[f"copies in another format ({format_})"] += 1
+    return dict(sorted(found.items())), left_out
 
 
-def read_names(root, corpus, layout, patterns, utterance_of, **options):
+def find_root(root, corpus, layout, matches):
+    """The folder of a corpus, also if one above it is given.
+
+    Args:
+        root: The folder that was given.
+        corpus: Name of the corpus in messages.
+        layout: Its expected layout, in messages.
+        matches: `matches(folder)`, whether a folder is that of the corpus.
+
+    Returns:
+        `pathlib.Path` of the folder itself or of the nearest one below.
+
+    Raises:
+        CorpusError: There is none, or there are several at the same distance.
+            A folder of the corpus below its own is told the latter.
+    """
+    folder = corpus_folder(root, corpus, layout)
+    level = [folder]
+    for _ in range(_DEPTH):
+        found = [path for path in level if matches(path)]
+        if len(found) > 1:
+            raise CorpusError(
+                f"{folder} has {len(found)} folders of {corpus}. Give one of "
+                f"them: {', '.join(map(str, found))}"
+            )
+        if found:
+            return found[0]
+        level = [
+            path
+            for here in level
+            for path in sorted(visible(here))
+            if path.is_dir() and path.name != "__MACOSX"
+        ]
+    for parent in list(folder.resolve().parents)[:3]:
+        if matches(parent):
+            raise CorpusError(
+                f"{folder} is a part of {corpus}. Give the folder {parent}"
+            )
+    raise wrong_layout(folder, corpus, layout)
+
+
+def read_names(root, corpus, layout, utterance_of, release, **options):
     """Utterances of a corpus whose file names have all annotations.
 
     Args:
-        root: Folder of the corpus.
+        root: Folder of the corpus, or one above it.
         corpus: Its name in messages.
         layout: Its expected layout, in messages.
-        patterns: As in `audio_by_stem`.
-        utterance_of: `utterance_of(id, path)` returns an `Utterance`, or None
-            for a file that is not part of the corpus.
-        **options: Of `audio_by_stem`.
+        utterance_of: `utterance_of(id, path)` returns an `Utterance`; or, of a
+            file that is no part of the corpus, what it is, or None.
+        release: `Release`; if something of it is missing, the folder above is
+            looked at.
+        **options: Of `find_audio`.
 
     Returns:
-        List of `Utterance`.
+        List of `Utterance`, and the `Reading` so far.
 
     Raises:
         CorpusError: The folder has no such files.
     """
     folder = corpus_folder(root, corpus, layout)
-    files = audio_by_stem(folder, patterns, **options)
-    found = [utterance_of(name, path) for name, path in files.items()]
-    found = [utterance for utterance in found if utterance is not None]
+
+    def wanted(name, path):
+        return isinstance(utterance_of(name, path), Utterance)
+
+    files, left_out = find_audio(folder, wanted=wanted, **options)
+    found, other = [], []
+    for name, path in files.items():
+        utterance = utterance_of(name, path)
+        if isinstance(utterance, Utterance):
+            found.append(utterance)
+        elif utterance is None:
+            other.append(path.name)
+        else:
+            left_out[utterance] += 1
     if not found:
-        raise wrong_layout(folder, corpus, layout)
-    return found
+        raise wrong_layout(folder, corpus, layout, left_out)
+    if other:
+        left_out[f"audio files of other names (such as {other[0]})"] = len(
+            other
+        )
+    missing = ()
+    if release.lacks(found, release.labels):
+        beside, _ = find_audio(
+            folder.resolve().parent,
+            wanted=lambda name, path: False,
+            depth=1,
+            **options,
+        )
+        more = []
+        for name, path in beside.items():
+            # What is wrong with them is not this folder's.
+            with contextlib.suppress(CorpusError):
+                if name not in files and wanted(name, path):
+                    more.append(path)
+        if more:
+            missing = (
+                f"{len(more)} more files of {corpus} are in the folder above; "
+                f"give {folder.resolve().parent}",
+            )
+    return found, Reading().add(left_out, missing)
 
 
 def read_text(path):
-    """Text of a UTF-8 file, with or without a byte order mark.
+    """Text of a UTF-8 file, or of a UTF-16 one with a byte order mark.
 
     Raises:
         CorpusError: It has another encoding; the message names the line.
     """
     content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -131,13 +292,16 @@ def read_text(path):
         ) from error
 
 
-def read_table(path, columns, delimiter=",", key=None):
+def read_table(path, columns, delimiter=",", key=None, optional=()):
     """Rows of a table with a header line, as dicts, with their line numbers.
+
+    Blanks around cells are dropped: nEMO pads its speakers' names.
 
     Args:
         path: The file.
         columns: Required columns.
         delimiter: Character between two columns.
+        optional: Those of them that may be empty.
         key: Column whose values must be unique; `a` and `a.wav` are the same.
 
     Returns:
@@ -155,7 +319,7 @@ def read_table(path, columns, delimiter=",", key=None):
     reader = csv.DictReader(
         io.StringIO(read_text(path), newline=""), delimiter=delimiter
     )
-    found = reader.fieldnames or []
+    found = reader.fieldnames = [x.strip() for x in reader.fieldnames or ()]
     missing = [name for name in columns if name not in found]
     if missing:
         raise CorpusError(
@@ -165,7 +329,11 @@ def read_table(path, columns, delimiter=",", key=None):
     rows, places = [], {}
     for row in _parsed(reader, path):
         place = f"{path}, line {reader.line_num}"
-        empty = [name for name in columns if not row[name]]
+        row = {
+            name: cell.strip() if isinstance(cell, str) else cell
+            for name, cell in row.items()
+        }
+        empty = [x for x in columns if not row[x] and x not in optional]
         if empty:
             raise CorpusError(f"{place}: nothing in {empty}")
         if key:
@@ -275,17 +443,29 @@ def unknown_code(path, code, known):
     )
 
 
-def wrong_layout(folder, corpus, layout):
-    """The error for a folder that has other files than the corpus."""
+def wrong_layout(folder, corpus, layout, left_out=None):
+    """The error for a folder that has other files than the corpus.
+
+    Args:
+        folder: The folder.
+        corpus: Name of the corpus in messages.
+        layout: Its expected layout, in messages.
+        left_out: What there is of the corpus, but not used.
+    """
     names = sorted(path.name for path in visible(folder))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    found = (left_out or {}).items()
+    unused = "".join(f" Left out: {what} {n}." for what, n in found)
     return CorpusError(
         f"{folder} does not look like {corpus}. Expected {layout} Found: "
-        f"{', '.join(names[:5])}{more}."
+        f"{', '.join(names[:5])}{more}.{unused}",
+        likely=bool(left_out),
     )
 
 
-def corpus_manifest(utterances, labels, known, default):
+def corpus_manifest(
+    utterances, labels, known, default, reading=None, release=None, every=None
+):
     """Manifest of the utterances that have one of the selected labels.
 
     Args:
@@ -293,6 +473,9 @@ def corpus_manifest(utterances, labels, known, default):
         labels: Selected labels, `"all"`, or None for `default`.
         known: All labels of the corpus, in order.
         default: Labels if `labels` is None.
+        reading: `Reading` so far.
+        release: `Release`, by which an incomplete corpus is found.
+        every: Utterances to compare with it, if options have left out some.
 
     Raises:
         ValueError: The corpus has no such label.
@@ -311,11 +494,18 @@ def corpus_manifest(utterances, labels, known, default):
             f"{unknown}"
         )
     chosen = [u for u in utterances if u.label in labels]
+    counts = collections.Counter(u.label for u in utterances)
     if not chosen:
-        counts = dict(collections.Counter(u.label for u in utterances))
         raise CorpusError(
             f"No utterance has one of the labels {list(labels)}. Received: "
-            f"{len(utterances)} utterances {counts}"
+            f"{len(utterances)} utterances {dict(counts)}"
         )
+    left_out = {
+        f"label {x}": counts[x] for x in sorted(counts) if x not in labels
+    }
+    reading = (reading or Reading()).add(left_out)
+    if release is not None:
+        every = utterances if every is None else every
+        reading = reading.add(missing=release.lacks(every, labels))
     chosen.sort(key=lambda utterance: utterance.id)
-    return Manifest(chosen, tuple(labels))
+    return Manifest(chosen, tuple(labels), reading)

@@ -6,8 +6,9 @@ from ser_keras._errors import needs_extra
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import CorpusError
-from ser_keras.corpora.parsers._reading import corpus_folder
 from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import find_root
+from ser_keras.corpora.reading import Reading
 
 SOURCE = None  # A format of many corpora.
 _LAYOUT = "an audformat database: db.yaml, its tables, and the audio."
@@ -45,9 +46,12 @@ def load(
         CorpusError: There is no such database, table or column, a file has
             no speaker, or audio is missing.
     """
-    folder = corpus_folder(root, "a database", _LAYOUT)
-    if not (folder / "db.yaml").is_file():
-        raise CorpusError(f"{folder} has no db.yaml. Expected {_LAYOUT}")
+    folder = find_root(
+        root,
+        "an audformat database",
+        _LAYOUT,
+        lambda here: (here / "db.yaml").is_file(),
+    )
     with needs_extra("Reading an audformat database", "audformat"):
         import audformat
     try:
@@ -61,9 +65,10 @@ def load(
     who = _column(database, speakers, speaker, folder).dropna()
     scheme = database[speakers].columns[speaker].scheme_id
     known = database.schemes[scheme].labels if scheme else None
-    utterances = []
+    utterances, without = [], 0
     for table in tables:
         column = _column(database, table, emotion, folder)
+        without += int(column.isna().sum())
         rows = audformat.utils.to_segmented_index(column.dropna())
         for (file, start, end), label in rows.items():
             person = who.get(file)
@@ -80,8 +85,8 @@ def load(
                 Utterance(
                     id=str(pathlib.PurePosixPath(file).with_suffix("")) + part,
                     path=str(folder / file),
-                    label=str(label),
-                    speaker=str(person),
+                    label=str(label).strip(),
+                    speaker=str(person).strip(),
                     sex=entry.get(sex) if entry.get(sex) in SEXES else None,
                     start=begin or None,
                     end=None if whole else end.total_seconds(),
@@ -96,7 +101,8 @@ def load(
             f"audio, such as {missing[:3]}. Load the database with its media."
         )
     known = sorted({u.label for u in utterances})
-    return corpus_manifest(utterances, labels, known, known)
+    reading = Reading().add({f"rows without {emotion}": without})
+    return corpus_manifest(utterances, labels, known, known, reading)
 
 
 def _column(database, table, column, folder):

@@ -6,6 +6,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import CC_BY_NC_SA
 from ser_keras.corpora.parsers._source import Source
 
@@ -17,6 +18,8 @@ SOURCE = Source(
 )
 
 LABELS = ("neutral", *BASIC_EMOTIONS)
+# Twelve actors, six sentences, two intensities but of neutral speech.
+RELEASE = Release(dict.fromkeys(LABELS, 144) | {"neutral": 72}, speakers=12)
 # Colère, Dégoût, Joie, Neutre, Peur, Surprise, Tristesse.
 _LABEL_OF = {
     "C": "anger",
@@ -61,8 +64,8 @@ def load(root, labels=None):
         Gournay, Lahaie and Lefebvre, "A Canadian French emotional speech
         dataset", MMSys 2018.
     """
-    utterances = read_names(root, "CaFE", _LAYOUT, ("**/*",), _utterance)
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    utterances, reading = read_names(root, "CaFE", _LAYOUT, _utterance, RELEASE)
+    return corpus_manifest(utterances, labels, LABELS, LABELS, reading, RELEASE)
 
 
 def _utterance(name, path):

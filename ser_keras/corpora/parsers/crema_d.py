@@ -8,9 +8,11 @@ from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import CorpusError
 from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import find_files
 from ser_keras.corpora.parsers._reading import read_names
 from ser_keras.corpora.parsers._reading import read_table
 from ser_keras.corpora.parsers._reading import visible
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
 
 SOURCE = Source(
@@ -19,6 +21,7 @@ SOURCE = Source(
 )
 
 LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust")
+RELEASE = Release(dict.fromkeys(LABELS, 1271) | {"neutral": 1087}, speakers=91)
 VOTES = {
     "intended": None,
     "voice": "VoiceVote",
@@ -70,16 +73,18 @@ def load(root, labels=None, votes="intended"):
         raise ValueError(
             f"`votes` must be one of {tuple(VOTES)}. Received: votes={votes!r}"
         )
-    utterances = read_names(
-        root, "CREMA-D", _LAYOUT, ("AudioWAV/*", "*"), _utterance
-    )
+    every, reading = read_names(root, "CREMA-D", _LAYOUT, _utterance, RELEASE)
     sexes = _sexes(root)
-    utterances = [
-        dataclasses.replace(u, sex=sexes.get(u.speaker)) for u in utterances
+    utterances = every = [
+        dataclasses.replace(u, sex=sexes.get(u.speaker)) for u in every
     ]
     if VOTES[votes]:
-        utterances = _voted(root, utterances, VOTES[votes])
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+        utterances = _voted(root, every, VOTES[votes])
+        tied = len(every) - len(utterances)
+        reading = reading.add({f"clips with a tie of the {votes} votes": tied})
+    return corpus_manifest(
+        utterances, labels, LABELS, LABELS, reading, RELEASE, every
+    )
 
 
 def _utterance(name, path):
@@ -100,14 +105,16 @@ def _sexes(root):
     file = next(_find(root, "VideoDemographics.csv"), None)
     if file is None:
         return {}
-    rows = read_table(file, ("ActorID", "Sex"), key="ActorID")
+    rows = read_table(
+        file, ("ActorID", "Sex"), key="ActorID", optional=("Sex",)
+    )
     for line, row in rows:
-        if row["Sex"].lower() not in SEXES:
+        if row["Sex"] and row["Sex"].lower() not in SEXES:
             raise CorpusError(
                 f"{file}, line {line}: unknown sex {row['Sex']!r}. Known: "
                 f"{SEXES}"
             )
-    return {row["ActorID"]: row["Sex"].lower() for _, row in rows}
+    return {row["ActorID"]: row["Sex"].lower() or None for _, row in rows}
 
 
 def _voted(root, utterances, column):
@@ -138,11 +145,8 @@ def _voted(root, utterances, column):
 
 
 def _find(root, name):
+    """Tables of this name in the release, beside its audio or above it."""
     folder = pathlib.Path(root).expanduser()
-    for pattern in (
-        name,
-        f"processedResults/{name}",
-        f"*/{name}",
-        f"../{name}",
-    ):
-        yield from visible(folder, pattern)
+    yield from (x for x in find_files(folder) if x.name == name)
+    for above in ("..", "../processedResults"):
+        yield from visible(folder, f"{above}/{name}")

@@ -6,6 +6,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
 from ser_keras.corpora.parsers._reading import unknown_code
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
 
 SOURCE = Source(
@@ -22,6 +23,19 @@ LABELS = (
     "happiness",
     "neutral",
     "sadness",
+)
+
+RELEASE = Release(
+    {
+        "anger": 127,
+        "boredom": 81,
+        "disgust": 46,
+        "fear": 69,
+        "happiness": 71,
+        "neutral": 79,
+        "sadness": 62,
+    },
+    speakers=10,
 )
 
 # First letters of the German words: Wut, Langeweile, Ekel, Angst, Freude ...
@@ -62,10 +76,18 @@ def load(root, labels=None):
         Burkhardt et al., "A database of German emotional speech",
         Interspeech 2005.
     """
-    utterances = read_names(root, "EMO-DB", _LAYOUT, ("wav/*", "*"), _utterance)
+    utterances, reading = read_names(
+        root, "EMO-DB", _LAYOUT, _utterance, RELEASE
+    )
     found = {utterance.label for utterance in utterances}
     default = [label for label in LABELS if label in found]
-    return corpus_manifest(utterances, labels, LABELS, default)
+    absent = [label for label in RELEASE.labels if label not in found]
+    if labels is None and absent:
+        text = f"no utterances of {', '.join(absent)}"
+        reading = reading.add(missing=(text,))
+    return corpus_manifest(
+        utterances, labels, LABELS, default, reading, RELEASE
+    )
 
 
 def _utterance(name, path):

@@ -6,6 +6,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
 
 SOURCE = Source(
@@ -14,6 +15,7 @@ SOURCE = Source(
 )
 
 LABELS = ("neutral", *BASIC_EMOTIONS)
+RELEASE = Release(dict.fromkeys(LABELS, 84), speakers=6)
 # First letters of the Italian words: gioia, tristezza, rabbia, paura ...
 _LABEL_OF = {
     "neu": "neutral",
@@ -50,10 +52,10 @@ def load(root, labels=None):
         Costantini et al., "EMOVO Corpus: an Italian emotional speech
         database", LREC 2014.
     """
-    utterances = read_names(
-        root, "EMOVO", _LAYOUT, ("[fm][123]/*", "*"), _utterance
+    utterances, reading = read_names(
+        root, "EMOVO", _LAYOUT, _utterance, RELEASE
     )
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    return corpus_manifest(utterances, labels, LABELS, LABELS, reading, RELEASE)
 
 
 def _utterance(name, path):

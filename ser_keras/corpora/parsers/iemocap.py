@@ -5,12 +5,14 @@ import re
 
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import check_audio
-from ser_keras.corpora.parsers._reading import corpus_folder
 from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import find_root
 from ser_keras.corpora.parsers._reading import read_annotations
 from ser_keras.corpora.parsers._reading import visible
 from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
+from ser_keras.corpora.reading import Reading
 
 SOURCE = Source("by agreement with its owners", "https://sail.usc.edu/iemocap")
 
@@ -32,6 +34,22 @@ _LABEL_OF = {
     "oth": "other",
 }
 _NO_AGREEMENT = "xxx"
+RELEASE = Release(
+    {
+        "neutral": 1708,
+        "happiness": 595,
+        "sadness": 1084,
+        "anger": 1103,
+        "excitement": 1041,
+        "frustration": 1849,
+        "surprise": 107,
+        "fear": 40,
+        "disgust": 2,
+        "other": 3,
+    },
+    speakers=10,
+    sessions=5,
+)
 _SEX_OF = {"F": "female", "M": "male"}
 # "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]". All other
 # lines are comments and ratings of single raters.
@@ -81,7 +99,7 @@ def load(root, labels=None, scripts="all", merge_excited=True):
         raise ValueError(
             f"`scripts` must be one of {SCRIPTS}. Received: scripts={scripts!r}"
         )
-    folder = corpus_folder(root, "IEMOCAP", _LAYOUT)
+    folder = find_root(root, "IEMOCAP", _LAYOUT, _is_root)
     utterances, places = [], {}
     for session in sorted(visible(folder, "Session*")):
         annotations = session / "dialog" / "EmoEvaluation"
@@ -89,7 +107,13 @@ def load(root, labels=None, scripts="all", merge_excited=True):
             utterances += _dialogue(session, file, places)
     if not utterances:
         raise wrong_layout(folder, "IEMOCAP", _LAYOUT)
-    known = list(_LABEL_OF.values())
+    reading = Reading().add(
+        {
+            f"no agreement of the raters ({_NO_AGREEMENT})": len(places)
+            - len(utterances)
+        }
+    )
+    known, release = list(_LABEL_OF.values()), RELEASE
     if merge_excited:
         known.remove("excitement")
         utterances = [
@@ -98,12 +122,22 @@ def load(root, labels=None, scripts="all", merge_excited=True):
             else u
             for u in utterances
         ]
+        release = release.merged({"excitement": "happiness"})
+    every = utterances
     if scripts != "all":
         part = "_impro" if scripts == "improvised" else "_script"
         utterances = [u for u in utterances if part in u.id]
-    manifest = corpus_manifest(utterances, labels, known, LABELS)
+        other = len(every) - len(utterances)
+        reading = reading.add({f"dialogues that are not {scripts}": other})
+    manifest = corpus_manifest(
+        utterances, labels, known, LABELS, reading, release, every
+    )
     check_audio(folder, manifest)
     return manifest
+
+
+def _is_root(folder):
+    return next(folder.glob("Session*/dialog/EmoEvaluation"), None) is not None
 
 
 def _dialogue(session, file, places):

@@ -4,13 +4,14 @@ import re
 
 from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import CorpusError
-from ser_keras.corpora.parsers._reading import audio_by_stem
-from ser_keras.corpora.parsers._reading import corpus_folder
 from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import find_audio
+from ser_keras.corpora.parsers._reading import find_root
 from ser_keras.corpora.parsers._reading import read_annotations
 from ser_keras.corpora.parsers._reading import visible
-from ser_keras.corpora.parsers._reading import wrong_layout
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
+from ser_keras.corpora.reading import Reading
 
 SOURCE = Source(
     "by agreement with its owners",
@@ -32,6 +33,12 @@ _LABEL_OF = {
     "O": "other",
 }
 _NO_AGREEMENT = "X"
+# Of `other` and of clips without agreement, 640 in all.
+RELEASE = Release(
+    {"neutral": 3477, "happiness": 2644, "sadness": 885, "anger": 792},
+    speakers=12,
+    sessions=6,
+)
 _SEX_OF = {"F": "female", "M": "male"}
 # "UTD-IMPROV-S01A-F01-S-FM01.avi; N; A:3.0; V:3.5; D:3.0 ; N:4.2;". All other
 # lines are ratings of single raters.
@@ -79,29 +86,50 @@ def load(root, labels=None, scenarios="PRST"):
             f"`scenarios` must be letters among {sorted(SCENARIOS)}. "
             f"Received: scenarios={scenarios!r}"
         )
-    folder = corpus_folder(root, "MSP-IMPROV", _LAYOUT)
-    tables = sorted(visible(folder, "Eval*tion.txt"))
+    folder = find_root(root, "MSP-IMPROV", _LAYOUT, _tables)
+    tables = _tables(folder)
     # The annotations do not name the session's folder: one listing finds all.
-    found = audio_by_stem(
+    found, left_out = find_audio(
         folder,
-        ("Audio/session*/*/*/*.wav", "session*/*/*/*.wav"),
         id_of=lambda path: path.stem.split("IMPROV-")[-1],
+        wanted=lambda name, path: _ID.fullmatch(name),
     )
-    if not tables or not found:
-        raise wrong_layout(folder, "MSP-IMPROV", _LAYOUT)
+    if not found:
+        raise CorpusError(
+            f"{folder} has {tables[0].name}, but no audio. Unpack the release "
+            "again, with all of its sessions."
+        )
+    places = {}
+    every = list(_read(tables[0], found, places))
     utterances = [
-        utterance
-        for utterance in _read(tables[0], found)
-        if _ID.fullmatch(utterance.id)["scenario"] in scenarios
+        u for u in every if _ID.fullmatch(u.id)["scenario"] in scenarios
     ]
+    left_out |= {
+        "audio without an evaluation": len(found.keys() - places.keys()),
+        f"no agreement of the raters ({_NO_AGREEMENT})": len(places)
+        - len(every),
+        "clips of other scenarios": len(every) - len(utterances),
+    }
     known = tuple(_LABEL_OF.values())
-    return corpus_manifest(utterances, labels, known, LABELS)
+    return corpus_manifest(
+        utterances,
+        labels,
+        known,
+        LABELS,
+        Reading().add(left_out),
+        RELEASE,
+        every,
+    )
 
 
-def _read(table, found):
+def _tables(folder):
+    return sorted(visible(folder, "[Ee]val*tion.txt"))
+
+
+def _read(table, found, places):
     missing, utterances = [], []
     for name, label in read_annotations(
-        table, _LINE, _ID, _LABEL_OF, _NO_AGREEMENT, {}
+        table, _LINE, _ID, _LABEL_OF, _NO_AGREEMENT, places
     ):
         if name[0] not in found:
             missing.append(name[0])

@@ -1,7 +1,7 @@
 """MSP-Podcast: turns of podcasts, in the release's own partitions."""
 
+import json
 import re
-import warnings
 
 from ser_keras.corpora.manifest import SEXES
 from ser_keras.corpora.manifest import Utterance
@@ -9,13 +9,14 @@ from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import CorpusError
 from ser_keras.corpora.parsers._reading import check_audio
 from ser_keras.corpora.parsers._reading import check_unique
-from ser_keras.corpora.parsers._reading import corpus_folder
 from ser_keras.corpora.parsers._reading import corpus_manifest
+from ser_keras.corpora.parsers._reading import find_audio
+from ser_keras.corpora.parsers._reading import find_root
 from ser_keras.corpora.parsers._reading import read_table
 from ser_keras.corpora.parsers._reading import read_text
 from ser_keras.corpora.parsers._reading import visible
-from ser_keras.corpora.parsers._reading import wrong_layout
 from ser_keras.corpora.parsers._source import Source
+from ser_keras.corpora.reading import Reading
 
 SOURCE = Source(
     "by agreement with its owners",
@@ -42,8 +43,10 @@ _UNLABELLED = "test3"
 _PARTITION_OF = {"validation": "development", "test": "test1"}
 _COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
 _RELEASE = re.compile(r"(?<![\d.])([12]\.\d\d?)(?![\d.])")
+_TABLE = re.compile(r"labels_con[sc]ensus\.(csv|json)")
 _LAYOUT = (
-    "Labels/labels_consensus.csv (labels_concensus.csv in early releases) "
+    "Labels/labels_consensus.csv (labels_concensus.csv in early releases, or "
+    ".json) "
     "and Audios/MSP-PODCAST_*.wav."
 )
 
@@ -55,7 +58,7 @@ def load(root, labels=None, version=None):
     of an utterance is `"train"`, `"development"`, `"test1"` ...; the protocol
     `ser_keras.protocols.Partitions` makes the fold. A `Partitions.txt` must
     agree with the labels, except for Test3, whose labels are not published and
-    whose files may be in it alone; a warning counts these.
+    whose files may be in it alone; `reading` counts these.
 
     An unknown speaker becomes one speaker for each podcast, such as
     `"unknown-0153"`; as a single speaker they would be in every partition.
@@ -79,26 +82,79 @@ def load(root, labels=None, version=None):
         corpus by retrieving emotional speech from existing podcast
         recordings", IEEE Trans. Affective Computing 10(4), 2019.
     """
-    folder = corpus_folder(root, "MSP-Podcast", _LAYOUT)
-    tables = sorted(visible(folder, "Labels/labels_con[sc]ensus.csv"))
-    if not tables:
-        raise wrong_layout(folder, "MSP-Podcast", _LAYOUT)
+    folder = find_root(root, "MSP-Podcast", _LAYOUT, _tables)
+    table = _tables(folder)[0]
     _check_version(folder, version)
-    audio = next(visible(folder, "Audio*"), folder / "Audios")
-    rows = read_table(tables[0], _COLUMNS, key="FileName")
+    rows = _rows(table)
+    unlabelled = 0
     for file in visible(folder, "[Pp]artitions.txt"):
-        _check_partitions(file, tables[0], rows)
+        unlabelled += _check_partitions(file, table, rows)
+    listed = {row["FileName"].removesuffix(".wav") for _, row in rows}
+    audio, left_out = find_audio(folder, wanted=lambda name, _: name in listed)
     utterances = [
-        _utterance(audio, tables[0], line, row)
+        _utterance(audio, folder, table, line, row)
         for line, row in rows
         if row["EmoClass"] != _NO_AGREEMENT
     ]
     check_audio(folder, utterances)
+    left_out |= {
+        "files of Test3, whose labels are not published": unlabelled,
+        f"no agreement of the raters ({_NO_AGREEMENT})": len(rows)
+        - len(utterances),
+        f"audio that is not in {table.name}": max(
+            0, len(audio.keys() - listed) - unlabelled
+        ),
+    }
+    without = sum(u.speaker.startswith("unknown-") for u in utterances)
+    notes = ()
+    if without:
+        notes = (
+            f"utterances without a speaker in {table.name}: {without}; each "
+            "podcast is taken for a speaker",
+        )
     known = tuple(_LABEL_OF.values())
-    return corpus_manifest(utterances, labels, known, LABELS)
+    reading = Reading().add(left_out, notes=notes)
+    return corpus_manifest(utterances, labels, known, LABELS, reading)
 
 
-def _utterance(audio, table, line, row):
+def _tables(folder):
+    """Tables of labels in a folder or in its `Labels/`, CSV before JSON."""
+    return sorted(
+        path
+        for here in (folder, *visible(folder, "[Ll]abels"))
+        for path in visible(here)
+        if _TABLE.fullmatch(path.name.lower())
+    )
+
+
+def _rows(table):
+    """Rows of the table with the numbers of their lines, or of entries."""
+    optional = ("SpkrID", "Gender")
+    if table.suffix.lower() == ".csv":
+        return read_table(table, _COLUMNS, key="FileName", optional=optional)
+    try:
+        entries = json.loads(read_text(table)).items()
+        return [
+            (
+                number,
+                {"FileName": name}
+                | {
+                    column: str(entry.get(column, "")).strip()
+                    if column in optional
+                    else str(entry[column]).strip()
+                    for column in _COLUMNS[1:]
+                },
+            )
+            for number, (name, entry) in enumerate(entries, start=1)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorpusError(
+            f"{table} must be an object of files, each with {_COLUMNS[1:]}. "
+            f"Received: {error!r}"
+        ) from error
+
+
+def _utterance(audio, folder, table, line, row):
     name = row["FileName"].removesuffix(".wav")
     if row["EmoClass"] not in _LABEL_OF:
         raise CorpusError(
@@ -106,7 +162,7 @@ def _utterance(audio, table, line, row):
             f"{', '.join(_LABEL_OF)}, {_NO_AGREEMENT}."
         )
     speaker, sex = row["SpkrID"], row["Gender"].lower()
-    if speaker.lower() == "unknown":
+    if speaker.lower() in ("", "unknown"):
         _, _, rest = name.partition("_")
         if not rest:
             raise CorpusError(
@@ -116,7 +172,7 @@ def _utterance(audio, table, line, row):
         speaker = f"unknown-{rest.split('_')[0]}"
     return Utterance(
         id=name,
-        path=str(audio / f"{name}.wav"),
+        path=str(audio.get(name, folder / "Audios" / f"{name}.wav")),
         label=_LABEL_OF[row["EmoClass"]],
         speaker=speaker,
         sex=sex if sex in SEXES else None,
@@ -170,12 +226,6 @@ def _check_partitions(file, table, rows):
     ]
     for name in unlabelled:
         del found[name]
-    if unlabelled:
-        warnings.warn(
-            f"{file}: {len(unlabelled)} files of Test3 have no labels in "
-            f"{table.name} and are left out.",
-            stacklevel=4,
-        )
     both = expected.keys() & found.keys()
     for what, wrong in (
         (f"not in {table.name}", sorted(found.keys() - expected.keys())),
@@ -193,3 +243,4 @@ def _check_partitions(file, table, rows):
                 f"{len(expected)} files are {what}, first {name}{at}. Unpack "
                 "one release into one folder."
             )
+    return len(unlabelled)

@@ -7,6 +7,7 @@ from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
 from ser_keras.corpora.parsers._reading import unknown_code
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import CC_BY_NC_SA
 from ser_keras.corpora.parsers._source import Source
 
@@ -20,12 +21,14 @@ SOURCE = Source(
 
 # In the order of the emotion codes 01 ... 08.
 LABELS = ("neutral", "calm", *BASIC_EMOTIONS)
+RELEASE = Release(dict.fromkeys(LABELS, 192) | {"neutral": 96}, speakers=24)
 _TEXTS = {
     "01": "Kids are talking by the door",
     "02": "Dogs are sitting by the door",
 }
 # Modality 03 is audio only, vocal channel 01 is speech (02 is song).
 _NAME = re.compile(r"03-01-(\d\d)-(0[12])-(0[12])-(0[12])-(\d\d)")
+_OTHER = {"03-02": "songs", "01-01": "videos", "02-01": "videos"}
 _LABEL_OF = {f"{code:02d}": x for code, x in enumerate(LABELS, start=1)}
 _LAYOUT = (
     "speech files named 03-01-EE-II-SS-RR-AA such as "
@@ -55,16 +58,16 @@ def load(root, labels=None):
         Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional
         Speech and Song", PLoS ONE 13(5), 2018.
     """
-    utterances = read_names(
-        root, "RAVDESS", _LAYOUT, ("Actor_*/*", "*"), _utterance
+    utterances, reading = read_names(
+        root, "RAVDESS", _LAYOUT, _utterance, RELEASE
     )
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    return corpus_manifest(utterances, labels, LABELS, LABELS, reading, RELEASE)
 
 
 def _utterance(name, path):
     match = _NAME.fullmatch(name)
     if not match:
-        return None
+        return _OTHER.get(name[:5])
     emotion, _, statement, _, actor = match.groups()
     if emotion not in _LABEL_OF:
         raise unknown_code(path, emotion, _LABEL_OF)

@@ -6,6 +6,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
 
 SOURCE = Source(
@@ -14,6 +15,7 @@ SOURCE = Source(
 )
 
 LABELS = ("neutral", *BASIC_EMOTIONS)
+RELEASE = Release(dict.fromkeys(LABELS, 60) | {"neutral": 120}, speakers=4)
 _LABEL_OF = {
     "n": "neutral",
     "h": "happiness",
@@ -49,15 +51,10 @@ def load(root, labels=None):
         Haq and Jackson, "Speaker-dependent audio-visual emotion recognition",
         AVSP 2009.
     """
-    utterances = read_names(
-        root,
-        "SAVEE",
-        _LAYOUT,
-        ("AudioData/*/*", "[DJK][CEKL]/*", "*"),
-        _utterance,
-        id_of=_id,
+    utterances, reading = read_names(
+        root, "SAVEE", _LAYOUT, _utterance, RELEASE, id_of=_id
     )
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    return corpus_manifest(utterances, labels, LABELS, LABELS, reading, RELEASE)
 
 
 def _id(path):

@@ -6,6 +6,7 @@ from ser_keras.corpora.manifest import Utterance
 from ser_keras.corpora.parsers._reading import BASIC_EMOTIONS
 from ser_keras.corpora.parsers._reading import corpus_manifest
 from ser_keras.corpora.parsers._reading import read_names
+from ser_keras.corpora.parsers._release import Release
 from ser_keras.corpora.parsers._source import Source
 
 SOURCE = Source(
@@ -14,6 +15,7 @@ SOURCE = Source(
 )
 
 LABELS = ("neutral", *BASIC_EMOTIONS)
+RELEASE = Release(dict.fromkeys(LABELS, 400), speakers=2)
 _LABEL_OF = {
     "neutral": "neutral",
     "happy": "happiness",
@@ -51,8 +53,8 @@ def load(root, labels=None):
         Pichora-Fuller and Dupuis, "Toronto emotional speech set (TESS)",
         2020, doi 10.5683/SP2/E8H2MF.
     """
-    utterances = read_names(root, "TESS", _LAYOUT, ("*/*", "*"), _utterance)
-    return corpus_manifest(utterances, labels, LABELS, LABELS)
+    utterances, reading = read_names(root, "TESS", _LAYOUT, _utterance, RELEASE)
+    return corpus_manifest(utterances, labels, LABELS, LABELS, reading, RELEASE)
 
 
 def _utterance(name, path):

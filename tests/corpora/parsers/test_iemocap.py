@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from ser_keras.corpora.parsers import CorpusError
@@ -69,6 +71,36 @@ def test_iemocap(iemocap):
     assert manifest[0].path.endswith(
         "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
     )
+
+
+def test_what_iemocap_lacks_and_leaves_out(iemocap):
+    reading = load_corpus("iemocap", iemocap, scripts="improvised").reading
+    assert reading.left_out == {
+        "no agreement of the raters (xxx)": 1,
+        "dialogues that are not improvised": 3,
+        "label frustration": 1,
+        "label surprise": 1,
+    }
+    assert reading.missing == (
+        "2 of 5 sessions (Ses01, Ses02)",
+        "4 of 10 speakers (Ses01F, Ses01M, Ses02F, Ses02M)",
+        "5 of 5531 utterances (neutral 1 of 1708, happiness 2 of 1636, "
+        "sadness 1 of 1084, anger 1 of 1103)",
+    )
+
+
+def test_iemocap_a_level_too_high_or_too_deep(iemocap):
+    nested = iemocap.parent / "nested"
+    nested.mkdir()
+    iemocap.rename(nested / "IEMOCAP_full_release")
+    assert len(load_corpus("iemocap", nested)) == 5
+    folder = (nested / "IEMOCAP_full_release").resolve()
+    for deep in ("Session1", "Session1/dialog"):
+        with pytest.raises(CorpusError, match=f"Give the folder {folder}$"):
+            load_corpus("iemocap", folder / deep)
+    shutil.copytree(folder, nested / "copy")
+    with pytest.raises(CorpusError, match="2 folders of IEMOCAP. Give one"):
+        load_corpus("iemocap", nested)
 
 
 def test_iemocap_options(iemocap):

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import CorpusWarning
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.corpora.parsers.manifest import load
 
@@ -83,9 +84,13 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
     ("text", "message"),
     [
         ("path,label\na.wav,x\n", "Missing: .'speaker'.*`columns`"),
-        (TABLE + "x,a.wav,,anna,,,\n", "line 2: no .* .'label'"),
-        (TABLE + "x,a.wav\n", "line 2: no .* .'label', 'speaker'"),
-        (TABLE + "x,a.wav,j,n,,a,\n", "line 2: could not convert"),
+        (TABLE + "x,a.wav,,anna,,,\n", "no row has a label.*first line 2"),
+        (TABLE + "x,a.wav\n", "line 2: no .* .'speaker'"),
+        (TABLE + "x,a.wav,j,nan,,,\n", "line 2: no .* .'speaker'"),
+        (
+            TABLE + "x,a.wav,j,n,,a,\n",
+            "line 2, column 'start': cannot read 'a' as a time",
+        ),
         (TABLE + "x,a.wav,j,n,child,,\n", "line 2: `sex` must be"),
         (TABLE + "x,a.wav,j,n,,2,1\n", "line 2: An utterance must end"),
         (
@@ -95,7 +100,7 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
         (TABLE + "x,c.wav,j,n,,,\n", r"1 of 1 .*c.wav \(line 2\)"),
         (TABLE, "has no utterances"),
         (TABLE + 'x,"a.wav"b,j,n,,,\n', "line 2: .*expected after"),
-        (TABLE + "x,a.wav,j,n,,nan,\n", "line 2: An utterance must .* start"),
+        (TABLE + "x,a.wav,j,n,,-1,\n", "line 2: An utterance must .* start"),
         (TABLE + "x,a.wav,j,n,,,inf\n", "line 2: An utterance must end"),
         (TABLE + "x,a.wav,j,n,,,,1,2\n", "line 2: 7 columns, .*'1', '2'"),
         (
@@ -103,6 +108,11 @@ def test_real_corpus_as_csv(corpora_root, tmp_path):
             "'n' is female in line 2 and male in line 4",
         ),
         ("path,label,label,speaker\n", "line 1: .*'label'. occur twice"),
+        (
+            "path,mood,who\na.wav,joy,n\n",
+            "Missing: .'label', 'speaker'.*--columns label=NAME speaker=NAME"
+            ".*--speakers unknown",
+        ),
     ],
 )
 def test_bad_csv_names_file_and_line(folder, text, message):
@@ -160,3 +170,92 @@ def test_a_column_called_labels_and_odd_line_separators(folder):
     assert manifest[0].text == "a\u2028b" and manifest.labels == ("joy",)
     manifest.save(folder / "saved.jsonl")
     assert Manifest.load(folder / "saved.jsonl") == manifest
+
+
+NKULULEKO = "file,emotion,gender,speaker\na.wav,angry,female,n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mine.csv", NKULULEKO),
+        ("MINE.CSV", NKULULEKO),
+        ("mine.csv", NKULULEKO.replace(",", ";")),
+        ("mine.txt", NKULULEKO.replace(",", "\t")),
+        ("mine.csv", NKULULEKO.replace(",", " , ")),
+        ("mine.csv", NKULULEKO.replace("angry", ' "angry"')),
+        ("mine.csv", "\ufeff" + NKULULEKO.replace("file", "File")),
+        ("mine.csv", NKULULEKO.replace("a.wav", ".\\a.wav")),
+        (
+            "mine.json",
+            '[\n {"file": "a.wav", "emotion": "angry",\n  "gender": "female", '
+            '"speaker": "n"}\n]',
+        ),
+    ],
+)
+def test_tables_of_other_tools(folder, name, text):
+    manifest = load(write(folder, text, name))
+    (utterance,) = manifest
+    assert (utterance.label, utterance.speaker) == ("angry", "n")
+    assert (utterance.sex, utterance.id) == ("female", "a.wav")
+    notes = " ".join(manifest.reading.notes).lower()
+    assert "the path is the column 'file'" in notes
+
+
+def test_segments_as_audformat_writes_them(folder):
+    text = "file,start,end,emotion,speaker\n" + "".join(
+        f"a.wav,{start},{end},joy,n\n"
+        for start, end in (
+            ("0 days 00:00:00", "0 days 00:00:01.250000"),
+            ("0:00:01.25", "NaT"),
+            ("00:02", ""),
+            ("1 days 01:00:00", "nan"),
+        )
+    )
+    manifest = load(write(folder, text))
+    assert [(u.id, u.start, u.end) for u in manifest] == [
+        ("a.wav:0", 0.0, 1.25),
+        ("a.wav:1.25", 1.25, None),
+        ("a.wav:2", 2.0, None),
+        ("a.wav:90000", 90000.0, None),
+    ]
+
+
+def test_an_array_names_the_line_of_an_entry(folder):
+    text = '[\n{"path": "a.wav",\n"label": "joy", "speaker": "n"},\n\n{"a": 1}]'
+    with pytest.raises(ValueError, match="line 5: no value in .'path'"):
+        load(write(folder, text, "mine.json"))
+    with pytest.raises(ValueError, match="line 3: Expecting"):
+        load(write(folder, "[\n\n{", "mine.json"))
+
+
+def test_labels_of_other_spelling_are_one_class_and_said(folder):
+    labels = ["Angry ", "angry", "ANGRY", "sad", "nan", "", "NaN"]
+    rows = "".join(f"{i},a.wav,{x},n,,,\n" for i, x in enumerate(labels))
+    manifest = load(write(folder, TABLE + rows))
+    assert manifest.counts() == {"angry": 3, "sad": 1}
+    reading = manifest.reading
+    assert reading.left_out == {"rows without a label": 3}
+    assert reading.missing == ("3 rows without a label, lines [6, 7, 8]",)
+    assert reading.notes == (
+        "labels of one meaning: 'Angry' as 'angry', 'ANGRY' as 'angry'",
+    )
+    chosen = load(folder / "mine.csv", labels=["sad"])
+    assert chosen.reading.left_out["label angry"] == 3
+    with pytest.warns(CorpusWarning, match="mine.csv: 3 rows without a label"):
+        load_corpus("manifest", folder / "mine.csv")
+
+
+def test_a_list_without_speakers_has_a_mode_of_its_own(folder):
+    table = write(folder, "path,label\na.wav,joy\nb.wav,sad\n")
+    manifest = load(table, speakers="unknown")
+    assert manifest.speakers == ("SPEAKER-UNKNOWN",)
+    with pytest.raises(ValueError, match="'unknown' or None"):
+        load(table, speakers="anna")
+
+
+def test_missing_files_name_the_whole_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    write(folder, TABLE + "x,c.wav,j,n,,,\n")
+    with pytest.raises(ValueError, match=f"resolved from {folder.resolve()}$"):
+        load("mine.csv")

@@ -63,7 +63,7 @@ def test_msp_improv_one_clip_in_two_sessions(msp_improv):
     (first,) = msp_improv.rglob("*M01-R-FF02.wav")
     second = first.parents[3] / "session2/S01A/R" / first.name
     second.parent.mkdir(parents=True)
-    second.touch()
+    second.write_text("another one")
     with pytest.raises(
         CorpusError, match="'S01A-M01-R-FF02': .*session1.* and .*session2"
     ):

@@ -1,3 +1,7 @@
+import dataclasses
+import json
+import pathlib
+
 import pytest
 
 from ser_keras.corpora.parsers import CorpusError
@@ -82,9 +86,10 @@ def test_msp_podcast_keeps_the_labels_of_test3(msp_podcast):
     hidden = "MSP-PODCAST_test3_0001.wav,,,,,,,Test3\n"
     hidden += hidden.replace("0001", "0002")
     write_partitions(msp_podcast, LABELS + hidden)
-    with pytest.warns(UserWarning, match="2 files of Test3 have no labels"):
-        manifest = load_corpus("msp_podcast", msp_podcast)
+    manifest = load_corpus("msp_podcast", msp_podcast)
     assert len(manifest) == 5
+    what = "files of Test3, whose labels are not published"
+    assert manifest.reading.left_out[what] == 2
     # Of any other part, a file without labels is of another release.
     write_partitions(msp_podcast, LABELS + hidden.replace("Test3", "Test2"))
     with pytest.raises(CorpusError, match="2 of 6 files are not in .*test3_00"):
@@ -96,7 +101,7 @@ def test_msp_podcast_bad_tables(msp_podcast):
     for labels, message in (
         (LABELS.replace(",Split_Set", ",Set"), "Missing: .'Split_Set'"),
         (LABELS.replace(",U,", ",Q,"), "line 5: unknown label 'Q'"),
-        (LABELS.replace(",41,", ",,"), "line 6: nothing in .'SpkrID'"),
+        (LABELS.replace(",C,", ",,"), "line 6: nothing in .'EmoClass'"),
         (
             LABELS + LABELS.splitlines()[1],
             "'MSP-PODCAST_0001_0008' .*csv, line 2, and .*csv, line 8",
@@ -114,3 +119,53 @@ def test_msp_podcast_bad_tables(msp_podcast):
     (msp_podcast / "Audios/MSP-PODCAST_0003_0001.wav").unlink()
     with pytest.raises(CorpusError, match="1 of 5 .*no audio.*0003_0001"):
         load_corpus("msp_podcast", msp_podcast)
+
+
+def as_json(root):
+    table = root / "Labels/labels_consensus.csv"
+    header, *lines = (x.split(",") for x in LABELS.splitlines())
+    entries = {x[0]: dict(zip(header[1:], x[1:], strict=True)) for x in lines}
+    table.with_suffix(".json").write_text(json.dumps(entries))
+    table.unlink()
+
+
+def beside_the_audio(root):
+    table = root / "Labels/labels_consensus.csv"
+    table.rename(root / table.name)
+
+
+def lower_case(root):
+    (root / "Audios").rename(root / "audios")
+    (root / "Labels").rename(root / "labels")
+
+
+def in_folders(root):
+    for file in sorted((root / "Audios").iterdir()):
+        folder = root / "Audios" / file.name[:16]
+        folder.mkdir(exist_ok=True)
+        file.rename(folder / file.name)
+
+
+@pytest.mark.parametrize(
+    "change", [as_json, beside_the_audio, lower_case, in_folders]
+)
+def test_msp_podcast_as_it_is_on_a_disk(msp_podcast, change):
+    first = load_corpus("msp_podcast", msp_podcast)
+    change(msp_podcast)
+    again = load_corpus("msp_podcast", msp_podcast.parent)  # A level higher.
+    assert [dataclasses.replace(u, path="x") for u in again] == [
+        dataclasses.replace(u, path="x") for u in first
+    ]
+    assert all(pathlib.Path(u.path).is_file() for u in again)
+
+
+def test_msp_podcast_with_empty_cells(msp_podcast):
+    """Rows of the release lack the speaker or the sex of some turns."""
+    table = msp_podcast / "Labels/labels_consensus.csv"
+    table.write_text(LABELS.replace(",41,Female,", ", ,,"))
+    manifest = load_corpus("msp_podcast", msp_podcast)
+    (turn,) = (u for u in manifest if u.id.endswith("0004_0002"))
+    assert (turn.speaker, turn.sex) == ("unknown-0004", None)
+    assert "without a speaker in labels_consensus.csv: 3;" in " ".join(
+        manifest.reading.notes
+    )

@@ -3,9 +3,10 @@ import pytest
 from ser_keras.corpora.parsers import CorpusError
 from ser_keras.corpora.parsers import load_corpus
 
+# As in the release, whose data.tsv pads the speakers with blanks.
 NEMO = """file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage
-SJB_anger_5.wav\tanger\tTak jest.\ttak jest\tSJB\tfemale\t27
-EB0_surprised_9.wav\tsurprised\t"Nie", mówi.\tnie mówi\tEB0\tmale\t30
+SJB_anger_5.wav\tanger\tTak jest.\ttak jest\tSJB \tfemale\t27
+EB0_surprised_9.wav\tsurprised\t"Nie", mówi.\tnie mówi\t EB0  \tmale\t30
 """
 
 
@@ -20,6 +21,7 @@ def test_nemo(tmp_path):
         ("SJB_anger_5", "anger", "SJB", "female"),
     ]
     assert manifest[1].text == "Tak jest."
+    assert manifest.reading.missing[0] == "2 of 9 speakers (EB0, SJB)"
     (tmp_path / "data.tsv").write_text(NEMO.replace("\tanger", "\tjoy"))
     with pytest.raises(CorpusError, match="line 2: unknown emotion 'joy'"):
         load_corpus("nemo", tmp_path)
