@@ -277,14 +277,19 @@ def error_text(error: Exception) -> str:
 
 
 def print_error(error: Exception, hint: str) -> None:
-    """Prints an error on stderr.
+    """Prints an error on stderr, as its last line.
+
+    A message of several lines is a sentence and a list, which goes before it.
 
     Args:
         error: The error.
         hint: How to see the traceback, for errors that a user cannot mend.
     """
     hint = "" if isinstance(error, _MENDABLE) else f" ({hint})"
-    print(f"error: {error_text(error)}{hint}", file=sys.stderr)
+    sentence, *details = error_text(error).strip().split("\n")
+    for line in details:
+        print(line, file=sys.stderr)
+    print(f"error: {sentence.rstrip(':')}{hint}", file=sys.stderr)
 
 
 def save(config: Any, path: str | os.PathLike[str]) -> None:

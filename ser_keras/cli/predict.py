@@ -137,8 +137,8 @@ def predict(config):
 
 
 def _failed(error):
-    # Advice on corpora is out of place here.
-    return {"error": getattr(error, "found", None) or str(error)}
+    # The file is named beside it.
+    return {"error": getattr(error, "reason", None) or str(error)}
 
 
 def _found(paths):
