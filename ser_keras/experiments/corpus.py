@@ -1,14 +1,18 @@
 """Which corpus a run works on, and how it is divided."""
 
 import dataclasses
+import difflib
+import pathlib
 import typing
 from collections.abc import Sequence
 from typing import Any
 
 from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.parsers import corpus_names
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.experiments.options import Options
+from ser_keras.protocols.protocol import PROTOCOLS
 from ser_keras.protocols.protocol import Protocol
 from ser_keras.protocols.protocol import SpeakerGroups
 from ser_keras.protocols.protocol import get_protocol
@@ -16,6 +20,14 @@ from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
 
 _USUAL = ("", "speaker-independent")
+#: What `--protocol` takes beside the protocols that have a name of their own.
+OF_OPTIONS = {
+    "speaker-independent": "what is usual for the corpus, the default",
+    "speaker-groups": "as many groups of consecutive speakers as --groups says",
+    "speaker-groups-N": "N groups of consecutive speakers",
+    "published": "as the paper of Light-SERNet: random folds, which OVERSTATE "
+    "(`ser_keras train light_sernet`)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +59,43 @@ class CorpusOptions(Options):
     skip_bad_audio: bool = False
     """Leave out files that cannot be used, and count them, instead of
     stopping."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.protocol.startswith("speaker-groups-"):
+            get_protocol(self.protocol)  # Tells what is wrong with the number.
+            return
+        known = (*_USUAL, "speaker-groups", *PROTOCOLS)
+        if hasattr(self, "random_folds"):
+            known = (*known, "published")
+        check_name("protocol", self.protocol, known)
+
+
+def check_name(option: str, value: str, known: Sequence[str]) -> None:
+    """Raises `ValueError` unless a name is one of those that are known."""
+    if value in known:
+        return
+    likely = difflib.get_close_matches(value, filter(None, known), 1)
+    raise ValueError(
+        f"`{option}` must be one of {', '.join(filter(None, known))}. "
+        f"Received: {option}={value!r}"
+        + (f". Did you mean {likely[0]}?" if likely else "")
+    )
+
+
+def check_corpus(config: Any) -> None:
+    """Raises an error if there is no such corpus or folder.
+
+    Raises:
+        ValueError: No corpus has the name that `config` gives.
+        FileNotFoundError: There is no such folder.
+    """
+    check_name("corpus", config.corpus, ("", *corpus_names()))
+    if config.data_dir and not pathlib.Path(config.data_dir).exists():
+        raise FileNotFoundError(
+            f"{config.data_dir}: no such folder. --data-dir is the folder of "
+            "the corpus"
+        )
 
 
 def check_together(config: Any, *names: str) -> None:

@@ -10,15 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_keras._registry import load_model
-from ser_keras.audio.encoder_frames import EncoderFrames
-from ser_keras.audio.encoder_frames import EncoderStatistics
-from ser_keras.audio.encoder_frames import front_end_of
-from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras import audio
+from ser_keras import encoders
+from ser_keras import models
 from ser_keras.encoders.known import known_encoder
-from ser_keras.encoders.whisper import WhisperEncoder
-from ser_keras.evaluation.baselines import fit_classifier
-from ser_keras.evaluation.cross_validation import Trained
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
@@ -31,13 +26,10 @@ from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
-from ser_keras.features.feature_set import FeatureSet
-from ser_keras.features.feature_set import join
-from ser_keras.features.preprocessor import Preprocessor
-from ser_keras.features.store import digest
-from ser_keras.models.encoder_classifier import AttentiveClassifier
-from ser_keras.models.encoder_classifier import EncoderClassifier
-from ser_keras.models.encoder_classifier import StatisticsClassifier
+
+if typing.TYPE_CHECKING:
+    from ser_keras.evaluation.cross_validation import Trained
+    from ser_keras.features.feature_set import FeatureSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +142,7 @@ class EncoderExperiment(Experiment):
         return self.tunable
 
     @property
-    def encoder(self) -> SpeechEncoder:
+    def encoder(self) -> encoders.SpeechEncoder:
         """The encoder, read once in a process."""
         config = self.config
         if not config.encoder:
@@ -158,6 +150,9 @@ class EncoderExperiment(Experiment):
         return _pretrained(config.encoder, config.revision, config.num_layers)
 
     def preprocessor(self):
+        from ser_keras.audio.encoder_frames import front_end_of
+        from ser_keras.features.preprocessor import Preprocessor
+
         if not self.config.encoder:
             print(
                 "NO --encoder: it is an UNTRAINED encoder. It shows that "
@@ -168,13 +163,15 @@ class EncoderExperiment(Experiment):
         )
 
     def training_preprocessor(self, preprocessor):
+        from ser_keras.features.preprocessor import Preprocessor
+
         frontend = preprocessor.frontend
         if self.config.head == "statistics":
             return Preprocessor(
-                EncoderStatistics(self.encoder, frontend=frontend)
+                audio.EncoderStatistics(self.encoder, frontend=frontend)
             )
         return Preprocessor(
-            EncoderFrames(self.encoder, frontend=frontend),
+            audio.EncoderFrames(self.encoder, frontend=frontend),
             duration=self.config.duration,
         )
 
@@ -182,10 +179,10 @@ class EncoderExperiment(Experiment):
         config, classes = self.config, len(features.manifest.labels)
         layers = self.encoder.num_layers + 1
         if config.head == "statistics":
-            return StatisticsClassifier(
+            return models.StatisticsClassifier(
                 (layers, features.num_features, 1), classes
             )
-        return AttentiveClassifier(
+        return models.AttentiveClassifier(
             (None, features.num_features, 1),
             classes,
             num_layers=layers,
@@ -226,6 +223,9 @@ class EncoderExperiment(Experiment):
         )
 
     def score_more(self, run, folds, features):
+        from ser_keras._registry import load_model
+        from ser_keras.features.store import digest
+
         config = self.config
         files = [
             run.path / "folds" / fold.name / "network.keras" for fold in folds
@@ -245,14 +245,14 @@ class EncoderExperiment(Experiment):
 
     def whole(self, network):
         layers = tuple(range(self.encoder.num_layers + 1))
-        if isinstance(network, StatisticsClassifier):
+        if isinstance(network, models.StatisticsClassifier):
             layers = network.rows
             shape = (len(layers), *network.feature_shape[1:])
-            head = StatisticsClassifier(shape, network.num_classes)
+            head = models.StatisticsClassifier(shape, network.num_classes)
             head.set_weights(network.get_weights())
             network = head
         encoder = self.encoder.truncated(max(layers))
-        return EncoderClassifier(encoder, network, layers)
+        return models.EncoderClassifier(encoder, network, layers)
 
 
 def fit_statistics(
@@ -269,12 +269,16 @@ def fit_statistics(
         augmented: Further ones, of the same utterances, altered.
         seed: Of the classifier.
     """
+    from ser_keras.evaluation.baselines import fit_classifier
+    from ser_keras.evaluation.cross_validation import Trained
+    from ser_keras.features.feature_set import join
+
     fitted = fit_classifier("layer_probe", join([train, *augmented]), seed)
     scale, classifier = (
         fitted.pipeline.named_steps[name] for name in ("scale", "classify")
     )
     shape = (*train.arrays[0].shape, 1)
-    network = StatisticsClassifier(
+    network = models.StatisticsClassifier(
         shape, len(train.manifest.labels), rows=fitted.layers
     )
     network.set_standardization(scale.mean_, scale.scale_)
@@ -289,13 +293,15 @@ def fit_statistics(
 
 @functools.lru_cache(maxsize=1)
 def _pretrained(model, revision, num_layers):
-    return SpeechEncoder.from_pretrained(model, num_layers, revision or None)
+    return encoders.SpeechEncoder.from_pretrained(
+        model, num_layers, revision or None
+    )
 
 
 @functools.lru_cache(maxsize=1)
 def _untrained():
     """A small encoder of random weights, the same in every process."""
-    encoder = WhisperEncoder(2, 32, 2, 64)
+    encoder = encoders.WhisperEncoder(2, 32, 2, 64)
     rng = np.random.default_rng(0)
     for weight in encoder.trainable_weights:
         if len(weight.shape) > 1:
