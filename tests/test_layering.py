@@ -12,7 +12,8 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 # A module imports from its own row and those above it.
 LAYERS = [
-    ("_deprecated", "_errors", "_files", "_graphs", "_keras_file"),
+    ("_class_numbers", "_deprecated", "_errors", "_files", "_graphs"),
+    ("_keras_file", "_quiet"),
     ("_versions",),
     ("determinism", "memory"),
     ("_lazy", "_replicas"),

@@ -1,9 +1,11 @@
 """One dataclass is a program's flags, its help and its configuration file."""
 
 import dataclasses
+import difflib
 import json
 import os
 import pathlib
+import re
 import sys
 import types
 import typing
@@ -17,6 +19,7 @@ import jsonargparse
 from ser_keras._errors import DeviceError
 from ser_keras._errors import WorkerLostError
 from ser_keras._files import write_text
+from ser_keras._quiet import import_tensorflow_quietly
 from ser_keras.determinism import be_deterministic
 from ser_keras.memory import keep_memory
 
@@ -71,13 +74,26 @@ def parse(
     return from_values(config_class, values, parser)
 
 
+class _Parser(jsonargparse.ArgumentParser):
+    """A parser that names the option which a mistake is like."""
+
+    def error(self, message, *args, **kwargs):
+        found = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        options = [x for action in self._actions for x in action.option_strings]
+        likely = found and difflib.get_close_matches(found[1], options, 1)
+        if likely:
+            message += f". Did you mean {likely[0]}?"
+        super().error(message, *args, **kwargs)
+
+
 def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
     """A parser with an argument for each field; see `parse`.
 
     Args:
-        config_class: A dataclass. A field with `metadata={"positional": True}`
-            is given by its place and not by a flag; one with `metadata={"path":
-            True}` or a name that ends in `_dir` completes to files in a shell.
+        config_class: A dataclass. Entries of a field's metadata: `positional`,
+            given by its place and not by a flag; `also`, a tuple of further
+            flags; and `path`, completed to files in a shell, as one whose name
+            ends in `_dir` is.
 
     Returns:
         `jsonargparse.ArgumentParser`.
@@ -90,7 +106,7 @@ def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
         for param in docstring_parser.parse_from_object(owner).params
     }
     hints = typing.get_type_hints(config_class)
-    parser = jsonargparse.ArgumentParser(description=_prose(doc))
+    parser = _Parser(description=_prose(doc))
     parser.add_argument(
         "--config", action="config", help="YAML or JSON file with fields."
     )
@@ -111,6 +127,7 @@ def make_parser(config_class: type[Any]) -> jsonargparse.ArgumentParser:
             groups[title] = parser.add_argument_group(title)
         action = groups.get(title, parser).add_argument(
             name,
+            *field.metadata.get("also", ()),
             help=helps.get(field.name) or " ",
             **_default(field),
             **options,
@@ -228,6 +245,7 @@ def run(
     Raises:
         SystemExit: With status 1 after bad input; see also `parse`.
     """
+    import_tensorflow_quietly()
     config = parse(config_class, argv)
     keep_memory()
     if getattr(config, "deterministic", False):
@@ -277,14 +295,19 @@ def error_text(error: Exception) -> str:
 
 
 def print_error(error: Exception, hint: str) -> None:
-    """Prints an error on stderr.
+    """Prints an error on stderr, as its last line.
+
+    A message of several lines is a sentence and a list, which goes before it.
 
     Args:
         error: The error.
         hint: How to see the traceback, for errors that a user cannot mend.
     """
     hint = "" if isinstance(error, _MENDABLE) else f" ({hint})"
-    print(f"error: {error_text(error)}{hint}", file=sys.stderr)
+    sentence, *details = error_text(error).strip().split("\n")
+    for line in details:
+        print(line, file=sys.stderr)
+    print(f"error: {sentence.rstrip(':')}{hint}", file=sys.stderr)
 
 
 def save(config: Any, path: str | os.PathLike[str]) -> None:

@@ -75,11 +75,13 @@ class DownloadConfig:
 
 def list_corpora(config):
     """Names of corpora and of protocols."""
+    from ser_keras.experiments.corpus import OF_OPTIONS
     from ser_keras.protocols.protocol import PROTOCOLS
 
     return {
         "corpora": list(corpus_names()),
         "protocols": {p.name: p.to_dict() for p in PROTOCOLS.values()},
+        "of_options": OF_OPTIONS,
     }
 
 
@@ -93,6 +95,8 @@ def show_list(result):
     print("protocols:")
     for protocol in PROTOCOLS.values():
         print(f"  {protocol.describe()}")
+    for name, text in result["of_options"].items():
+        print(f"  {name}: {text}")
 
 
 def check(config):

@@ -17,17 +17,12 @@ from ser_keras.cli.command import Command
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.corpora.spelling import emotion_of
-from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import confidence_interval
 from ser_keras.evaluation.scores import score
-from ser_keras.evaluation.stress import answers_of_run
-from ser_keras.evaluation.stress import stress_conditions
 from ser_keras.experiments.corpus import check_label_map
 from ser_keras.experiments.corpus import pairs_of
 from ser_keras.experiments.corpus import with_label_map
-from ser_keras.reports.data import read_run
-from ser_keras.reports.figures import plot_stress
 from ser_keras.serving.predictor import load_predictor
 from ser_keras.training.run_folder import to_json_types
 
@@ -89,6 +84,9 @@ class EvaluateConfig:
 
 def evaluate(config):
     """Scores with their interval, and what was left out."""
+    from ser_keras.evaluation.calibration import measure_calibration
+    from ser_keras.reports.data import read_run
+
     if pathlib.Path(config.predictions or ".").is_file():
         raise FileExistsError(
             f"{config.predictions} exists and is not overwritten."
@@ -118,6 +116,8 @@ def evaluate(config):
         predictions.save_csv(config.predictions)
     if config.stress:
         if not config.corpus:
+            from ser_keras.evaluation.stress import answers_of_run
+
             answers = answers_of_run(config.path, config.cache_dir)
         facts["stress"] = _stress(config, answers)
     scores, found = score(predictions), measure_calibration(predictions)
@@ -145,6 +145,9 @@ def _answers(model, kept, waveforms, alteration=None):
 
 def _stress(config, answers):
     """Rows of the stress report, whose files are written."""
+    from ser_keras.evaluation.stress import stress_conditions
+    from ser_keras.reports.figures import plot_stress
+
     default = "stress" if config.corpus else config.path
     folder = pathlib.Path(config.stress_dir or default)
     # Of a model each condition has its own bar: two cannot be shown at once.

@@ -1,14 +1,14 @@
-"""`ser_keras search`, `train`, `compare` and `tune`: whole runs."""
+"""`ser_keras search`, `train`, `compare` and `tune`: whole runs.
+
+What runs them is imported when it runs: TensorFlow takes seconds, and help and
+mistakes on the command line are to be told at once.
+"""
 
 from ser_keras.cli.command import Command
 from ser_keras.experiments import registry
-from ser_keras.experiments.compare import CompareConfig
-from ser_keras.experiments.compare import run_compare
-from ser_keras.experiments.driver import run_experiment
-from ser_keras.experiments.search import run_search
-from ser_keras.export.saved_model.model import takes_waveforms
-from ser_keras.reports.data import protocol_mark
-from ser_keras.reports.data import protocol_name
+from ser_keras.experiments.compare_options import CompareConfig
+from ser_keras.experiments.corpus import check_corpus
+from ser_keras.experiments.tune_options import tune_config_class
 
 
 def train_command(system: str) -> Command:
@@ -23,11 +23,17 @@ def search_command(system: str) -> Command:
 
 def train(config):
     """Runs the experiment; what `result.json` or `ablation.json` holds."""
+    check_corpus(config)
+    from ser_keras.experiments.driver import run_experiment
+
     return {"run": config.output_dir, **run_experiment(config)}
 
 
 def search(config):
     """Searches, and says where the genotype is."""
+    check_corpus(config)
+    from ser_keras.experiments.search import run_search
+
     return run_search(config)
 
 
@@ -39,6 +45,10 @@ def show_search(result):
 
 def show_training(result):
     """Prints the scores, and what to do next."""
+    from ser_keras.export.saved_model.model import takes_waveforms
+    from ser_keras.reports.data import protocol_mark
+    from ser_keras.reports.data import protocol_name
+
     if "seeds" in result:
         print(f"the table of all seeds is in {result['run']}/seeds.md")
         return
@@ -71,16 +81,19 @@ def _part(result):
 
 def compare(config):
     """Runs the systems; where the report is."""
+    check_corpus(config)
+    from ser_keras.experiments.compare import run_compare
+
     return {"report": str(run_compare(config))}
 
 
 def tune_command(system: str) -> Command:
     """`ser_keras tune` of a system."""
-    # keras-tuner is an extra.
-    from ser_keras.experiments.tune import run_tune
-    from ser_keras.experiments.tune import tune_config_class
 
     def tune(config):
+        check_corpus(config)
+        from ser_keras.experiments.tune import run_tune  # Needs an extra.
+
         result = run_tune(config)
         return {"run": config.output_dir, **(result or {"worker": True})}
 

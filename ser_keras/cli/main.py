@@ -11,6 +11,7 @@ import jsonargparse
 
 import ser_keras
 from ser_keras._errors import WorkerLostError
+from ser_keras._quiet import import_tensorflow_quietly
 from ser_keras.cli.config import arguments
 from ser_keras.cli.config import error_text
 from ser_keras.cli.config import from_values
@@ -121,8 +122,7 @@ def main(argv=None):
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     keep_memory()
-    # Of TensorFlow's own messages, only its errors.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import_tensorflow_quietly()
     jsonargparse.set_parsing_settings(add_print_completion_argument=True)
     # Completion of a command line that is still being typed (argcomplete).
     typed = os.environ.get("COMP_LINE", "").split()

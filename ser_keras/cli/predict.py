@@ -1,14 +1,11 @@
 """`ser_keras predict`: recordings in, emotions out."""
 
-import contextlib
 import csv
 import dataclasses
 import math
 import os
 import pathlib
-import re
 import sys
-import tempfile
 import typing
 
 import numpy as np
@@ -17,13 +14,11 @@ import rich.console
 import rich.progress
 import rich.table
 
+from ser_keras._quiet import without_information
 from ser_keras.cli.command import Command
 
 # What is looked for in a folder.
 _AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
-# How LiteRT and TensorFlow mark messages that are neither warning nor error.
-# LiteRT has no setting for what it writes.
-_INFORMATION = re.compile(rb"INFO: |I\d{4} |WARNING: All log messages before")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +132,8 @@ def predict(config):
 
 
 def _failed(error):
-    # Advice on corpora is out of place here.
-    return {"error": getattr(error, "found", None) or str(error)}
+    # The file is named beside it.
+    return {"error": getattr(error, "reason", None) or str(error)}
 
 
 def _found(paths):
@@ -181,7 +176,7 @@ def _bulk(config):
 def _load(path):
     from ser_keras.serving.predictor import load_predictor
 
-    with _without_information():
+    with without_information():
         return load_predictor(path or None)
 
 
@@ -190,25 +185,6 @@ def _answer_or_error(model, file):
         return _classify(model, file)
     except (ValueError, OSError) as error:
         return _failed(error)
-
-
-@contextlib.contextmanager
-def _without_information():
-    """Leaves out of stderr what native libraries write for information."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            written.seek(0)
-            for line in written:
-                if not _INFORMATION.match(line):
-                    os.write(2, line)
 
 
 def _classify(model, file):

@@ -6,10 +6,9 @@ import hashlib
 import os
 
 import numpy as np
-import soundfile
 
 from ser_keras.audio.io import AudioError
-from ser_keras.audio.io import inspect_audio
+from ser_keras.audio.io import decode_audio
 from ser_keras.corpora.audio_content_cache import AudioContentCache
 
 # Version of `audio_content`'s results. Raise it with any change of them, or
@@ -61,25 +60,14 @@ def audio_content(utterance):
         `AudioContent`. Bad audio does not raise; its `problem` says why.
     """
     try:
-        info = inspect_audio(utterance.path)
-        rate = info.sample_rate
-        start = round((utterance.start or 0.0) * rate)
-        end = None if utterance.end is None else round(utterance.end * rate)
-        samples, _ = soundfile.read(
-            utterance.path,
-            start=start,
-            stop=None if end is None else min(end, info.frames),
-            dtype="float32",
-            always_2d=True,
+        samples, info = decode_audio(
+            utterance.path, utterance.start, utterance.end
         )
     except AudioError as error:
         return AudioContent(None, 0.0, 0.0, 0, error.found)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return AudioContent(None, 0.0, 0.0, 0, f"cannot be decoded ({error})")
+    rate = info.sample_rate
     if not np.isfinite(samples).all():
         return AudioContent(None, 0.0, 0.0, 0, "samples are NaN or infinite")
-    if not len(samples):
-        return AudioContent(None, 0.0, 0.0, 0, "no samples in its segment")
     if (samples == samples[:, :1]).all():
         samples = samples[:, :1]
     digest = hashlib.blake2b(str(rate).encode(), digest_size=16)

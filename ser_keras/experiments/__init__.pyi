@@ -1,5 +1,5 @@
-from .compare import CompareConfig as CompareConfig
 from .compare import run_compare as run_compare
+from .compare_options import CompareConfig as CompareConfig
 from .corpus import make_folds as make_folds
 from .corpus import on_corpus as on_corpus
 from .corpus import read_corpus as read_corpus
@@ -21,4 +21,4 @@ from .light_sernet import LightSERNetExperiment as LightSERNetExperiment
 from .registry import SYSTEMS as SYSTEMS
 from .search import run_search as run_search
 from .tune import run_tune as run_tune
-from .tune import tune_config_class as tune_config_class
+from .tune_options import tune_config_class as tune_config_class

@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import difflib
+import pathlib
 import typing
 import warnings
 from collections.abc import Sequence
@@ -15,10 +17,12 @@ from ser_keras.corpora.label_maps import combine_corpora
 from ser_keras.corpora.label_maps import map_labels
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.corpora.parsers import CorpusWarning
+from ser_keras.corpora.parsers import corpus_names
 from ser_keras.corpora.parsers import load_corpus
 from ser_keras.corpora.reading import Reading
 from ser_keras.corpora.spelling import emotion_of
 from ser_keras.experiments.options import Options
+from ser_keras.protocols.protocol import PROTOCOLS
 from ser_keras.protocols.protocol import UNKNOWN
 from ser_keras.protocols.protocol import CrossCorpus
 from ser_keras.protocols.protocol import Protocol
@@ -31,6 +35,14 @@ from ser_keras.protocols.splits import check_classes
 _USUAL = ("", "speaker-independent")
 # Corpora that leave out some labels unless they are asked for.
 _WITH_MORE_LABELS = ("iemocap", "msp_improv", "msp_podcast")
+#: What `--protocol` takes beside the protocols that have a name of their own.
+OF_OPTIONS = {
+    "speaker-independent": "what is usual for the corpus, the default",
+    "speaker-groups": "as many groups of consecutive speakers as --groups says",
+    "speaker-groups-N": "N groups of consecutive speakers",
+    "published": "as the paper of Light-SERNet: random folds, which OVERSTATE "
+    "(`ser_keras train light_sernet`)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +115,13 @@ class CorpusOptions(Options):
                 "`limit_per_class` must be 0 or more. Received: "
                 f"limit_per_class={self.limit_per_class}"
             )
+        if self.protocol.startswith("speaker-groups-"):
+            get_protocol(self.protocol)  # Tells what is wrong with the number.
+            return
+        known = (*_USUAL, "speaker-groups", *PROTOCOLS)
+        if hasattr(self, "random_folds"):
+            known = (*known, "published")
+        check_name("protocol", self.protocol, known)
 
     @property
     def speakers_unknown(self) -> bool:
@@ -135,6 +154,33 @@ def pairs_of(option: str, values: Sequence[str]) -> dict[str, str]:
             )
         pairs[name] = other
     return pairs
+
+
+def check_name(option: str, value: str, known: Sequence[str]) -> None:
+    """Raises `ValueError` unless a name is one of those that are known."""
+    if value in known:
+        return
+    likely = difflib.get_close_matches(value, filter(None, known), 1)
+    raise ValueError(
+        f"`{option}` must be one of {', '.join(filter(None, known))}. "
+        f"Received: {option}={value!r}"
+        + (f". Did you mean {likely[0]}?" if likely else "")
+    )
+
+
+def check_corpus(config: Any) -> None:
+    """Raises an error if there is no such corpus or folder.
+
+    Raises:
+        ValueError: No corpus has the name that `config` gives.
+        FileNotFoundError: There is no such folder.
+    """
+    check_name("corpus", config.corpus, ("", *corpus_names()))
+    if config.data_dir and not pathlib.Path(config.data_dir).exists():
+        raise FileNotFoundError(
+            f"{config.data_dir}: no such folder. --data-dir is the folder of "
+            "the corpus"
+        )
 
 
 def check_together(config: Any, *names: str) -> None:

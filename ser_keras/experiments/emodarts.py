@@ -1,15 +1,13 @@
 """emoDARTS: cells of a CNN and of a recurrent network, searched jointly."""
 
+from __future__ import annotations
+
 import dataclasses
 import typing
 from typing import Any
 
-import keras
-
-from ser_keras.audio.augmentation.chain import AugmentationChain
-from ser_keras.audio.augmentation.layers import SpecAugment
-from ser_keras.audio.fixed_duration import FixedDuration
-from ser_keras.audio.mfcc import MFCC
+from ser_keras import audio
+from ser_keras import models
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.corpus import check_together
 from ser_keras.experiments.experiment import Experiment
@@ -28,15 +26,12 @@ from ser_keras.experiments.options import SearchOptions
 from ser_keras.experiments.options import TeacherOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
-from ser_keras.experiments.pretraining import check_pretraining
-from ser_keras.features.preprocessor import Preprocessor
 from ser_keras.genotype import Genotype
-from ser_keras.models.cell_network import CellNetwork
 from ser_keras.protocols.splits import halves
-from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
-from ser_keras.training.fit import check_search_batch
-from ser_keras.training.fit import search_architecture
+
+if typing.TYPE_CHECKING:
+    from ser_keras.features.preprocessor import Preprocessor
 
 #: What `published` stands for.
 _PUBLISHED = {
@@ -224,6 +219,11 @@ class EmoDARTSExperiment(Experiment):
         return None
 
     def search(self, features, run, duration_frames=None):
+        import keras
+
+        from ser_keras.search.supernet import SuperNet
+        from ser_keras.training.fit import search_architecture
+
         config, manifest = self.config, features.manifest
         first, second = halves(manifest, seed=config.seed)
         keras.utils.set_random_seed(config.seed)
@@ -256,7 +256,7 @@ class EmoDARTSExperiment(Experiment):
 
     def build(self, features, genotype=None):
         config = self.config
-        return CellNetwork(
+        return models.CellNetwork(
             genotype,
             input_shape=(None, features.num_features, 1),
             num_classes=len(features.manifest.labels),
@@ -292,6 +292,9 @@ class EmoDARTSExperiment(Experiment):
         }
 
     def check(self, folds, features, other=None):
+        from ser_keras.experiments.pretraining import check_pretraining
+        from ser_keras.training.fit import check_search_batch
+
         super().check(folds, features, other)
         config = self.config
         if config.pretrain_epochs:
@@ -314,23 +317,25 @@ class EmoDARTSExperiment(Experiment):
 
 def cell_preprocessor(config: Any) -> Preprocessor:
     """Features of a network of cells, as `features` and `clips` say."""
+    from ser_keras.features.preprocessor import Preprocessor
+
     layer = mfcc_or_log_mel(config.features, config.num_features)
     normalization = utterance_normalization(config.features)
     if config.clips == "whole":
         return Preprocessor(layer, normalization, config.duration)
     if config.features == "mfcc":  # One peak level is enough.
-        layer = MFCC.light_sernet(num_coefficients=config.num_features)
+        layer = audio.MFCC.light_sernet(num_coefficients=config.num_features)
         normalization = None
     return Preprocessor(
-        FixedDuration(layer, config.duration, peak_percentile=99.9),
+        audio.FixedDuration(layer, config.duration, peak_percentile=99.9),
         normalization,
     )
 
 
-def one_mask_each(num_features: int) -> AugmentationChain:
+def one_mask_each(num_features: int) -> audio.AugmentationChain:
     """One mask over time and one over the features."""
-    return AugmentationChain(
-        SpecAugment(
+    return audio.AugmentationChain(
+        audio.SpecAugment(
             num_time_masks=1,
             num_feature_masks=1,
             max_feature_width=max(num_features // 10, 1),

@@ -3,19 +3,14 @@
 import dataclasses
 import typing
 
-import keras
-
-from ser_keras.audio.augmentation.chain import AugmentationChain
-from ser_keras.audio.augmentation.layers import FrequencyWarp
-from ser_keras.audio.augmentation.layers import SpecAugment
-from ser_keras.audio.augmentation.layers import TimeStretch
+from ser_keras import audio
+from ser_keras import models
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.emodarts import cell_training
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.front_ends import mfcc_or_log_mel
 from ser_keras.experiments.front_ends import utterance_normalization
-from ser_keras.experiments.missing_streams import score_without_streams
 from ser_keras.experiments.options import CellOptions
 from ser_keras.experiments.options import ExportOptions
 from ser_keras.experiments.options import FanOutOptions
@@ -25,21 +20,13 @@ from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import SearchOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive_integers
-from ser_keras.features.deep_features import DeepFeatures
-from ser_keras.features.preprocessor import Preprocessor
-from ser_keras.features.preprocessor import StreamPreprocessors
 from ser_keras.genotype import FUSIONS
 from ser_keras.genotype import Genotype
 from ser_keras.genotype import TwoStreamGenotype
 from ser_keras.genotype import load_genotype
-from ser_keras.models.cell_network import CellNetwork
-from ser_keras.models.hand_made import hand_made_chain
-from ser_keras.models.two_stream import TwoStreamNet
 from ser_keras.protocols.splits import halves
-from ser_keras.search.supernet import SuperNet
 from ser_keras.search_space import SearchSpace
 from ser_keras.search_space import TwoStreamSearchSpace
-from ser_keras.training.fit import search_architecture
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.run_folder import fold_paths
 
@@ -165,7 +152,9 @@ class EmotionNASConfig(
     of every search."""
     filters: int = 8
     """Channels of the first cell of the hand-crafted stream."""
-    train_epochs: int = 40
+    train_epochs: int = dataclasses.field(
+        default=40, metadata={"also": ("--epochs",)}
+    )
     stream_dropout: float = 0.1
     """Probability that a training clip loses one of its two streams."""
 
@@ -220,6 +209,10 @@ class EmotionNASExperiment(Experiment):
         return {k: v for k, v in options.items() if k not in unused}
 
     def preprocessor(self):
+        from ser_keras.features.deep_features import DeepFeatures
+        from ser_keras.features.preprocessor import Preprocessor
+        from ser_keras.features.preprocessor import StreamPreprocessors
+
         config, streams = self.config, {}
         if config.streams != "deep":
             streams["handcrafted"] = Preprocessor(
@@ -290,8 +283,8 @@ class EmotionNASExperiment(Experiment):
         """
         config = self.config
         parts = {
-            "handcrafted": hand_made_chain(config.num_nodes),
-            "deep": hand_made_chain(config.num_nodes, cnn=False),
+            "handcrafted": models.hand_made_chain(config.num_nodes),
+            "deep": models.hand_made_chain(config.num_nodes, cnn=False),
         }
         if config.streams != "both":
             return parts[config.streams]
@@ -300,6 +293,11 @@ class EmotionNASExperiment(Experiment):
         return TwoStreamGenotype(**parts, fusion=fusion)
 
     def search(self, features, run, duration_frames=None):
+        import keras
+
+        from ser_keras.search.supernet import SuperNet
+        from ser_keras.training.fit import search_architecture
+
         config = self.config
         first, second = halves(features.manifest, seed=config.seed)
         keras.utils.set_random_seed(config.seed)
@@ -329,8 +327,8 @@ class EmotionNASExperiment(Experiment):
         }
         if config.streams == "both":
             options["stream_dropout"] = config.stream_dropout
-            return TwoStreamNet(genotype, **options)
-        return CellNetwork(genotype, **options)
+            return models.TwoStreamNet(genotype, **options)
+        return models.CellNetwork(genotype, **options)
 
     def _sizes(self, features, filters, shared_stacks=False):
         """Arguments of a network, or of the supernet over such networks."""
@@ -370,13 +368,19 @@ class EmotionNASExperiment(Experiment):
         if self.config.streams == "deep":
             return None
         if self.config.features != "log_mel":  # Their axis is no frequency.
-            return AugmentationChain(TimeStretch(), SpecAugment())
-        return AugmentationChain(TimeStretch(), FrequencyWarp(), SpecAugment())
+            return audio.AugmentationChain(
+                audio.TimeStretch(), audio.SpecAugment()
+            )
+        return audio.AugmentationChain(
+            audio.TimeStretch(), audio.FrequencyWarp(), audio.SpecAugment()
+        )
 
     def training(self):
         return cell_training(self.config)
 
     def score_more(self, run, folds, features):
+        from ser_keras.experiments.missing_streams import score_without_streams
+
         config, parameters, seconds = self.config, [], 0.0
         paths = fold_paths(run.path, (fold.name for fold in folds))
         for path in paths.values():

@@ -8,19 +8,12 @@ import pathlib
 import typing
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
-from ser_keras._keras_private import flatten_layers
-from ser_keras._registry import load_model
-from ser_keras.audio.encoder_frames import EncoderFrames
-from ser_keras.audio.encoder_frames import EncoderStatistics
-from ser_keras.audio.encoder_frames import front_end_of
-from ser_keras.encoders.encoder import SpeechEncoder
+from ser_keras import audio
+from ser_keras import encoders
+from ser_keras import models
 from ser_keras.encoders.known import known_encoder
-from ser_keras.encoders.whisper import WhisperEncoder
-from ser_keras.evaluation.baselines import fit_classifier
-from ser_keras.evaluation.cross_validation import Trained
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.experiment import Experiment
 from ser_keras.experiments.experiment import Range
@@ -33,16 +26,10 @@ from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
-from ser_keras.features.feature_set import FeatureSet
-from ser_keras.features.feature_set import join
-from ser_keras.features.preprocessor import Preprocessor
-from ser_keras.features.store import digest
-from ser_keras.models.encoder_classifier import AttentiveClassifier
-from ser_keras.models.encoder_classifier import EncoderClassifier
-from ser_keras.models.encoder_classifier import StatisticsClassifier
-from ser_keras.optimizers.fused import FusedAdamW
-from ser_keras.training.fit import warm_up_and_cosine
-from ser_keras.training.run_folder import fold_paths
+
+if typing.TYPE_CHECKING:
+    from ser_keras.evaluation.cross_validation import Trained
+    from ser_keras.features.feature_set import FeatureSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +204,7 @@ class EncoderExperiment(Experiment):
         return self.tunable
 
     @property
-    def encoder(self) -> SpeechEncoder:
+    def encoder(self) -> encoders.SpeechEncoder:
         """The encoder, read once in a process."""
         config = self.config
         if not config.encoder:
@@ -233,6 +220,9 @@ class EncoderExperiment(Experiment):
         return max(self.encoder.num_layers - self.config.tuned_layers, 0)
 
     def preprocessor(self):
+        from ser_keras.audio.encoder_frames import front_end_of
+        from ser_keras.features.preprocessor import Preprocessor
+
         if not self.config.encoder:
             print(
                 "NO --encoder: it is an UNTRAINED encoder. It shows that "
@@ -243,18 +233,22 @@ class EncoderExperiment(Experiment):
         )
 
     def training_preprocessor(self, preprocessor):
+        from ser_keras.features.preprocessor import Preprocessor
+
         frontend = preprocessor.frontend
         if self.config.tune != "none":
             return Preprocessor(
-                EncoderFrames(self.encoder, (self._first_layer,), frontend),
+                audio.EncoderFrames(
+                    self.encoder, (self._first_layer,), frontend
+                ),
                 duration=self.config.duration,
             )
         if self.config.head == "statistics":
             return Preprocessor(
-                EncoderStatistics(self.encoder, frontend=frontend)
+                audio.EncoderStatistics(self.encoder, frontend=frontend)
             )
         return Preprocessor(
-            EncoderFrames(self.encoder, frontend=frontend),
+            audio.EncoderFrames(self.encoder, frontend=frontend),
             duration=self.config.duration,
         )
 
@@ -264,10 +258,10 @@ class EncoderExperiment(Experiment):
         if config.tune != "none":
             return self._tunable_network(classes)
         if config.head == "statistics":
-            return StatisticsClassifier(
+            return models.StatisticsClassifier(
                 (layers, features.num_features, 1), classes
             )
-        return AttentiveClassifier(
+        return models.AttentiveClassifier(
             (None, features.num_features, 1),
             classes,
             num_layers=layers,
@@ -277,6 +271,8 @@ class EncoderExperiment(Experiment):
 
     def _tunable_network(self, classes):
         """The last layers, on the hidden states of the layer before them."""
+        from ser_keras.training.fine_tuning import add_lora
+
         config, first = self.config, self._first_layer
         # A copy: other folds start from the encoder as it was.
         encoder = self.encoder.truncated(self.encoder.num_layers)
@@ -291,10 +287,10 @@ class EncoderExperiment(Experiment):
             for layer in encoder.transformer_layers[first:]:
                 add_lora(layer, config.lora_rank)
         rows = encoder.num_layers + 1 - first
-        head = StatisticsClassifier(
+        head = models.StatisticsClassifier(
             (rows, 2 * encoder.units, 1), classes, dropout=config.dropout
         )
-        return EncoderClassifier(encoder, head, first_layer=first)
+        return models.EncoderClassifier(encoder, head, first_layer=first)
 
     def training(self):
         config = self.config
@@ -305,13 +301,19 @@ class EncoderExperiment(Experiment):
             "weight_decay": config.weight_decay,
         }
         if config.tune != "none":
+            from ser_keras.training.fine_tuning import tuning_optimizer
+
             last = self.encoder.num_layers
             rates = {"statistics_classifier": config.head_rate} | {
                 f"layer_{number}/": config.layer_decay ** (last - number)
                 for number in range(self._first_layer + 1, last + 1)
             }
             schedule["optimizer"] = functools.partial(
-                tuning_optimizer, config, rates
+                tuning_optimizer,
+                config.learning_rate,
+                config.weight_decay,
+                rates,
+                config.gradient_accumulation,
             )
         return schedule
 
@@ -327,7 +329,7 @@ class EncoderExperiment(Experiment):
         network.head.set_weights(start.get_weights())
         trained = super().train(network, train, **options)
         # Without what LoRA has added beside the kernels.
-        network = EncoderClassifier(
+        network = models.EncoderClassifier(
             network.encoder.truncated(network.encoder.num_layers),
             network.head,
             first_layer=network.first_layer,
@@ -351,6 +353,10 @@ class EncoderExperiment(Experiment):
         )
 
     def score_more(self, run, folds, features):
+        from ser_keras._registry import load_model
+        from ser_keras.features.store import digest
+        from ser_keras.training.run_folder import fold_paths
+
         config = self.config
         paths = fold_paths(run.path, (fold.name for fold in folds))
         files = [path / "network.keras" for path in paths.values()]
@@ -368,19 +374,19 @@ class EncoderExperiment(Experiment):
         }
 
     def whole(self, network):
-        if isinstance(network, EncoderClassifier):
-            return EncoderClassifier(
+        if isinstance(network, models.EncoderClassifier):
+            return models.EncoderClassifier(
                 network.encoder, network.head, network.layer_numbers
             )
         layers = tuple(range(self.encoder.num_layers + 1))
-        if isinstance(network, StatisticsClassifier):
+        if isinstance(network, models.StatisticsClassifier):
             layers = network.rows
             shape = (len(layers), *network.feature_shape[1:])
-            head = StatisticsClassifier(shape, network.num_classes)
+            head = models.StatisticsClassifier(shape, network.num_classes)
             head.set_weights(network.get_weights())
             network = head
         encoder = self.encoder.truncated(max(layers))
-        return EncoderClassifier(encoder, network, layers)
+        return models.EncoderClassifier(encoder, network, layers)
 
 
 def fit_statistics(
@@ -397,12 +403,16 @@ def fit_statistics(
         augmented: Further ones, of the same utterances, altered.
         seed: Of the classifier.
     """
+    from ser_keras.evaluation.baselines import fit_classifier
+    from ser_keras.evaluation.cross_validation import Trained
+    from ser_keras.features.feature_set import join
+
     fitted = fit_classifier("layer_probe", join([train, *augmented]), seed)
     scale, classifier = (
         fitted.pipeline.named_steps[name] for name in ("scale", "classify")
     )
     shape = (*train.arrays[0].shape, 1)
-    network = StatisticsClassifier(
+    network = models.StatisticsClassifier(
         shape, len(train.manifest.labels), rows=fitted.layers
     )
     network.set_standardization(scale.mean_, scale.scale_)
@@ -415,65 +425,27 @@ def fit_statistics(
     return Trained(network, 0, fitted.held_out)
 
 
-def add_lora(layer: keras.layers.Layer, rank: int) -> None:
-    """Makes matrices of low rank all that is trained of a layer.
-
-    Args:
-        layer: Built layer, with linear layers in it.
-        rank: Of the product that is added to each kernel.
-    """
-    for part in flatten_layers(layer):
-        if isinstance(part, keras.layers.Dense):
-            part.enable_lora(rank)
-            if part.use_bias:
-                part.bias.trainable = False
-        elif len(flatten_layers(part)) == 1:
-            part.trainable = False
-
-
-def tuning_optimizer(
-    config: EncoderConfig,
-    rates: dict[str, float],
-    epochs: int,
-    steps_per_epoch: int,
-) -> FusedAdamW:
-    """AdamW with a learning rate for each part of the network.
-
-    Args:
-        config: `EncoderConfig`.
-        rates: See `FusedAdamW`.
-        epochs: Of the training.
-        steps_per_epoch: Of the training.
-    """
-    number = config.gradient_accumulation
-    updates = epochs * steps_per_epoch // number
-    return FusedAdamW(
-        warm_up_and_cosine(config.learning_rate, updates),
-        decay=config.weight_decay or 0.0,
-        rates=rates,
-        global_clipnorm=5.0,
-        gradient_accumulation_steps=number if number > 1 else None,
-    )
-
-
 def _in_one_row(statistics):
     """Statistics of all layers as if they were of one."""
+    from ser_keras.features.feature_set import FeatureSet
+
     rows = [array.reshape(1, -1) for array in statistics.arrays]
     return FeatureSet(statistics.manifest, rows)
 
 
 @functools.lru_cache(maxsize=1)
 def _pretrained(model, revision, num_layers):
+    read = encoders.SpeechEncoder.from_pretrained
     if num_layers == "two thirds":
-        encoder = SpeechEncoder.from_pretrained(model, None, revision or None)
+        encoder = read(model, None, revision or None)
         return encoder.truncated(round(encoder.num_layers * 2 / 3))
-    return SpeechEncoder.from_pretrained(model, num_layers, revision or None)
+    return read(model, num_layers, revision or None)
 
 
 @functools.lru_cache(maxsize=1)
 def _untrained():
     """A small encoder of random weights, the same in every process."""
-    encoder = WhisperEncoder(2, 32, 2, 64)
+    encoder = encoders.WhisperEncoder(2, 32, 2, 64)
     rng = np.random.default_rng(0)
     for weight in encoder.trainable_weights:
         if len(weight.shape) > 1:

@@ -6,23 +6,20 @@ import typing
 from typing import TYPE_CHECKING
 from typing import Any
 
-import keras
-
-from ser_keras.audio.augmentation.chain import AugmentationChain
-from ser_keras.corpora.manifest import Manifest
-from ser_keras.evaluation.cross_validation import Trained
-from ser_keras.evaluation.cross_validation import train_by_epochs
-from ser_keras.features.feature_set import FeatureSet
-from ser_keras.features.streams import FeatureStreams
-from ser_keras.genotype import Genotype
-from ser_keras.genotype import TwoStreamGenotype
-from ser_keras.protocols.fold_parts import check_fold_parts
-from ser_keras.protocols.splits import Fold
-from ser_keras.training.run_folder import RunFolder
-
 if TYPE_CHECKING:
+    import keras
+
+    from ser_keras.audio.augmentation.chain import AugmentationChain
+    from ser_keras.corpora.manifest import Manifest
+    from ser_keras.evaluation.cross_validation import Trained
+    from ser_keras.features.feature_set import FeatureSet
     from ser_keras.features.preprocessor import Preprocessor
     from ser_keras.features.preprocessor import StreamPreprocessors
+    from ser_keras.features.streams import FeatureStreams
+    from ser_keras.genotype import Genotype
+    from ser_keras.genotype import TwoStreamGenotype
+    from ser_keras.protocols.splits import Fold
+    from ser_keras.training.run_folder import RunFolder
 
 
 class Experiment:
@@ -95,6 +92,8 @@ class Experiment:
             train: Features of the utterances to train on.
             **options: Further arguments of `train_network`.
         """
+        from ser_keras.evaluation.cross_validation import train_by_epochs
+
         return train_by_epochs(network, train, **options)
 
     def build(
@@ -168,6 +167,8 @@ class Experiment:
         self._check_parts(folds, None)
 
     def _check_parts(self, folds, features):
+        from ser_keras.protocols.fold_parts import check_fold_parts
+
         check_fold_parts(
             folds,
             features,

@@ -1,9 +1,6 @@
 """Front ends and normalizations by the names that options have for them."""
 
-from ser_keras.audio.log_mel import LogMelSpectrogram
-from ser_keras.audio.mfcc import MFCC
-from ser_keras.audio.normalization import UtteranceNormalization
-from ser_keras.audio.spectrogram import Spectrogram
+from ser_keras import audio
 
 _FRAMES = {
     "sample_rate": 16000,
@@ -27,28 +24,28 @@ def mfcc_or_log_mel(kind, num_features):
         `FrontEnd`, such as `MFCC`.
     """
     if kind == "spectrogram":
-        return Spectrogram(
+        return audio.Spectrogram(
             **(_FRAMES | {"frame_length": 256, "fft_length": 256})
         )
     options = _FRAMES | {"low_frequency": 50.0}
     if kind in ("mfcc", "mfcc_deltas"):
-        return MFCC(
+        return audio.MFCC(
             num_mel_bins=128,
             num_coefficients=num_features,
             delta_order=2 if kind == "mfcc_deltas" else 0,
             **options,
         )
-    return LogMelSpectrogram(num_mel_bins=num_features, **options)
+    return audio.LogMelSpectrogram(num_mel_bins=num_features, **options)
 
 
 def utterance_normalization(kind):
     """Normalization that fits a front end of `mfcc_or_log_mel`."""
     if kind == "mfcc":
         # Coefficients differ too much in size for one mean of all.
-        return UtteranceNormalization(scale="all")
+        return audio.UtteranceNormalization(scale="all")
     if kind == "mfcc_deltas":
         # Derivatives are smaller than what they are of: each by its own.
-        return UtteranceNormalization()
+        return audio.UtteranceNormalization()
     # The loudness goes, which is the microphone's; the spectrum's tilt stays,
     # which is the voice's.
-    return UtteranceNormalization(over="all")
+    return audio.UtteranceNormalization(over="all")

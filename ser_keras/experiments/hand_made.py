@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 
+from ser_keras import models
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.emodarts import cell_preprocessor
 from ser_keras.experiments.emodarts import cell_training
@@ -21,7 +22,6 @@ from ser_keras.experiments.options import OutputOptions
 from ser_keras.experiments.options import RuntimeOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive_integers
-from ser_keras.models.hand_made import hand_made_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ class HandMadeExperiment(Experiment):
 
     def build(self, features, genotype=None):
         config = self.config
-        return hand_made_network(
+        return models.hand_made_network(
             config.network,
             input_shape=(None, features.num_features, 1),
             num_classes=len(features.manifest.labels),

@@ -5,16 +5,9 @@ import functools
 import math
 import typing
 
-import keras
-
-from ser_keras.audio.augmentation.chain import AugmentationChain
-from ser_keras.audio.augmentation.layers import FeatureNoise
-from ser_keras.audio.augmentation.layers import FrequencyWarp
-from ser_keras.audio.augmentation.layers import SpecAugment
-from ser_keras.audio.augmentation.layers import TimeStretch
-from ser_keras.audio.fixed_duration import FixedDuration
-from ser_keras.audio.mfcc import MFCC
-from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras import audio
+from ser_keras import models
+from ser_keras import optimizers
 from ser_keras.experiments.corpus import CorpusOptions
 from ser_keras.experiments.corpus import check_together
 from ser_keras.experiments.emodarts import check_speed_range
@@ -33,11 +26,6 @@ from ser_keras.experiments.options import TeacherOptions
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.experiments.options import check_positive
 from ser_keras.experiments.options import check_positive_integers
-from ser_keras.experiments.pretraining import check_pretraining
-from ser_keras.features.preprocessor import Preprocessor
-from ser_keras.models.light_sernet import LightSERNet
-from ser_keras.optimizers.fused import FusedAdamW
-from ser_keras.training.fit import warm_up_and_cosine
 
 _PUBLISHED = {
     "features": "mfcc",
@@ -264,24 +252,30 @@ class LightSERNetExperiment(Experiment):
     }
 
     def preprocessor(self):
+        from ser_keras.features.preprocessor import Preprocessor
+
         config = self.config
         normalization = {
             "none": None,
-            "clip": UtteranceNormalization(over="all"),
-            "utterance": UtteranceNormalization(),
-            "relative": UtteranceNormalization(scale="all"),
+            "clip": audio.UtteranceNormalization(over="all"),
+            "utterance": audio.UtteranceNormalization(),
+            "relative": audio.UtteranceNormalization(scale="all"),
         }[config.normalization]
         if config.features == "mfcc" and normalization is None:
-            layer = MFCC.light_sernet(num_coefficients=config.num_features)
+            layer = audio.MFCC.light_sernet(
+                num_coefficients=config.num_features
+            )
         else:
             layer = mfcc_or_log_mel(config.features, config.num_features)
         if config.clips == "fixed":
-            layer = FixedDuration(layer, config.duration, peak_percentile=99.9)
+            layer = audio.FixedDuration(
+                layer, config.duration, peak_percentile=99.9
+            )
         return Preprocessor(layer, normalization, config.duration)
 
     def build(self, features, genotype=None):
         config = self.config
-        return LightSERNet(
+        return models.LightSERNet(
             (None, features.num_features, 1),
             len(features.manifest.labels),
             width=config.width,
@@ -296,21 +290,21 @@ class LightSERNetExperiment(Experiment):
         config, layers = self.config, []
         if config.time_stretch > 1:
             factor = config.time_stretch
-            layers.append(TimeStretch(1 / factor, factor))
+            layers.append(audio.TimeStretch(1 / factor, factor))
         if config.frequency_warp > 1 and config.features != "mfcc":
             factor = config.frequency_warp
-            layers.append(FrequencyWarp(1 / factor, factor))
+            layers.append(audio.FrequencyWarp(1 / factor, factor))
         if config.noise:
-            layers.append(FeatureNoise(high=config.noise))
+            layers.append(audio.FeatureNoise(high=config.noise))
         if config.time_masks or config.feature_masks:
             layers.append(
-                SpecAugment(
+                audio.SpecAugment(
                     num_time_masks=config.time_masks,
                     num_feature_masks=config.feature_masks,
                     max_feature_width=max(features.num_features // 8, 1),
                 )
             )
-        return AugmentationChain(*layers) if layers else None
+        return audio.AugmentationChain(*layers) if layers else None
 
     def speeds(self):
         return speeds(self.config.speed_range)
@@ -345,6 +339,8 @@ class LightSERNetExperiment(Experiment):
         super().check_folds(folds)
 
     def check(self, folds, features, other=None):
+        from ser_keras.experiments.pretraining import check_pretraining
+
         super().check(folds, features, other)
         config = self.config
         if other is not None or config.pretrain_epochs or config.teacher:
@@ -353,6 +349,8 @@ class LightSERNetExperiment(Experiment):
 
 def make_optimizer(config, epochs, steps_per_epoch):
     """The optimiser that a configuration asks for."""
+    from ser_keras.training.fit import warm_up_and_cosine
+
     if config.decay == "cosine":
         rate = warm_up_and_cosine(
             config.learning_rate, epochs * steps_per_epoch, config.warm_up
@@ -364,8 +362,8 @@ def make_optimizer(config, epochs, steps_per_epoch):
         "ema_momentum": config.ema_momentum,
     }
     if config.optimizer == "adam":
-        return FusedAdamW(rate, **average)
-    return FusedAdamW(
+        return optimizers.FusedAdamW(rate, **average)
+    return optimizers.FusedAdamW(
         rate,
         decay=config.weight_decay,
         global_clipnorm=5.0,
@@ -385,6 +383,8 @@ def published_decay(learning_rate, epochs, steps_per_epoch):
     >>> [f"{float(rate(10 * epoch)):.2e}" for epoch in (0, 59, 60, 80, 299)]
     ['1.00e-04', '1.00e-04', '8.61e-05', '7.41e-05', '1.65e-05']
     """
+    import keras
+
     turns = range(60, max(epochs, 61), 20)
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         # A boundary is the last step of the old rate.

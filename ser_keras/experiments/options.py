@@ -263,7 +263,9 @@ class TeacherOptions(Options):
 class CellOptions(Options):
     """Network of cells and its training."""
 
-    train_epochs: int = 60
+    train_epochs: int = dataclasses.field(
+        default=60, metadata={"also": ("--epochs",)}
+    )
     """Epochs of the network's training."""
     filters: int = 16
     """Channels of the network's first cell."""

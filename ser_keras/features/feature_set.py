@@ -237,7 +237,7 @@ def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
         frame_rate: Frames in a second, or None.
     """
     skipped = [
-        SkippedUtterance(u.id, u.path, str(bad[u.id]))
+        SkippedUtterance(u.id, u.path, f"{bad[u.id].path}: {bad[u.id].found}")
         for u in manifest
         if u.id in bad
     ]
@@ -247,8 +247,9 @@ def collect(manifest, keys, found, bad, skip_bad_audio, frame_rate):
             lines.append(f"  and {len(skipped) - _SHOWN} more")
         raise AudioError(
             f"{len(skipped)} of {len(manifest)} utterances",
-            "their audio cannot be used:\n" + "\n".join(lines) + "\n",
-            "Repair or remove them, or skip bad audio",
+            "bad audio",
+            f"Mend or remove {'it' if len(skipped) == 1 else 'them'}, or leave "
+            "bad audio out with --skip-bad-audio:\n" + "\n".join(lines),
         )
     kept = [u for u in manifest if u.id not in bad]
     return FeatureSet(

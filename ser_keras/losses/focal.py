@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ser_keras._class_numbers import valid_class_numbers
 from ser_keras._registry import serializable
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
     Raises:
         ValueError: An argument is out of range, labels are one-hot, or
             `class_weights` has another number of classes than the predictions.
+        tf.errors.InvalidArgumentError: A class number is out of range. In XLA,
+            the loss of its example is NaN instead.
 
     Example:
     >>> loss = SparseCategoricalFocalCrossentropy(gamma=2.0)
@@ -106,6 +109,7 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
                     f"Received: y_true.shape={y_true.shape}"
                 )
             y_true = ops.squeeze(y_true, axis=-1)
+        valid = valid_class_numbers(y_true, classes)
         y_true = ops.cast(y_true, "int32")
         if self.from_logits:
             log_probabilities = ops.log_softmax(y_pred, axis=-1)
@@ -128,7 +132,7 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
         if weights is not None:
             weights = ops.convert_to_tensor(weights, dtype=loss.dtype)
             loss *= ops.sum(labels * weights, axis=-1)
-        return loss
+        return ops.where(valid, loss, float("nan"))
 
     def get_config(self) -> dict[str, Any]:
         return {

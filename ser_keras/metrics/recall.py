@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ser_keras._class_numbers import valid_class_numbers
 from ser_keras._keras_private import set_direction
 from ser_keras._registry import serializable
 
@@ -31,11 +32,12 @@ class UnweightedAverageRecall(keras.metrics.Metric):
         name: Name of the metric in logs.
         dtype: Dtype of the counts; default `keras.config.floatx()`, whatever
             the model's policy: bfloat16 cannot count beyond 256.
+        ignore_class: Class number that is not counted, such as -1 for padding,
+            or None.
 
     Input shape:
         `y_true`: class numbers `(batch,)` or `(batch, 1)`, or one-hot labels
-        `(batch, classes)`. Class numbers outside `0 ... num_classes - 1`, such
-        as -1 for padding, are ignored.
+        `(batch, classes)`.
         `y_pred`: logits or probabilities `(batch, classes)`. Both may have
         further axes, such as time, before the last one.
         `sample_weight`: `(batch,)`, or a shape that broadcasts to the labels.
@@ -43,6 +45,9 @@ class UnweightedAverageRecall(keras.metrics.Metric):
     Raises:
         ValueError: `num_classes` is less than 2, or `y_pred` has another
             number of classes.
+        tf.errors.InvalidArgumentError: A class number is neither from 0 to
+            `num_classes - 1` nor `ignore_class`. In XLA, the value is NaN
+            instead.
 
     Example:
     >>> uar = UnweightedAverageRecall(num_classes=2)
@@ -55,7 +60,13 @@ class UnweightedAverageRecall(keras.metrics.Metric):
         Interspeech 2009.
     """
 
-    def __init__(self, num_classes: int, name: str = "uar", dtype: Any = None):
+    def __init__(
+        self,
+        num_classes: int,
+        name: str = "uar",
+        dtype: Any = None,
+        ignore_class: int | None = None,
+    ):
         super().__init__(name=name, dtype=dtype)
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(
@@ -64,6 +75,7 @@ class UnweightedAverageRecall(keras.metrics.Metric):
             )
         set_direction(self, "up")
         self.num_classes = num_classes
+        self.ignore_class = ignore_class
         self.confusion = self.add_variable(
             shape=(num_classes, num_classes),
             initializer="zeros",
@@ -88,7 +100,14 @@ class UnweightedAverageRecall(keras.metrics.Metric):
                 y_true = ops.squeeze(y_true, axis=-1)
             else:
                 y_true = ops.argmax(y_true, axis=-1)
-        rows = self._one_hot(y_true)
+        counted = ops.ones_like(y_true, "bool")
+        if self.ignore_class is not None:
+            counted = ops.not_equal(y_true, self.ignore_class)
+            y_true = ops.where(counted, y_true, ops.zeros_like(y_true))
+        valid = valid_class_numbers(y_true, self.num_classes)
+        counted = ops.cast(ops.reshape(counted, (-1, 1)), self.dtype)
+        rows = self._one_hot(y_true) * counted
+        rows = ops.where(ops.reshape(valid, (-1, 1)), rows, float("nan"))
         columns = self._one_hot(ops.argmax(y_pred, axis=-1))
         if sample_weight is not None:
             weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
@@ -110,8 +129,13 @@ class UnweightedAverageRecall(keras.metrics.Metric):
         confusion = ops.convert_to_tensor(self.confusion)
         support = ops.sum(confusion, axis=1)
         recall = ops.divide_no_nan(ops.diagonal(confusion), support)
-        classes = ops.sum(ops.cast(support > 0, self.dtype))
+        # Not "> 0", which is not true of NaN.
+        classes = ops.sum(ops.cast(ops.not_equal(support, 0), self.dtype))
         return ops.divide_no_nan(ops.sum(recall), classes)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "ignore_class": self.ignore_class,
+        }

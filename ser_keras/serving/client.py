@@ -121,7 +121,9 @@ class Client:
                 ready.append((row, self._wav(file)))
             except (ValueError, OSError) as error:
                 row["error"] = (
-                    error.found if isinstance(error, AudioError) else str(error)
+                    error.reason
+                    if isinstance(error, AudioError)
+                    else str(error)
                 )
         try:
             for i in range(0, len(ready), self.batch_size):

@@ -234,8 +234,8 @@ def _analyse(recording, models):
     try:
         results = [model.recognise(recording) for model in models]
     except ValueError as error:
-        # Without the advice of an `AudioError`, which is for corpora.
-        reason = error.found if isinstance(error, AudioError) else str(error)
+        # Without the name of an uploaded file, which the page gave it.
+        reason = error.reason if isinstance(error, AudioError) else str(error)
         note = f"**This recording cannot be used:** {html.escape(reason)}"
         return _shown(models[:1], [(None, note)], "")
     curves = {

@@ -1,4 +1,5 @@
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from ser_keras.audio.io import fit_length
 from ser_keras.audio.io import inspect_audio
 from ser_keras.audio.io import load_audio
 from ser_keras.audio.io import load_many
+from ser_keras.audio.io import load_recording
 from ser_keras.audio.io import stream_audio
+from ser_keras.audio.io import too_short
 
 
 def tone(rate, seconds=1.0, hertz=440.0):
@@ -110,8 +113,8 @@ BAD = {
     "nan": "1 of 16000 samples are NaN",
     "infinite": "1 of 16000 samples are NaN or infinite",
     "text": "not audio",
-    "folder": "not audio|cannot be read",
-    "truncated": "truncated: .* promises 16000 .* 99[0-9][0-9] are",
+    "folder": "a folder, not a file",
+    "truncated": "truncated: .* promises 1.000 s, only 0.62[0-9] s are there",
     "truncated_flac": "truncated|cannot be decoded",
 }
 
@@ -140,13 +143,177 @@ def test_inspect(tmp_path):
     assert info.duration == 1.0
 
 
-def test_wav_of_unknown_length_is_read(tmp_path):
-    path = write(tmp_path / "a.wav", tone(16000), subtype="PCM_16")
+def with_length(path, length):
+    """Overwrites what a WAV file's header says of its samples, in bytes."""
     content = bytearray(path.read_bytes())
     at = content.index(b"data") + 4
-    content[at : at + 4] = b"\xff\xff\xff\xff"  # As ffmpeg writes to a pipe.
+    content[at : at + 4] = struct.pack("<I", length % 2**32)
     path.write_bytes(bytes(content))
-    assert len(load_audio(path, 16000)) == 16000
+    return path
+
+
+def both(path, **options):
+    """A file read by its name, by its bytes and in blocks."""
+    recording = load_recording(path, 16000, **options)
+    of_bytes = load_recording(path.read_bytes(), 16000, **options)
+    np.testing.assert_array_equal(recording.waveform, of_bytes.waveform)
+    assert recording.info == of_bytes.info
+    blocks = np.concatenate(list(stream_audio(path, 16000, 0.3)))
+    np.testing.assert_array_equal(recording.waveform, blocks)
+    assert inspect_audio(path) == recording.info
+    assert recording.info.frames == len(blocks)
+    return recording
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        0,
+        0xFFFFFFFF,
+        0x7FFFF000,  # SoX.
+        0x80000000,
+        0x7FFFFFFF,
+        0x7FFFFFFF - 36,
+        0xFFFFFFFF - 36,
+        -44,
+    ],
+)
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
+def test_wav_of_unknown_length_is_read(tmp_path, length, subtype):
+    path = write(tmp_path / "a.wav", tone(16000), subtype=subtype)
+    expected = load_audio(path, 16000)
+    before = with_length(path, length).read_bytes()
+    recording = both(path)
+    np.testing.assert_array_equal(recording.waveform, expected)
+    assert "does not say how long it is" in recording.info.note
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("surplus", [1, 2, 36, 44, 1000])
+def test_wav_that_ends_a_little_early_is_read(tmp_path, surplus):
+    path = write(tmp_path / "a.wav", tone(16000), subtype="PCM_16")
+    expected = load_audio(path, 16000)
+    with_length(path, 32000 + surplus)
+    recording = both(path)
+    np.testing.assert_array_equal(recording.waveform, expected)
+    assert "a little earlier" in recording.info.note
+    with pytest.raises(AudioError, match=r"promises 1\.1"):
+        load_audio(with_length(path, 36000), 16000)
+
+
+def test_one_byte_missing(tmp_path):
+    path = write(tmp_path / "a.wav", tone(16000), subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(both(path).waveform) == 15999
+
+
+def test_wav_without_samples_before_other_chunks(tmp_path):
+    path = write(tmp_path / "a.wav", tone(16000)[:0], subtype="PCM_16")
+    with open(path, "ab") as file:
+        file.write(b"LIST\x04\0\0\0INFO")
+    with pytest.raises(AudioError, match="no samples"):
+        load_audio(path, 16000)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "GSM610"),
+        ("a.wav", "G721_32"),
+        ("a.wav", "NMS_ADPCM_16"),
+        ("a.au", "G721_32"),
+        ("a.wav", "IMA_ADPCM"),
+    ],
+)
+def test_codecs_that_cannot_seek(tmp_path, name, subtype):
+    soundfile.write(tmp_path / name, tone(16000), 16000, subtype)
+    whole = both(tmp_path / name).waveform
+    assert len(whole) >= 16000
+    np.testing.assert_allclose(
+        whole[1000:15000], tone(16000)[1000:15000], atol=0.1
+    )
+    part = load_audio(tmp_path / name, 16000, start=0.25, end=0.5)
+    np.testing.assert_array_equal(part, whole[4000:8000])
+
+
+def test_flac_of_unknown_length(tmp_path):
+    path = write(tmp_path / "a.flac", tone(16000), subtype="PCM_16")
+    expected = load_audio(path, 16000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # The 36 bits of the number of samples.
+    content[22:26] = bytes(4)
+    path.write_bytes(bytes(content))
+    recording = both(path)
+    np.testing.assert_array_equal(recording.waveform, expected)
+    assert "does not say how long it is" in recording.info.note
+    part = load_audio(path, 16000, start=0.25, end=0.5)
+    np.testing.assert_array_equal(part, expected[4000:8000])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.au", "a.rf64"])
+def test_what_is_cut_short_is_said_so(tmp_path, name):
+    x = tone(16000)
+    kind = "RF64" if name.endswith("64") else None
+    soundfile.write(tmp_path / name, x, 16000, "PCM_16", format=kind)
+    both(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:20000])
+    with pytest.raises(AudioError, match=r"promises 1\.00. s, only 0\.6"):
+        inspect_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("unknown", [0, 0xFFFFFFFF])
+def test_au_of_unknown_length(tmp_path, unknown):
+    path = write(tmp_path / "a.au", tone(16000), subtype="PCM_16")
+    expected = load_audio(path, 16000)
+    content = bytearray(path.read_bytes())
+    content[8:12] = struct.pack(">I", unknown)
+    path.write_bytes(bytes(content))
+    np.testing.assert_array_equal(both(path).waveform, expected)
+
+
+def test_channels_that_cancel_each_other_out(tmp_path):
+    x = tone(16000)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, -x], 1), 16000)
+    with pytest.raises(AudioError, match="2 channels, which cancel") as error:
+        load_audio(tmp_path / "a.wav", 16000)
+    assert "are 0" not in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [1, 3_000_000_000])
+def test_a_rate_that_no_recording_has(tmp_path, rate):
+    path = write(tmp_path / "a.wav", tone(16000), subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[24:28] = struct.pack("<I", rate)
+    path.write_bytes(bytes(content))
+    with pytest.raises(AudioError):
+        load_audio(path, 16000)
+
+
+def test_files_of_version_control_that_are_not_there(tmp_path):
+    (tmp_path / "a.wav").symlink_to("../.git/annex/objects/x/y/SHA256E-s1.wav")
+    with pytest.raises(AudioError, match="git annex get .*a.wav"):
+        load_audio(tmp_path / "a.wav", 16000)
+    (tmp_path / "b.wav").symlink_to("gone.wav")
+    with pytest.raises(AudioError, match="a link to gone.wav"):
+        load_audio(tmp_path / "b.wav", 16000)
+    (tmp_path / "c.wav.dvc").write_text("outs:\n- md5: 4d7a\n")
+    with pytest.raises(AudioError, match="dvc pull .*c.wav"):
+        load_audio(tmp_path / "c.wav", 16000)
+
+
+def test_a_note_is_written_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ser_keras.audio.io._SAID", set())
+    for name in "ab":
+        path = write(tmp_path / f"{name}.wav", tone(16000), subtype="PCM_16")
+        load_audio(with_length(path, 0x7FFFF000), 16000)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "a.wav: its header does not say" in caplog.text
+
+
+def test_too_short_a_clip_is_said_in_milliseconds():
+    error = too_short("a.wav", 100, 16000, 1024)
+    assert error.found == "6 ms long; the model needs 64 ms"
 
 
 def test_load_many(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_keras.cli.predict import _without_information
+from ser_keras._quiet import without_information
 
 HEAVY = ("tensorflow", "keras", "librosa", "sklearn", "scipy", "matplotlib")
 
@@ -54,9 +54,23 @@ def test_predict_needs_no_tensorflow_and_is_quiet(tmp_path):
     )
 
 
-@pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_and_version_import_nothing_heavy(flag):
-    out, err, last = run(flag)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "encoder", "--help"],
+        ["train", "emotionnas", "--help"],
+        ["search", "emodarts", "--help"],
+        ["compare", "--help"],
+        ["tune", "light_sernet", "--help"],
+        ["evaluate", "--help"],
+        ["corpora", "list"],
+    ],
+    ids=" ".join,
+)
+def test_help_imports_nothing_heavy(argv):
+    out, err, last = run(*argv)
     assert last == "0 []"
     assert out
     assert err == ""
@@ -72,8 +86,69 @@ def test_only_information_is_left_out(capfd):
     )
     with (
         pytest.raises(RuntimeError, match="kept"),
-        _without_information(),
+        without_information(),
     ):
         os.write(2, b"".join(lines))
         raise RuntimeError("kept")
     assert capfd.readouterr().err == b"".join(lines[2:]).decode()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("train light_sernet --protocl x", "Did you mean --protocol?"),
+        ("train light_sernet --protocol emodb-pair", "mean emodb-pairs?"),
+        ("train hand_made --epochs 0", "`train_epochs` must be a positive"),
+        ("compare --protocol speaker-groups-x", "speaker-groups"),
+        ("tune light_sernet --trials 0", "`trials`"),
+    ],
+)
+def test_mistakes_are_told_before_anything_heavy_is_imported(argv, message):
+    out, err, last = run(*argv.split())
+    assert (out, last) == ([], "2 []")
+    assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("train encoder --corpus emodbb --data-dir /", "Did you mean emodb?"),
+        (
+            "compare --corpus emodb --data-dir nowhere",
+            "nowhere: no such folder",
+        ),
+    ],
+)
+def test_no_such_corpus(argv, message):
+    out, err, last = run(*argv.split())
+    assert (out, last) == ([], "1 []")
+    assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("level", [None, "0"])
+def test_tensorflow_is_quiet_unless_it_is_asked(level):
+    """Also where it looks for devices."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TF_")
+    }
+    if level:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from ser_keras import _quiet\n"
+            "_quiet.import_tensorflow_quietly()\n"
+            "_quiet.import_tensorflow_quietly()\n"
+            "import keras, tensorflow\n"
+            "print(tensorflow.constant(1).numpy())",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert process.stdout == "1\n"
+    assert bool(process.stderr) == bool(level)

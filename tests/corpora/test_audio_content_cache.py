@@ -192,7 +192,7 @@ def test_a_truncated_and_a_mended_file(corpus, cache, decoded):
     check(corpus)
     path = pathlib.Path(corpus[3].path)
     whole = path.read_bytes()
-    path.write_bytes(whole[:-100])
+    path.write_bytes(whole[: len(whole) // 2])
     for _ in range(2):  # A problem is found each time anew.
         decoded.clear()
         assert "truncated" in check(corpus)["3.wav"].problem

@@ -164,6 +164,19 @@ def test_settings_are_of_all_systems_or_of_one(corpus, tmp_path, runs):
     assert (runs[2].loss, runs[2].epochs) == ("focal", 3)
 
 
+def test_epochs_and_held_out_speakers_of_all_systems(corpus, tmp_path, runs):
+    config = make_config(
+        tmp_path,
+        systems=("lstm", "light_sernet"),
+        epochs=4,
+        held_out_speakers=0,
+        settings=("light_sernet.epochs=3",),
+    )
+    run_compare(config, make_folds(config, corpus))
+    assert [run.held_out_speakers for run in runs] == [0, 0]
+    assert (runs[0].train_epochs, runs[1].epochs) == (4, 3)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -284,7 +297,7 @@ def test_every_protocol_by_name(corpus, tmp_path, runs):
         page = run_compare(config, make_folds(config, corpus))
     assert [run.protocol for run in runs] == ["random-folds"]
     assert "random-folds" in page.read_text()
-    with pytest.raises(ValueError, match="name='random'"):
+    with pytest.raises(ValueError, match="protocol='random'"):
         make_config(tmp_path, protocol="random")
 
 

@@ -130,6 +130,46 @@ def test_bad_arguments(arguments):
         SparseCategoricalFocalCrossentropy(**arguments)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("labels", [[0, 4, -1], [0, 4, 1], [[0], [-1], [1]]])
+def test_class_numbers_out_of_range(labels, graph, smoothing):
+    loss = SparseCategoricalFocalCrossentropy(label_smoothing=smoothing)
+    call = tf.function(loss) if graph else loss
+    with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 3"):
+        call(tf.constant(labels), tf.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_numbers_out_of_range_in_xla(smoothing):
+    loss = SparseCategoricalFocalCrossentropy(
+        label_smoothing=smoothing, reduction=None
+    )
+    call = tf.function(loss, jit_compile=True)
+    each = call(tf.constant([0, 4, -1]), tf.zeros((3, 4))).numpy()
+    assert np.isnan(each).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_training_does_not_learn_from_class_numbers_out_of_range(jit_compile):
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
+    model.compile(
+        "sgd", SparseCategoricalFocalCrossentropy(), jit_compile=jit_compile
+    )
+
+    def fit():
+        history = model.fit(np.ones((4, 5)), np.arange(1, 5), verbose=0)
+        return history.history["loss"][0]
+
+    if jit_compile:
+        assert np.isnan(fit())
+    else:
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"\[1\] \[to\] \[4\]"
+        ):
+            fit()
+
+
 def test_bad_inputs():
     with pytest.raises(ValueError, match="each of the 2 classes"):
         SparseCategoricalFocalCrossentropy(class_weights=[1, 2, 3])(

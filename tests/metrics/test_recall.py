@@ -45,7 +45,7 @@ def test_equals_balanced_accuracy_over_batches(examples, form, weighted):
 
 
 def test_classes_without_support_are_left_out():
-    metric = UnweightedAverageRecall(5)
+    metric = UnweightedAverageRecall(5, ignore_class=-1)
     # Class 3 is predicted but has no example; -1 is padding.
     metric.update_state([0, 0, 1, -1], np.eye(5)[[0, 3, 1, 4]])
     assert float(metric.result()) == pytest.approx((0.5 + 1) / 2)
@@ -104,7 +104,7 @@ def test_survives_saving_in_a_model(examples, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     after = loaded.evaluate(logits, labels, verbose=0, return_dict=True)
     assert after == before
-    metric = UnweightedAverageRecall(4, name="recall")
+    metric = UnweightedAverageRecall(4, name="recall", ignore_class=-1)
     config = keras.saving.serialize_keras_object(metric)
     copy = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
     assert copy.get_config() == metric.get_config()
@@ -121,6 +121,32 @@ def test_keras_maximises_it(examples):
     for epoch, uar in enumerate([0.5, 0.6, 0.4]):
         callback.on_epoch_end(epoch, {"val_uar": uar})
     assert callback.best == 0.6
+
+
+def test_a_class_that_is_ignored_may_be_one_of_them():
+    metric = UnweightedAverageRecall(3, ignore_class=0)
+    metric.update_state([0, 0, 1, 1, 2], np.eye(3)[[1, 0, 1, 2, 2]])
+    assert float(metric.result()) == pytest.approx((0.5 + 1) / 2)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    "labels", [[0, 4, -1], [0, 4, 1], [0, -1, 1], [0.0, float("nan"), 1.0]]
+)
+def test_class_numbers_out_of_range(labels, graph):
+    metric = UnweightedAverageRecall(4)
+    update = metric.update_state
+    if graph:
+        update = tf.function(update)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 3"):
+        update(tf.constant(labels), tf.zeros((3, 4)))
+
+
+def test_class_numbers_out_of_range_in_xla():
+    metric = UnweightedAverageRecall(4)
+    update = tf.function(metric.update_state, jit_compile=True)
+    update(tf.constant([0, 4, 1]), tf.zeros((3, 4)))
+    assert np.isnan(float(metric.result()))
 
 
 def test_bad_arguments():
