@@ -17,6 +17,7 @@ import soundfile
 import tensorflow as tf
 
 import ser_keras.cli
+from ser_keras._files import replace_file
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.corpora.manifest import Manifest
@@ -109,6 +110,20 @@ def train_eagerly(monkeypatch):
 def eager_training(monkeypatch):
     """As `train_eagerly`, in all of a test."""
     train_eagerly(monkeypatch)
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Figures are empty files: to draw those of a run takes a second."""
+    from ser_keras.reports import cell_drawing
+    from ser_keras.reports import figures
+    from ser_keras.reports import stream_figure
+
+    def save(figure, path):
+        replace_file(path, lambda file: pathlib.Path(file).touch())
+
+    for module in (cell_drawing, figures, stream_figure):
+        monkeypatch.setattr(module, "save_figure", save)
 
 
 @pytest.fixture

@@ -216,7 +216,9 @@ def test_a_worker_has_no_result(toy, tmp_path, monkeypatch):
     assert not (tmp_path / "run/best_config.json").exists()
 
 
-def test_command_and_what_train_makes_of_it(tmp_path, monkeypatch, capfd):
+def test_command_and_what_train_makes_of_it(
+    tmp_path, monkeypatch, capfd, empty_figures
+):
     monkeypatch.chdir(tmp_path)
     argv = ["--smoke", "--no-litert", "--fold", "2"]
     argv = [*argv, "--jobs", "2", "--output-dir", "tuned", "--json"]
