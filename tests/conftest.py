@@ -29,31 +29,38 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
-# A minute each and more: begun first, so that none runs last with nothing
-# beside it.
+# Half a minute each and more, the longest first: begun in this order, so that
+# none runs last with nothing beside it.
 LONG_FILES = (
-    "test_readme.py",
-    "test_as_shipped.py",
-    "test_replicas.py",
     "test_same_answers.py",
-    "test_kernels.py",
+    "test_as_shipped.py",
+    "test_xla.py",
     "test_recipes.py",
     "test_folds.py",
-    "test_notebook.py",
-    "test_tune.py",
-    "test_stopped_runs.py",
-    "test_resumable.py",
-    "test_runs.py",
-    "test_demo.py",
     "test_supernet.py",
+    "test_stopped_runs.py",
+    "test_benchmarks.py",
     "test_cell_network.py",
+    "test_runtime.py",
+    "test_multi_worker.py",
+    "test_distributed_fit.py",
+    "test_tune.py",
+    "test_registered_layers.py",
+    "test_resumable.py",
+    "test_replicas.py",
+    "test_runs.py",
+    "test_kernels.py",
+    "test_runtimes.py",
+    "test_notebook.py",
+    "test_server.py",
+    "test_demo.py",
+    "test_readme.py",
 )
 
 # What `make check` leaves out: whole runs, trained networks, exported models,
 # files of many networks or of a browser, and the longest of the rest.
 SLOW_FILES = (
     "test_baselines.py",
-    "test_benchmarks.py",
     "test_commands.py",
     "test_conv_mixed_op.py",
     "test_cross_validation.py",
@@ -65,7 +72,6 @@ SLOW_FILES = (
     "test_published.py",
     "test_recurrence.py",
     "test_recurrent_ops.py",
-    "test_registered_layers.py",
     "test_report_page.py",
 )
 SLOW_FOLDERS = {
@@ -285,7 +291,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_collection_finish():
