@@ -1,5 +1,6 @@
 """Versions of what can change a result; imports nothing heavy."""
 
+import functools
 import importlib.metadata
 import platform
 
@@ -17,6 +18,13 @@ def package_versions() -> dict[str, str]:
     >>> sorted(package_versions())[:3]
     ['keras', 'librosa', 'numpy']
     """
+    return dict(_versions())
+
+
+@functools.cache
+def _versions():
+    # Reading the metadata of eight packages takes longer than what a small
+    # folder of a run has besides.
     names = (
         "tensorflow",
         "keras",

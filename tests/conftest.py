@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib.util
 import os
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from keras.src.saving import saving_lib
 
 import ser_keras.cli
+from ser_keras._files import replace_file
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
 from ser_keras.corpora.manifest import Manifest
@@ -28,31 +31,38 @@ from ser_keras.models.waveform_model import with_frontend
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
-# A minute each and more: begun first, so that none runs last with nothing
-# beside it.
+# Half a minute each and more, the longest first: begun in this order, so that
+# none runs last with nothing beside it.
 LONG_FILES = (
-    "test_readme.py",
-    "test_as_shipped.py",
-    "test_replicas.py",
     "test_same_answers.py",
-    "test_kernels.py",
+    "test_as_shipped.py",
+    "test_xla.py",
     "test_recipes.py",
     "test_folds.py",
-    "test_notebook.py",
-    "test_tune.py",
-    "test_stopped_runs.py",
-    "test_resumable.py",
-    "test_runs.py",
-    "test_demo.py",
     "test_supernet.py",
+    "test_stopped_runs.py",
+    "test_benchmarks.py",
     "test_cell_network.py",
+    "test_runtime.py",
+    "test_multi_worker.py",
+    "test_distributed_fit.py",
+    "test_tune.py",
+    "test_registered_layers.py",
+    "test_resumable.py",
+    "test_replicas.py",
+    "test_runs.py",
+    "test_kernels.py",
+    "test_runtimes.py",
+    "test_notebook.py",
+    "test_server.py",
+    "test_demo.py",
+    "test_readme.py",
 )
 
 # What `make check` leaves out: whole runs, trained networks, exported models,
 # files of many networks or of a browser, and the longest of the rest.
 SLOW_FILES = (
     "test_baselines.py",
-    "test_benchmarks.py",
     "test_commands.py",
     "test_conv_mixed_op.py",
     "test_cross_validation.py",
@@ -64,7 +74,6 @@ SLOW_FILES = (
     "test_published.py",
     "test_recurrence.py",
     "test_recurrent_ops.py",
-    "test_registered_layers.py",
     "test_report_page.py",
 )
 SLOW_FOLDERS = {
@@ -109,6 +118,20 @@ def train_eagerly(monkeypatch):
 def eager_training(monkeypatch):
     """As `train_eagerly`, in all of a test."""
     train_eagerly(monkeypatch)
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Figures are empty files: to draw those of a run takes a second."""
+    from ser_keras.reports import cell_drawing
+    from ser_keras.reports import figures
+    from ser_keras.reports import stream_figure
+
+    def save(figure, path):
+        replace_file(path, lambda file: pathlib.Path(file).touch())
+
+    for module in (cell_drawing, figures, stream_figure):
+        monkeypatch.setattr(module, "save_figure", save)
 
 
 @pytest.fixture
@@ -270,7 +293,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_collection_finish():
@@ -284,14 +308,18 @@ def pytest_sessionfinish():
     gc.unfreeze()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
     """Gives the memory of a file's graphs back to the system.
 
     glibc keeps freed memory for the threads that used it, which adds up to
-    many GB over the files that a test process runs.
+    many GB over the files that a test process runs. Comes after the fixtures
+    of the file have ended. What is still there then are modules and caches,
+    which no later collection need look through: it would take a second each.
     """
     if nextitem is None or nextitem.path != item.path:
         free_memory()
+        gc.freeze()
 
 
 def free_memory():
@@ -318,3 +346,6 @@ def pytest_configure(config):
     tf.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )
+    # Keras 3.15 keeps what it finds here under one name and looks for it under
+    # another, and so makes a layer for each one that it saves or loads.
+    saving_lib.get_attr_skipset = functools.cache(saving_lib.get_attr_skipset)

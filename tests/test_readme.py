@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
+from tests import forks
 from tests.conftest import UNOPTIMISED
 
 
@@ -24,20 +23,8 @@ def test_python_blocks_run_in_order(repository, readme, tmp_path):
         program += "\n" * (line - program.count("\n")) + match.group(1)
     script = tmp_path / "README.py"
     script.write_text(program, encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(repository),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    process = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    process = forks.run([script], environment, tmp_path)
     assert process.returncode == 0, process.stderr[-4000:]
     assert "Epoch 2/2" in process.stdout
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ser_keras.reports.records import read_record
+from tests import forks
 
 
 def test_a_benchmark_writes_its_record(repository, tmp_path):
@@ -59,9 +60,7 @@ def test_data_of_some_size_is_measured(repository, tmp_path):
 def run(script, *options):
     """The record of a benchmark, and its rows by name and quantity."""
     file = options[-1]
-    subprocess.run(
-        [sys.executable, script, *options], check=True, capture_output=True
-    )
+    forks.run([script, *options]).check_returncode()
     record = read_record(file)
     rows = {
         (row["of"], row["quantity"]): row["value"]
@@ -95,11 +94,9 @@ def test_gpu_check_on_a_cpu(repository, tmp_path):
 
 
 def test_gpu_check_needs_a_gpu(repository):
-    found = subprocess.run(
-        [sys.executable, repository / "benchmarks/gpu_check.py"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    found = forks.run(
+        [repository / "benchmarks/gpu_check.py"],
+        {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
     )
     assert found.returncode == 1
     assert "TensorFlow finds no GPU" in found.stderr

@@ -134,7 +134,14 @@ def folds(corpora_root):
 
 @pytest.mark.parametrize(("system", "options"), list(cases()))
 def test_every_consumer_gives_the_recorded_answer(
-    system, options, folds, tmp_path, monkeypatch, serve, eager_training
+    system,
+    options,
+    folds,
+    tmp_path,
+    monkeypatch,
+    serve,
+    eager_training,
+    empty_figures,
 ):
     monkeypatch.chdir(tmp_path)
     kind = config_class(system)

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -26,6 +24,7 @@ from ser_keras.protocols.leak_guard import LeakError
 from ser_keras.protocols.splits import leave_one_speaker_out
 from tests.conftest import toy_features
 from tests.experiments.conftest import FOLDS
+from tests.forks import Program
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
@@ -216,7 +215,9 @@ def test_a_worker_has_no_result(toy, tmp_path, monkeypatch):
     assert not (tmp_path / "run/best_config.json").exists()
 
 
-def test_command_and_what_train_makes_of_it(tmp_path, monkeypatch, capfd):
+def test_command_and_what_train_makes_of_it(
+    tmp_path, monkeypatch, capfd, empty_figures
+):
     monkeypatch.chdir(tmp_path)
     argv = ["--smoke", "--no-litert", "--fold", "2"]
     argv = [*argv, "--jobs", "2", "--output-dir", "tuned", "--json"]
@@ -257,33 +258,26 @@ def test_chief_and_worker(tmp_path, repository):
         "from tests.experiments.test_tune import print_best;"
         f"print_best({str(tmp_path / 'trials')!r})"
     )
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", script],
-            cwd=repository,
-            env={
+    processes, said = {}, {}
+    try:
+        for name in ("chief", "worker"):
+            environment = {
                 **os.environ,
                 "KERASTUNER_TUNER_ID": name,
                 "KERASTUNER_ORACLE_IP": "127.0.0.1",
                 "KERASTUNER_ORACLE_PORT": str(port),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name in ("chief", "worker")
-    }
-    try:
-        said = {
-            name: process.communicate(timeout=600)[0]
-            for name, process in processes.items()
-        }
+            }
+            with open(tmp_path / f"{name}.txt", "w") as log:
+                processes[name] = Program(
+                    ["-c", script], log, log, environment, repository
+                )
+        for name, process in processes.items():
+            status = process.wait(timeout=600)
+            said[name] = (tmp_path / f"{name}.txt").read_text()
+            assert status == 0, said[name][-3000:]
     finally:
         for process in processes.values():
             process.kill()
-    for name, process in processes.items():
-        assert process.returncode == 0, said[name][-3000:]
     assert "BEST None" in said["worker"]
     assert "BEST Tuned(" in said["chief"] and "trials=3" in said["chief"]
     # The worker trained all of them, the chief none.

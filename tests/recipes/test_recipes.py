@@ -5,10 +5,8 @@ import dataclasses
 import importlib.util
 import itertools
 import json
-import os
 import pathlib
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -18,6 +16,7 @@ import ser_keras as ser
 from ser_keras.cli.config import make_parser
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.genotype import load_genotype
+from tests import forks
 
 RECIPES = sorted(
     path.name
@@ -78,14 +77,8 @@ def check_promises(folder, kind):
 def test_emodarts_searches_and_trains(tmp_path, repository):
     """As a program of its own."""
     recipe = repository / "recipes/iemocap_emodarts.py"
-    process = subprocess.run(
-        [sys.executable, recipe, "--smoke", "--output-dir", "results/run"],
-        cwd=tmp_path,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+    process = forks.run(
+        [recipe, "--smoke", "--output-dir", "results/run"], cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr[-4000:]
     # On whose speech this runs is said first of all.

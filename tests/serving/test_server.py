@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -18,6 +16,7 @@ import tensorflow as tf
 from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.export.saved_model.model import load_saved_model
+from tests.forks import Program
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("starlette")
@@ -460,17 +459,16 @@ print("ended")
 """
 
 
-def test_sigterm_under_load_loses_no_request(serving, served_model, clips):
+def test_sigterm_under_load_loses_no_request(
+    serving, served_model, clips, tmp_path
+):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(served_model[1]), str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        text=True,
-    )
+    arguments = ["-c", SERVE, served_model[1], port]
+    out, err = tmp_path / "out.txt", tmp_path / "err.txt"
+    with open(out, "w") as stdout, open(err, "w") as stderr:
+        process = Program(arguments, stdout, stderr)
     url = f"http://127.0.0.1:{port}"
     body = json.dumps(of_files(*[serving.wav(clips[0])] * 4)).encode()
     begun = threading.Semaphore(0)
@@ -498,13 +496,12 @@ def test_sigterm_under_load_loses_no_request(serving, served_model, clips):
             time.sleep(0.2)  # The requests are on their way.
             process.send_signal(signal.SIGTERM)
             statuses = [answer.result() for answer in answers]
-        output, errors = process.communicate(timeout=60)
+        process.wait(timeout=60)
     finally:
         process.kill()
-        process.wait()
     assert statuses == [200] * 16
-    assert process.returncode == 0, errors[-2000:]
-    assert output == f"listening on {url}\nended\n"
+    assert process.returncode == 0, err.read_text()[-2000:]
+    assert out.read_text() == f"listening on {url}\nended\n"
 
 
 def test_limits(serving, served_model, clips):

@@ -6,8 +6,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 
 from ser_keras.training.runtime import Runtime
 from ser_keras.training.runtime import strategy
+from tests.forks import Program
 from tests.models import small_network as small
 from tests.training import worker
 
@@ -30,40 +29,37 @@ def free_ports(count):
 
 
 @pytest.fixture
-def start():
-    """`start(command, index)`: a process that is a worker of a cluster."""
+def start(tmp_path):
+    """`start(command, index)`: a process that is a worker of a cluster.
+
+    And the file that it prints to.
+    """
     ports = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = []
 
     def begin(command, index, folder=None):
         task = {"type": "worker", "index": index}
         config = {"cluster": {"worker": ports}, "task": task}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *map(str, command)],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": str(SCRIPT.parents[2]),
-                    "TF_CONFIG": json.dumps(config),
-                    "TF_CPP_MIN_LOG_LEVEL": "2",
-                },
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return processes[-1]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(SCRIPT.parents[2]),
+            "TF_CONFIG": json.dumps(config),
+        }
+        file = tmp_path / f"printed_{len(processes)}.txt"
+        with open(file, "w") as log:
+            processes.append(Program(command, log, log, environment, folder))
+        return processes[-1], file
 
     yield begin
     for process in processes:
         process.kill()
-        process.communicate()
 
 
-def ended(process):
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+def ended(process, file, status=0):
+    """What it has printed, once it has ended as it is to end."""
+    found = process.wait(timeout=300)
+    printed = file.read_text()
+    assert found == status, printed
     return printed
 
 
@@ -71,14 +67,13 @@ def test_two_workers_and_a_kill_are_one_device(tmp_path, start):
     command = [SCRIPT, "--output-dir", tmp_path / "run"]
     chief = start(command, 0)
     killed = start([*command, "--killed-in", 2], 1)
-    killed.communicate(timeout=300)
-    assert killed.returncode == -signal.SIGKILL
+    ended(*killed, status=-signal.SIGKILL)
     # The chief waits for it, and both go on after the first epoch.
     other = start(command, 1)
-    printed = ended(chief)
+    printed = ended(*chief)
     assert "Another worker has ended" in printed
     assert "train: resuming after epoch 1" in printed
-    assert "train: resuming after epoch 1" in ended(other)
+    assert "train: resuming after epoch 1" in ended(*other)
     chief, other = (
         np.load(tmp_path / f"{name}.npz") for name in ("chief", "worker")
     )
@@ -162,8 +157,7 @@ def test_workers_that_differ_are_told(tmp_path, start):
     workers = [
         start([*command, "--seed", seed], seed, tmp_path) for seed in (0, 1)
     ]
-    for process in workers:
-        printed, _ = process.communicate(timeout=300)
-        assert process.returncode == 1
+    for worker_and_file in workers:
+        printed = ended(*worker_and_file, status=1)
         assert "The workers have different configurations" in printed
     assert not (tmp_path / "run").exists()

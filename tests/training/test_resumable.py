@@ -4,8 +4,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ from ser_keras import _files
 from ser_keras.training.resumable import BestWeights
 from ser_keras.training.resumable import fit_resumable
 from ser_keras.training.run_folder import RunFolder
+from tests import forks
 
 SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
 
@@ -28,16 +27,9 @@ def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
         # And one that nobody kills.
         f"{folder}{os.pathsep}{whole}",
     ]
-    process = subprocess.run(
-        [sys.executable, str(SCRIPT), *runs],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(SCRIPT.parents[2]),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
+    process = forks.run(
+        [SCRIPT, *runs],
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
     )
     printed = process.stdout
     # A stage has a result after the last of its epochs only.

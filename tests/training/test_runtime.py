@@ -164,7 +164,7 @@ def test_no_part_of_the_identity_of_a_run(tmp_path):
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys):
+def train(tmp_path, monkeypatch, capsys, empty_figures):
     """`train(system, *flags)`: what a smoke run printed, and its result."""
     monkeypatch.chdir(tmp_path)
 

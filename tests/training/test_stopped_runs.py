@@ -2,10 +2,10 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests.forks import Program
 
 SCRIPT = pathlib.Path(__file__).with_name("stopped_runs.py")
 
@@ -24,12 +24,7 @@ def runs(tmp_path_factory):
         with open(folder / "log.txt", "w") as log:
             started[name] = (
                 folder,
-                subprocess.Popen(
-                    [sys.executable, str(SCRIPT), name, str(folder)],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                ),
+                Program([SCRIPT, name, folder], log, log, environment),
             )
     ended = {}
     try:

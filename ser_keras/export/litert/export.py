@@ -1,10 +1,12 @@
 """LiteRT files (formerly TFLite): one network for phones and small boards."""
 
+import functools
 import math
 import numbers
 import os
 import pathlib
 import warnings
+import weakref
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -192,10 +194,7 @@ def export_litert(
             precision,
             clips,
         ),
-        _convert(
-            lambda x: tf.nn.softmax(scaled_logits(x, temperature)),
-            [(1, len(labels))],
-        ),
+        _softmax(temperature, len(labels)),
     ]
     metadata = {
         "labels": labels,
@@ -220,10 +219,16 @@ def export_litert(
     return files[inputs]
 
 
+#: Converted parts of a preprocessor's front end. They are the same in the files
+#: of every precision and fold of a run, and take longer than a small network.
+_converted = weakref.WeakKeyDictionary()
+
+
 class _FrontEnd:
     """Waveform `(1, samples)` to the network's input, in convertible parts."""
 
     def __init__(self, preprocessor, samples, padding):
+        self.whole = preprocessor
         self.preprocessor = preprocessor.without_fft()
         self.frontend = self.preprocessor.frontend
         self.samples = samples
@@ -241,7 +246,7 @@ class _FrontEnd:
         frequency band with the rounding of a loud one.
         """
         if not self.frontend.splits_spectrum:
-            return [_convert(self.features, [(1, self.samples)])]
+            return [self._part(self.features, [(1, self.samples)])]
 
         def spectrum(waveform):
             if not self.padded:
@@ -262,9 +267,36 @@ class _FrontEnd:
         if self.padded:
             shapes.append(tf.TensorSpec((1,), tf.int32))
         return [
-            _convert(spectrum, [waveform]),
-            _convert(features, shapes, stored),
+            self._part(spectrum, [waveform]),
+            self._part(features, shapes, stored),
         ]
+
+    def _part(self, function, shapes, stored="float32"):
+        """A converted function of this front end, from before if there is one.
+
+        What a foreign layer has in variables is not part of the hash.
+        """
+        if self.preprocessor.variables:
+            return _convert(function, shapes, stored)
+        parts = _converted.setdefault(self.whole, {})
+        key = (
+            self.whole.hash,
+            self.samples,
+            self.padded,
+            function.__name__,
+            stored,
+        )
+        if key not in parts:
+            parts[key] = _convert(function, shapes, stored)
+        return parts[key]
+
+
+@functools.lru_cache(8)
+def _softmax(temperature, classes):
+    """Bytes of the LiteRT file from logits to probabilities."""
+    return _convert(
+        lambda x: tf.nn.softmax(scaled_logits(x, temperature)), [(1, classes)]
+    )
 
 
 def _valid_lengths(waveform):

@@ -15,6 +15,7 @@ from ser_keras.audio.front_end import FrontEnd
 from ser_keras.audio.log_mel import LogMelSpectrogram
 from ser_keras.audio.mfcc import MFCC
 from ser_keras.audio.normalization import UtteranceNormalization
+from ser_keras.export.litert import export as litert_export
 from ser_keras.export.litert.export import export_litert
 from ser_keras.export.litert.file_format import chain
 from ser_keras.export.litert.file_format import read_metadata
@@ -104,6 +105,48 @@ def features_of(model, clips):
         features = model.preprocessor(clip[None], np.array([length]))
         rows.append(features[0].numpy())
     return rows
+
+
+def test_a_front_end_is_converted_once(tmp_path, monkeypatch):
+    """Files of a run have the same one, and are as if each had its own."""
+    converted = []
+
+    def convert(function, *arguments):
+        converted.append(function.__name__)
+        return original(function, *arguments)
+
+    original = litert_export._convert
+    monkeypatch.setattr(litert_export, "_convert", convert)
+    network = keras.Sequential(
+        [
+            keras.Input((None, 40, 1)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4),
+        ]
+    )
+
+    def export(preprocessor, **options):
+        converted.clear()
+        options = {"duration": 0.5, "temperature": 1.25, **options}
+        path = tmp_path / "model.tflite"
+        export_litert(network, path, LABELS, preprocessor, **options)
+        return load_litert(path)([clip])["probabilities"]
+
+    clip = np.random.default_rng(0).normal(0, 0.1, 8000).astype("float32")
+    preprocessor = Preprocessor(MFCC(sample_rate=16000))
+    first = export(preprocessor)
+    assert converted.count("spectrum") == converted.count("features") == 1
+    assert len(converted) == 4
+    quantised = export(preprocessor, precision="int8_weights")
+    assert converted == ["<lambda>"]  # The network.
+    export(preprocessor, precision="float16")
+    assert sorted(converted) == ["<lambda>", "features"]
+    export(preprocessor, duration=0.4)
+    assert sorted(converted) == ["<lambda>", "features", "spectrum"]
+    other = Preprocessor(MFCC(sample_rate=16000))
+    np.testing.assert_array_equal(export(other), first)
+    again = export(other, precision="int8_weights")
+    np.testing.assert_array_equal(again, quantised)
 
 
 TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "int8": 0.1}
