@@ -7,6 +7,8 @@ from ser_keras.corpora.manifest import Manifest
 from ser_keras.encoders.encoder import SpeechEncoder
 from ser_keras.evaluation.baselines import cross_validate_classifier
 from ser_keras.evaluation.cross_validation import check_folds
+from ser_keras.evaluation.speaker_adaptation import adapted_to_speakers
+from ser_keras.evaluation.speaker_adaptation import standardize_by_speaker
 from ser_keras.experiments.compare_options import CLASSICAL
 from ser_keras.experiments.compare_options import NEEDED
 from ser_keras.experiments.compare_options import REFERENCES
@@ -68,6 +70,8 @@ def run_compare(
     if folds is None:
         folds = make_folds(config, read_corpus(config))
     folds = chosen_folds(folds, config.fold or int(config.smoke))
+    if config.adapt == "speaker":
+        folds = adapted_to_speakers(folds)
     test = Manifest([u for x in folds for u in x.test], folds[0].test.labels)
     for path in config.runs:
         predictions = read_run(path).predictions
@@ -151,6 +155,7 @@ def _run_classical(name, config, folds, preprocessors):
             "folds": [fold.name for fold in folds],
             "seed": config.seed,
             "skip_bad_audio": config.skip_bad_audio,
+            **({"adapt": config.adapt} if config.adapt != "none" else {}),
         },
     )
     if run.read_json("result.json") is not None:
@@ -164,6 +169,8 @@ def _run_classical(name, config, folds, preprocessors):
         features = preprocessor.compute(
             manifest, config.cache_dir, skip_bad_audio=config.skip_bad_audio
         )
+        if config.adapt == "speaker":
+            features = standardize_by_speaker(features)
     outcome = cross_validate_classifier(
         classifier, features, folds, run=run, seed=config.seed
     )

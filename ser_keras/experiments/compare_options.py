@@ -90,6 +90,11 @@ class CompareConfig(
     encoder: str = ""
     """Pre-trained speech encoder for encoder_probe, a probe of its layers: a
     folder in the layout of Hugging Face, or a model's name on its hub."""
+    adapt: typing.Literal["none", "speaker"] = "none"
+    """`speaker`: standardise features by each speaker's own clips, without
+    labels, also of those who are tested. That is another protocol, and every
+    table says so. Of classical systems only: a network that is served does not
+    know who speaks."""
     genotype: str = ""
     """Genotype file of emoDARTS; without it each fold searches one."""
     random_architectures: int = 1
@@ -116,6 +121,14 @@ class CompareConfig(
             )
         if self.protocol != "speaker-groups":
             get_protocol(self.protocol)
+        if self.adapt == "speaker":
+            networks = [name for name in self.chosen if name not in CLASSICAL]
+            if networks:
+                raise ValueError(
+                    "`adapt` must be 'none' but of classical systems, "
+                    f"{', '.join(CLASSICAL)}. Received: adapt='speaker' with "
+                    f"{', '.join(networks)}"
+                )
         _check_settings(self)
         for name in self.chosen:
             if name not in CLASSICAL:

@@ -333,3 +333,45 @@ def test_recipe(tmp_path, run_recipe):
     result = json.loads((folder / "egemaps_linear/result.json").read_text())
     assert result["scores"]["n"] == 4
     assert (folder / "report.html").stat().st_size > 10000
+
+
+def test_adapted_to_speakers_is_another_protocol(corpus, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    # What a speaker's clips have in common hides the class.
+    place = {name: rng.normal(0, 50, 4) for name in corpus.speakers}
+    clips = [
+        place[u.speaker][None]
+        + np.eye(4)[[corpus.labels.index(u.label)]]
+        + rng.normal(0, 0.1, (1, 4))
+        for u in corpus
+    ]
+
+    class Features:
+        hash = "0"
+
+        def compute(self, manifest, cache_dir, skip_bad_audio):
+            return FeatureSet(corpus, clips).select(manifest)
+
+    monkeypatch.setattr(compare, "_preprocessor", lambda *_: Features())
+    monkeypatch.setattr(compare, "_settings", lambda _: "0")
+    monkeypatch.setitem(
+        compare.CLASSICAL, "majority", ("logistic_regression", "none")
+    )
+    found = {}
+    for adapt in ("none", "speaker"):
+        config = make_config(
+            tmp_path / adapt, systems=("majority",), adapt=adapt, smoke=False
+        )
+        run_compare(config, make_folds(config, corpus))
+        folder = pathlib.Path(config.output_dir)
+        found[adapt] = json.loads((folder / "majority/result.json").read_text())
+        says = "ADAPTED TO EACH SPEAKER" in (folder / "report.md").read_text()
+        assert says == (adapt == "speaker")
+    assert found["speaker"]["scores"]["uar"] > 0.9
+    assert found["none"]["scores"]["uar"] < 0.6
+    assert found["speaker"]["protocol"]["name"].endswith("EACH SPEAKER")
+
+
+def test_networks_are_not_adapted(tmp_path):
+    with pytest.raises(ValueError, match="adapt='speaker' with lstm"):
+        make_config(tmp_path, adapt="speaker")
