@@ -94,6 +94,7 @@ class Program:
     def kill(self):
         """Ends it, if it runs."""
         self.send_signal(signal.SIGKILL)
+        self.wait()
 
 
 def run(arguments, env=None, cwd=None, timeout=600):
@@ -136,8 +137,7 @@ def _server():
     """Address of the process that forks, which ends with this one."""
     global _address
     if _address is None:
-        folder = tempfile.mkdtemp()
-        address = os.path.join(folder, "forks")
+        address = os.path.join(tempfile.mkdtemp(), "forks")
         ready, told = os.pipe()
         process = subprocess.Popen(
             [sys.executable, __file__, address, str(told)],
@@ -152,8 +152,6 @@ def _server():
         def end():
             process.stdin.close()
             process.wait()
-            os.unlink(address)
-            os.rmdir(folder)
 
         atexit.register(end)
         _address = address
@@ -182,6 +180,8 @@ def _serve(address, told):
                 os._exit(0)
         connection.close()
         _reap()
+    os.unlink(address)
+    os.rmdir(os.path.dirname(address))
     _reap()
 
 
