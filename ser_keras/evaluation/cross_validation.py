@@ -31,6 +31,7 @@ from ser_keras.protocols.protocol import overstated
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
 from ser_keras.training.engines.fan_out import run_tasks
+from ser_keras.training.estimate import further_trainings
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.run_lock import RunLock
@@ -218,7 +219,8 @@ def cross_validate(
         file = _predictions(folder)
         if not file.exists():
             print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
-            with RunLock(folder.path):
+            missing = [x for x in folders.values() if not _is_done(x)]
+            with RunLock(folder.path), further_trainings(len(missing) - 1):
                 # Another process may have finished it meanwhile.
                 if not file.exists():
                     run_fold(fold, folder)
@@ -246,6 +248,10 @@ def cross_validate(
         scaled=scaled,
         temperatures=temperatures,
     )
+
+
+def _is_done(folder):
+    return _predictions(folder).exists()
 
 
 def cross_validate_fold(name: str, **arguments: Any) -> None:
