@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -15,6 +13,7 @@ from typing import Any
 
 from ser_keras._files import read_json
 from ser_keras._files import write_text
+from ser_keras.cli.answers import table_of
 from ser_keras.training.engines.fan_out import check_files
 from ser_keras.training.engines.fan_out import run_tasks
 from ser_keras.training.run_folder import RunFolder
@@ -33,6 +32,7 @@ def predict_shards(
     output_dir: str | os.PathLike[str],
     jobs: int,
     engine: str,
+    threshold: float = 0.0,
 ) -> list[dict]:
     """Answers for many files; resumable by shards of 256 files.
 
@@ -47,6 +47,7 @@ def predict_shards(
         output_dir: Folder, on a disk that all workers see.
         jobs: Shards at the same time.
         engine: See `run_tasks`.
+        threshold: Of `answer`, as part of what makes these answers.
 
     Returns:
         A dict for each file, in order, with `file`.
@@ -65,6 +66,7 @@ def predict_shards(
             "files": len(files),
             "hash_of_files": hashlib.sha256(names).hexdigest()[:16],
             "files_of_a_shard": SHARD,
+            **({"threshold": threshold} if threshold else {}),
         },
     )
     shards = {
@@ -113,16 +115,4 @@ def _loaded(load, model):
 
 def _write_table(path: pathlib.Path, rows: list[dict]) -> None:
     labels = next((list(r["probabilities"]) for r in rows if "label" in r), [])
-    file = io.StringIO()
-    writer = csv.DictWriter(file, ["file", "label", *labels, "error"])
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {
-                "file": row["file"],
-                "label": row.get("label"),
-                **row.get("probabilities", {}),
-                "error": row.get("error"),
-            }
-        )
-    write_text(path, file.getvalue())
+    write_text(path, table_of(rows, labels))

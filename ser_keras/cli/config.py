@@ -36,6 +36,13 @@ _MOST_LOST = 20
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
 
+# What flags are called elsewhere.
+_ALSO = {
+    "--calibration": "--calibrate",
+    "--no-calibration": "--no-calibrate",
+}
+
+
 def parse(
     config_class: type[_Config], argv: Sequence[str] | None = None
 ) -> _Config:
@@ -221,6 +228,7 @@ def spelling(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     if flag.startswith("--"):
         flag = flag.replace("_", "-")
+        flag = _ALSO.get(flag, flag)
         # Not ours but the parsing library's, and spelled as it wants.
         if flag in ("--print-config", "--print-completion"):
             flag = "--" + flag[2:].replace("-", "_")

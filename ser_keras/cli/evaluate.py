@@ -95,6 +95,7 @@ def evaluate(config):
     if config.corpus:
         model = load_predictor(config.path)
         kept, waveforms, facts = _read(config, model)
+        facts["warnings"] = _calibrated_elsewhere(model, config.corpus)
         answers = functools.partial(_answers, model, kept, waveforms)
         predictions = answers()
     else:
@@ -129,6 +130,17 @@ def evaluate(config):
             **facts,
         }
     )
+
+
+def _calibrated_elsewhere(model, corpus):
+    """A warning, if another corpus' speakers gave the temperature."""
+    other = getattr(model, "calibrated_on", None)
+    if other in (None, corpus):
+        return []
+    return [
+        f"WARNING: the model's probabilities were calibrated on {other}. On "
+        f"{corpus} they may be too high or too low: ECE says how far"
+    ]
 
 
 def _answers(model, kept, waveforms, alteration=None):

@@ -66,6 +66,7 @@ def show_training(result):
         f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
         f"{len(result['scores']['per_speaker'])} test speakers{_part(result)}"
     )
+    print(served_network(result))
     if takes_waveforms(result["saved_model"]):
         model = result["saved_model"]
         print(f"try it: ser_keras predict --model {model} FILE")
@@ -77,6 +78,30 @@ def _part(result):
     if not part:
         return ""
     return f", fold {', '.join(map(str, part['folds']))} of {part['of']} only"
+
+
+def served_network(result):
+    """Whose network a run exported, and what is known of its own score.
+
+    >>> served_network({"final": False, "saved_model": "saved_models/a/1",
+    ...                 "folds": {"03": {"uar": 0.5, "n": 9}}})
+    'exported to saved_models/a/1: the network of fold 03, the only one that was
+    run, whose own UAR is 0.500 on 9 utterances'
+    """
+    place, folds = result["saved_model"], result["folds"]
+    if result["final"]:
+        return (
+            f"exported to {place}: a network trained on all speakers, which "
+            "has no score of its own; the UAR is that of the networks of "
+            f"{len(folds)} folds, trained by the same recipe"
+        )
+    name, scores = list(folds.items())[-1]
+    which = f"the last of {len(folds)}" if len(folds) > 1 else "the only one"
+    return (
+        f"exported to {place}: the network of fold {name}, {which} that "
+        f"{'were' if len(folds) > 1 else 'was'} run, whose own UAR is "
+        f"{scores['uar']:.3f} on {scores['n']} utterances"
+    )
 
 
 def compare(config):

@@ -86,12 +86,20 @@ def export(config):
                 output.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(written, output)
                 return {"exported": str(output), "bytes": _size(output)}
-    model, arguments, card = _from_source(source, config)
+    model, arguments, card, test = _from_source(source, config)
     if config.format == "savedmodel":
         from ser_keras.export.saved_model.export import export_saved_model
+        from ser_keras.export.saved_model.model import versions_in
 
-        exported = export_saved_model(model, output, card=card, **arguments)
-        return {"exported": str(exported), "bytes": _size(exported)}
+        earlier = versions_in(output)
+        exported = export_saved_model(
+            model, output, card=card, **arguments, **test
+        )
+        return {
+            "exported": str(exported),
+            "bytes": _size(exported),
+            "beside": [str(output / str(n)) for n in earlier],
+        }
     from ser_keras.export.litert.export import export_litert
 
     if config.precision == "int8":
@@ -117,9 +125,9 @@ def _size(path):
 
 
 def _from_source(source, config):
-    """Model, arguments of its export, and card."""
+    """Model, arguments of its export, card, and what is known of its test."""
     if source.is_file():
-        return _from_file(source, config), {"labels": config.labels}, None
+        return _from_file(source, config), {"labels": config.labels}, None, {}
     if config.labels:
         raise ValueError("--labels are a run's own; leave them out.")
     from ser_keras.export.run import load_network
@@ -131,7 +139,12 @@ def _from_source(source, config):
         "temperature": found.temperature,
         "bandwidth": found.bandwidth,
     }
-    return found.network, arguments, found.card
+    test = {
+        "predictions": found.predictions,
+        "overstates": found.overstates,
+        "calibrated_on": found.calibrated_on,
+    }
+    return found.network, arguments, found.card, test
 
 
 def _from_file(file, config):
@@ -180,6 +193,11 @@ def show(result):
     """Prints where it is."""
     size = result["bytes"] / 1e6
     print(f"exported {result['exported']} ({size:.2f} MB)")
+    if result.get("beside"):
+        print(
+            f"A new version beside {', '.join(result['beside'])}, which "
+            "stays as it is: the highest version is what is served."
+        )
 
 
 EXPORT = Command(ExportConfig, export, show)

@@ -2,13 +2,15 @@
 
 import csv
 import dataclasses
+import functools
+import glob
+import itertools
 import math
 import os
 import pathlib
 import sys
 import typing
 
-import numpy as np
 import rich.box
 import rich.console
 import rich.progress
@@ -18,7 +20,11 @@ from ser_keras._quiet import without_information
 from ser_keras.cli.command import Command
 
 # What is looked for in a folder.
-_AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
+_AUDIO = tuple(
+    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .au .w64 .rf64 .caf .sph "
+    # By ffmpeg.
+    ".m4a .mp4 .webm .aac .amr .3gp .wma".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,8 @@ class PredictConfig:
     files: tuple[str, ...] = dataclasses.field(
         metadata={"positional": True, "path": True}
     )
-    """Audio files, or folders of them: all that are below a folder."""
+    """Audio files; folders, for all that are below them; or patterns, such as
+    'calls/**/*.wav'."""
     model: str = dataclasses.field(default="", metadata={"path": True})
     """SavedModel folder, LiteRT file, or folder of a run. Default: the model
     that comes with the package."""
@@ -59,6 +66,15 @@ class PredictConfig:
     the newest one counts most; `median` of the last 2 s; or `none`, each
     window by itself."""
 
+    output: str = dataclasses.field(default="", metadata={"path": True})
+    """CSV file for the answers, to which each is added as it comes. Files that
+    are in it already are not asked again, unless they failed."""
+    threshold: float = 0.0
+    """Lowest probability of an answer; below it, the answer is `unsure`."""
+    accuracy: float = 0.0
+    """Choose `--threshold` for this accuracy of the answers in the model's
+    test, on speakers that it was not trained on, such as 0.9."""
+
     output_dir: str = ""
     """Folder for the answers of many recordings: `predictions.csv`. What was
     stopped goes on where it was."""
@@ -81,6 +97,16 @@ class PredictConfig:
         if self.output_dir and (self.server or self.over_time):
             raise ValueError(
                 "`output_dir` must be left out with `server` and `over_time`."
+            )
+        if self.output and (self.output_dir or self.over_time):
+            raise ValueError(
+                "`output` must be left out with `output_dir` and `over_time`."
+            )
+        check_threshold(self)
+        if self.accuracy and self.server:
+            raise ValueError(
+                "`accuracy` must be left out with `server`, which has the "
+                "model's test: give it to `ser_keras serve`."
             )
         if self.timeout <= 0 or self.retries < 0:
             raise ValueError(
@@ -112,23 +138,26 @@ def predict(config):
     config = dataclasses.replace(config, files=_found(config.files))
     if config.server:
         return _ask_server(config)
+    threshold = _threshold(config)
     if config.output_dir:
-        return _bulk(config)
+        return _bulk(config, threshold)
     model = _load(config.model)
     if config.over_time:
         recognizer = _recognizer(model, config)
         targets = _targets(config)
-    rows = []
-    for file in _progress(config.files):
+
+    def answer(file):
+        if not config.over_time:
+            return _answer_or_error(model, file, threshold)
         try:
-            if config.over_time:
-                row = _along(recognizer, file, targets[file])
-            else:
-                row = _classify(model, file)
+            return _along(recognizer, file, targets[file], threshold)
         except (ValueError, OSError) as error:
-            row = _failed(error)
-        rows.append({"file": file, **row})
-    return _result(str(model.path), model.labels, rows)
+            return _failed(error)
+
+    def answers(files):
+        return ({"file": file, **answer(file)} for file in files)
+
+    return _collect(config, str(model.path), model.labels, answers)
 
 
 def _failed(error):
@@ -140,30 +169,106 @@ def _found(paths):
     """The files, with those below folders in place of the folders."""
     files = []
     for path in paths:
-        if not os.path.isdir(path):
+        if os.path.isdir(path):
+            below = [
+                str(file)
+                for file in sorted(pathlib.Path(path).rglob("*"))
+                if file.suffix.lower() in _AUDIO
+            ]
+            if not below:
+                raise ValueError(
+                    f"{path} has no audio files. Looked for: "
+                    + ", ".join(_AUDIO)
+                )
+            files += below
+        elif glob.has_magic(path) and not os.path.exists(path):
+            matching = sorted(glob.glob(path, recursive=True))
+            if not matching:
+                raise ValueError(f"No file is like {path}")
+            files += matching
+        else:
             files.append(path)
-            continue
-        below = [
-            str(file)
-            for file in sorted(pathlib.Path(path).rglob("*"))
-            if file.suffix.lower() in _AUDIO
-        ]
-        if not below:
+    return tuple(dict.fromkeys(files))
+
+
+def check_threshold(config):
+    """Raises `ValueError` unless a threshold, or an accuracy, can be met."""
+    for name in ("threshold", "accuracy"):
+        if not 0 <= getattr(config, name) <= 1:
             raise ValueError(
-                f"{path} has no audio files. Looked for: {', '.join(_AUDIO)}"
+                f"`{name}` must be from 0 to 1. Received: "
+                f"{name}={getattr(config, name)}"
             )
-        files += below
-    return tuple(files)
+    if config.threshold and config.accuracy:
+        raise ValueError(
+            "`accuracy` chooses the `threshold`: give one of the two."
+        )
 
 
-def _bulk(config):
+def _threshold(config):
+    if not config.accuracy:
+        return config.threshold
+    from ser_keras.serving.confidence import chosen_threshold
+    from ser_keras.serving.predictor import bundled_model
+
+    model = config.model or bundled_model()
+    chosen = chosen_threshold(model, accuracy=config.accuracy)
+    print(
+        f"answers below a probability of {chosen:.3f} are unsure",
+        file=sys.stderr,
+    )
+    return chosen
+
+
+def _collect(config, model, labels, answers):
+    """Answers of those files that have none yet, in a file as they come.
+
+    Args:
+        config: The configuration.
+        model: What to call the model.
+        labels: Its classes; None of a server.
+        answers: From files to an iterable of as many rows.
+    """
+    from ser_keras.cli.answers import AnswerFile
+    from ser_keras.cli.answers import labels_in
+
+    files, first = config.files, []
+    if labels is None:
+        labels = labels_in(config.output or os.devnull) or None
+    if labels is None:  # A server tells them with an answer.
+        answers_of_all = iter(answers(files))
+        for row in answers_of_all:
+            first.append(row)
+            if "label" in row:
+                break
+        labels = list(first[-1].get("probabilities", ()))
+    table, known = None, {}
+    if config.output:
+        table = AnswerFile(config.output, labels)
+        known = table.answered
+    todo = [file for file in files if file not in known]
+    coming = itertools.chain(first, answers_of_all) if first else answers(todo)
+    rows = {}
+    for row in _progress(coming, len(todo)):
+        rows[row["file"]] = row
+        if table is not None:
+            table.add(row)
+    result = _result(model, labels, [{**known, **rows}[file] for file in files])
+    if table is not None:
+        earlier = len(files) - len(todo)
+        result |= {"output": config.output, "earlier": earlier}
+    return result
+
+
+def _bulk(config, threshold):
     from ser_keras.cli.bulk import predict_shards
 
     rows = predict_shards(
         _load,
-        _answer_or_error,
+        functools.partial(_answer_or_error, threshold=threshold),
         config.files,
         config.model,
+        threshold=threshold,
         output_dir=config.output_dir,
         jobs=config.jobs,
         engine=config.engine,
@@ -180,42 +285,13 @@ def _load(path):
         return load_predictor(path or None)
 
 
-def _answer_or_error(model, file):
+def _answer_or_error(model, file, threshold=0.0):
+    from ser_keras.serving.recognition import recognize
+
     try:
-        return _classify(model, file)
+        return recognize(model, file, threshold)
     except (ValueError, OSError) as error:
         return _failed(error)
-
-
-def _classify(model, file):
-    from ser_keras.audio.bandwidth import missing_band
-    from ser_keras.audio.io import load_audio
-
-    waveform = load_audio(file, model.sample_rate)
-    row = _answer(model, model([waveform])["probabilities"][0])
-    missing = missing_band(waveform, model.sample_rate, model.bandwidth)
-    if missing:
-        row["warning"] = missing
-    samples = getattr(model, "samples", None)  # Of a LiteRT file.
-    if samples and len(waveform) > samples:
-        first = (len(waveform) - samples) // 2
-        row["heard"] = [
-            round(end / model.sample_rate, 3)
-            for end in (first, first + samples)
-        ]
-    return row
-
-
-def _answer(model, probabilities):
-    probabilities = probabilities.astype("float64")
-    if not np.isfinite(probabilities).all():
-        raise ValueError("samples too large: the model's answer is not finite")
-    return {
-        "label": model.labels[int(probabilities.argmax())],
-        "probabilities": dict(
-            zip(model.labels, probabilities.round(6).tolist(), strict=True)
-        ),
-    }
 
 
 class _Mean:
@@ -273,9 +349,10 @@ def _targets(config):
     return targets
 
 
-def _along(recognizer, file, target):
+def _along(recognizer, file, target, threshold):
     from ser_keras.audio.io import stream_audio
     from ser_keras.reports.stream_figure import plot_stream
+    from ser_keras.serving.recognition import describe
 
     model, rate = recognizer.predictor, recognizer.sample_rate
     model.forget()
@@ -302,7 +379,7 @@ def _along(recognizer, file, target):
     picture = target.with_suffix(".png")
     plot_stream(updates, model.labels, picture, stream_audio(file, rate), rate)
     return {
-        **_answer(model, model.mean),
+        **describe(model.labels, model.mean, threshold),
         "windows": model.windows,
         "over_time": str(target),
         "picture": str(picture),
@@ -320,11 +397,9 @@ def _ask_server(config):
             timeout=config.timeout,
             retries=config.retries,
         ) as client:
-            rows = client.predict(config.files)
+            return _collect(config, config.server, None, client.predict_each)
     except ServerError as error:
         raise ConnectionError(str(error)) from error
-    labels = next((list(r["probabilities"]) for r in rows if "label" in r), [])
-    return _result(config.server, labels, rows)
 
 
 def _result(model, labels, rows):
@@ -336,14 +411,15 @@ def _result(model, labels, rows):
     }
 
 
-def _progress(files):
+def _progress(rows, total):
     """A bar on stderr, where a person waits for many files."""
     return rich.progress.track(
-        files,
+        rows,
         description="files",
+        total=total,
         console=rich.console.Console(stderr=True),
         transient=True,
-        disable=len(files) < 2 or not sys.stderr.isatty(),
+        disable=total < 2 or not sys.stderr.isatty(),
     )
 
 
@@ -352,6 +428,11 @@ def show(result):
     good = [row for row in result["files"] if "error" not in row]
     if "output_dir" in result:
         print(f"the answers are in {result['output_dir']}/predictions.csv")
+    elif "output" in result:
+        earlier = result["earlier"]
+        said = f", {earlier} of them from before" if earlier else ""
+        count = len(result["files"])
+        print(f"{_files(count)} in {result['output']}{said}")
     elif good:
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
         for column in ("file", "emotion", "probability", "others"):
@@ -374,6 +455,8 @@ def show(result):
                 "{}: only {:g} to {:g} s were used; --over-time uses all "
                 "of it".format(row["file"], *row["heard"])
             )
+        if "note" in row:
+            print(f"note: {row['file']}: {row['note']}", file=sys.stderr)
         if "warning" in row:
             print(f"warning: {row['file']}: {row['warning']}", file=sys.stderr)
         if "over_time" in row:
@@ -386,9 +469,14 @@ def show(result):
             print(f"error: {row['file']}: {row['error']}", file=sys.stderr)
     if result["failed"]:
         print(
-            f"{result['failed']} of {len(result['files'])} files failed",
+            f"error: {result['failed']} of {_files(len(result['files']))} "
+            "failed",
             file=sys.stderr,
         )
+
+
+def _files(count):
+    return f"{count} file{'s' * (count != 1)}"
 
 
 PREDICT = Command(PredictConfig, predict, show)

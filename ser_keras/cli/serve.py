@@ -3,6 +3,7 @@
 import dataclasses
 
 from ser_keras.cli.command import Command
+from ser_keras.cli.predict import check_threshold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,14 @@ class ServeConfig:
     """Seconds that a lone clip waits for company."""
     shutdown_seconds: float = 30.0
     """Seconds that running requests have after a SIGTERM."""
+    threshold: float = 0.0
+    """Lowest probability of an answer; below it, its label is `unsure`."""
+    accuracy: float = 0.0
+    """Choose `--threshold` for this accuracy of the answers in the model's
+    test, on speakers that it was not trained on, such as 0.9."""
 
     def __post_init__(self):
+        check_threshold(self)
         for name, value in self.limits().items():
             if value < 0 or (value == 0 and name != "batch_seconds"):
                 raise ValueError(
@@ -46,6 +53,7 @@ class ServeConfig:
     def limits(self):
         """Arguments of `ser_keras.serving.server.Limits`."""
         others = {"model", "host", "port", "poll_seconds"}
+        others |= {"threshold", "accuracy"}
         fields = dataclasses.asdict(self).items()
         return {name: value for name, value in fields if name not in others}
 
@@ -69,10 +77,29 @@ class DemoConfig:
     """Port to listen on; 0 takes a free one."""
     browser: bool = False
     """Open the page in a browser."""
+    password: str = ""
+    """NAME:PASSWORD that the page asks for. It is sent as it is: use a proxy
+    with HTTPS where others listen."""
+    root_path: str = ""
+    """Path under which a proxy has the page, such as /demo."""
+    threshold: float = 0.0
+    """Lowest probability of an answer; below it, the answer is `unsure`."""
+    accuracy: float = 0.0
+    """Choose `--threshold` for this accuracy of the answers in each model's
+    test, on speakers that it was not trained on, such as 0.9."""
+
+    def __post_init__(self):
+        check_threshold(self)
+        name, colon, password = self.password.partition(":")
+        if self.password and not (name and password):
+            raise ValueError(
+                "`password` must be NAME:PASSWORD, both not empty."
+            )
 
 
 def serve(config):
     """Serves until stopped."""
+    from ser_keras.serving.confidence import chosen_threshold
     from ser_keras.serving.server import Limits
     from ser_keras.serving.server import serve as serve_model
 
@@ -82,6 +109,9 @@ def serve(config):
         port=config.port,
         poll_seconds=config.poll_seconds,
         limits=Limits(**config.limits()),
+        threshold=chosen_threshold(
+            config.model, config.threshold, config.accuracy
+        ),
     )
     return {"served": config.model}
 
@@ -95,6 +125,10 @@ def demo(config):
         host=config.host,
         port=config.port,
         browser=config.browser,
+        password=config.password,
+        root_path=config.root_path,
+        threshold=config.threshold,
+        accuracy=config.accuracy,
     )
     return {"shown": list(config.models)}
 

@@ -35,6 +35,7 @@ from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import check_classes
 from ser_keras.protocols.splits import hold_out_speakers
 from ser_keras.training.engines.fan_out import run_tasks
+from ser_keras.training.estimate import further_trainings
 from ser_keras.training.fit import train_network
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.run_folder import fold_paths
@@ -234,7 +235,8 @@ def cross_validate(
         file = _predictions(folder)
         if not file.exists():
             print(f"fold {number}/{len(folds)}: test {fold.name}", flush=True)
-            with RunLock(folder.path):
+            missing = [x for x in folders.values() if not _is_done(x)]
+            with RunLock(folder.path), further_trainings(len(missing) - 1):
                 # Another process may have finished it meanwhile.
                 if not file.exists():
                     run_fold(fold, folder)
@@ -264,6 +266,10 @@ def cross_validate(
         held_out=_held_out_scores(folders),
         part=part_of(folds),
     )
+
+
+def _is_done(folder):
+    return _predictions(folder).exists()
 
 
 def cross_validate_fold(name: str, **arguments: Any) -> None:

@@ -56,6 +56,7 @@ from ser_keras.protocols.splits import check_disjoint
 from ser_keras.reports.report import summary
 from ser_keras.reports.report import write_report
 from ser_keras.training.engines.fan_out import run_tasks
+from ser_keras.training.estimate import further_trainings
 from ser_keras.training.feature_tasks import compute_in_tasks
 from ser_keras.training.run_folder import RunFolder
 from ser_keras.training.run_folder import fold_paths
@@ -223,9 +224,11 @@ class _Run:
         return Teacher(name, self.config.teacher_layers) if name else None
 
     def go(self):
-        outcome = cross_validate(
-            **self.prepare(), jobs=self.config.jobs, engine=self.config.engine
-        )
+        config = self.config
+        with further_trainings(int(self.final)):
+            outcome = cross_validate(
+                **self.prepare(), jobs=config.jobs, engine=config.engine
+            )
         network = outcome.network
         if self.final:
             network = self._train_on_all()
@@ -481,6 +484,8 @@ class _Run:
             "corpus": _corpus(self.features.manifest, self.folds),
         }
         if getattr(config, "litert", False):
+            precisions = self.experiment.litert_precisions
+            print(f"writing LiteRT files: {', '.join(precisions)}", flush=True)
             features = self.features
             if self.trained_on is not self.preprocessor:
                 manifest = features.manifest
@@ -545,6 +550,15 @@ class _Run:
                     {**summary(outcome), **entries},
                     outcome.predictions,
                 ),
+                predictions=outcome.predictions,
+                overstates=any(
+                    fold.leaks_speakers or fold.selects_on_test
+                    for fold in self.folds
+                ),
+                # The built-in corpus is EMO-DB's.
+                calibrated_on=(self.config.corpus or "emodb")
+                if entries["temperature"]
+                else None,
             )
         )
 

@@ -24,7 +24,8 @@ _INTENDED = (
 _LIMITS = (
     "Scores fall on other speakers, languages, microphones, rooms and noise, "
     "and on spontaneous speech where the corpus is acted. Probabilities are "
-    "not calibrated unless the scores say so. Not for decisions about people; "
+    "calibrated, if the protocol says so, on this corpus: elsewhere they may "
+    "be too high or too low. Not for decisions about people; "
     "recognising emotions at work and in education is prohibited in the EU "
     "(Regulation 2024/1689, article 5(1)(f))."
 )

@@ -32,6 +32,10 @@ class TrainedNetwork:
             speakers, or if calibration is not wanted.
         card: `ModelCard` of the run.
         bandwidth: Of the training's recordings, Hz; None of an older run.
+        predictions: `Predictions` of the run's test.
+        overstates: Whether the protocol of that test overstates.
+        calibrated_on: Corpus whose speakers gave the temperature; None without
+            one.
     """
 
     folder: pathlib.Path
@@ -41,6 +45,9 @@ class TrainedNetwork:
     temperature: float
     card: ModelCard
     bandwidth: float | None = None
+    predictions: Predictions | None = None
+    overstates: bool = False
+    calibrated_on: str | None = None
 
 
 def network_folder(run: str | os.PathLike[str], fold: str = "") -> pathlib.Path:
@@ -90,14 +97,20 @@ def load_network(
     result = _read(run, "result.json")
     preprocessor = load_preprocessor(run)
     temperature = result.get("temperature") if calibrate else None
+    predictions = Predictions.load_csv(run / "predictions.csv")
     return TrainedNetwork(
         folder,
         load_model(folder / "network.keras"),
         preprocessor,
-        Predictions.load_csv(run / "predictions.csv").label_names,
+        predictions.label_names,
         temperature or 1.0,
         ModelCard.from_run(run, final=folder.name == FINAL),
         result.get("bandwidth"),
+        predictions,
+        bool(result.get("leaks_speakers") or result.get("selects_on_test")),
+        _read(run, "config.json")["config"].get("corpus") or "emodb"
+        if temperature
+        else None,
     )
 
 

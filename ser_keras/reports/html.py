@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import jinja2
 import markupsafe
+import numpy as np
 
 import ser_keras
 from ser_keras._files import write_text
@@ -134,9 +135,32 @@ def _run(run, errors, sounds):
         ],
         "pictures": _pictures(run),
         "errors": _errors(run, errors, sounds),
+        "of_speakers": _of_speakers(run.predictions),
         "shares": run.scores.confusion
         / run.scores.confusion.sum(axis=1, keepdims=True).clip(1),
     }
+
+
+def _of_speakers(predictions):
+    """Rows of the speakers' confusion: of each class that a speaker has."""
+    names, rows = predictions.label_names, []
+    speakers = np.array(predictions.speakers)
+    for speaker in sorted(set(predictions.speakers)):
+        for number, truth in enumerate(names):
+            chosen = (speakers == speaker) & (predictions.labels == number)
+            counts = np.bincount(
+                predictions.predicted[chosen], minlength=len(names)
+            )
+            if counts.sum():
+                rows.append(
+                    {
+                        "speaker": speaker,
+                        "truth": truth,
+                        "counts": counts.tolist(),
+                        "recall": counts[number] / counts.sum(),
+                    }
+                )
+    return rows
 
 
 def _pictures(run):

@@ -7,6 +7,7 @@ import os
 import random
 import time
 import urllib.parse
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,8 +99,9 @@ class Client:
                 `(samples,)`, floats in [-1, 1] at `sample_rate`.
 
         Returns:
-            List of one dict for each: `file` (for paths), `label`, and
-            `probabilities`, a dict from label to number; or `file` and `error`,
+            List of one dict for each: `file` (for paths), `label`,
+            `probabilities`, a dict from label to number, and `warning` where
+            the server has one; or `file` and `error`,
             for a file that cannot be read or that the server refuses. If the
             server fails after its first answer, the remaining files have that
             `error`.
@@ -136,6 +138,23 @@ class Client:
                 row["error"] = str(error)
         return rows
 
+    def predict_each(
+        self, files: Sequence[str | os.PathLike[str]]
+    ) -> Iterator[dict[str, Any]]:
+        """`predict`, batch by batch.
+
+        Args:
+            files: As of `predict`.
+
+        Yields:
+            A dict for each, as of `predict`.
+
+        Raises:
+            ServerError: As of `predict`; and of a server that fails later.
+        """
+        for first in range(0, len(files), self.batch_size):
+            yield from self.predict(files[first : first + self.batch_size])
+
     def _ask(self, batch):
         try:
             answers = self._retry(
@@ -161,6 +180,8 @@ class Client:
                 row["error"] = answer["error"]
                 continue
             row["label"] = answer["label"]
+            if answer.get("warning"):
+                row["warning"] = answer["warning"]
             row["probabilities"] = dict(
                 zip(answer["labels"], answer["probabilities"], strict=True)
             )
@@ -279,8 +300,14 @@ class _REST:
         try:
             columns = answer["outputs"]
             # By name, each for all clips; a list for another kind of model.
-            rows = zip(*columns.values(), strict=True)
-            return [dict(zip(columns, row, strict=True)) for row in rows]
+            rows = [
+                dict(zip(columns, row, strict=True))
+                for row in zip(*columns.values(), strict=True)
+            ]
+            # Of our server alone, and only if there is anything to say.
+            for row, warning in zip(rows, answer.get("warnings", ())):  # noqa: B905
+                row["warning"] = warning
+            return rows
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServerError(
                 f"{self._client.base_url}: {model!r} is not a model of "

@@ -1,25 +1,32 @@
 """Demo: a web page on which models classify recorded or uploaded speech."""
 
+import collections
 import dataclasses
 import html
 import json
 import pathlib
 import socket
+import urllib.parse
+from typing import Any
 
 import numpy as np
 
 from ser_keras._errors import needs_extra
-from ser_keras.audio.bandwidth import missing_band
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
+from ser_keras.corpora.built_in import built_in_corpus
+from ser_keras.evaluation.calibration import measure_calibration
 from ser_keras.evaluation.predictions import Predictions
+from ser_keras.evaluation.scores import score
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.serving.confidence import calibration_note
+from ser_keras.serving.confidence import chosen_threshold
 from ser_keras.serving.confidence import overstates
 from ser_keras.serving.confidence import predictions_beside
 from ser_keras.serving.demo_figure import as_html
 from ser_keras.serving.demo_figure import draw_recording
 from ser_keras.serving.predictor import load_predictor
+from ser_keras.serving.recognition import read_clip
 from ser_keras.serving.streaming import StreamingRecognizer
 
 _NONE = "none"
@@ -45,20 +52,67 @@ class DemoModel:
         predictor: What `load_predictor` returns.
         predictions: `Predictions` of its test, for a note on calibration.
         overstates: Whether the protocol of that test overstates.
+        threshold: Lowest probability of an answer.
+        card: Its model card, Markdown, or nothing.
     """
 
     name: str
-    predictor: object
+    predictor: Any
     predictions: Predictions | None = None
     overstates: bool = False
+    threshold: float = 0.0
+    card: str = ""
 
     @classmethod
-    def load(cls, path):
-        """Reads a model; see `load_predictor`."""
+    def load(cls, path, threshold=0.0, accuracy=0.0):
+        """Reads a model; see `load_predictor` and `chosen_threshold`."""
         predictor = load_predictor(path)
         path = pathlib.Path(path or predictor.path)
-        name = path.parent.name if path.name == "model.tflite" else path.name
-        return cls(name, predictor, predictions_beside(path), overstates(path))
+        card = path / "card.md"
+        if not card.exists():  # Of a SavedModel, or beside a LiteRT file.
+            beside = pathlib.Path(predictor.path)
+            beside = beside if beside.is_dir() else beside.parent
+            card = beside / "card.md"
+        return cls(
+            _own_name(path),
+            predictor,
+            predictions_beside(path),
+            overstates(path),
+            chosen_threshold(path, threshold, accuracy),
+            card.read_text(encoding="utf-8") if card.exists() else "",
+        )
+
+    def about(self):
+        """What the model is and on whom it was measured, in Markdown."""
+        lines = [
+            f"**{self.name}** tells {', '.join(self.predictor.labels)} apart."
+        ]
+        if self.predictions is None:
+            lines.append("How good it is has not been measured.")
+        else:
+            scores = score(self.predictions)
+            error = measure_calibration(self.predictions).ece
+            speakers = len(set(self.predictions.speakers))
+            lines.append(
+                f"In its test, on {scores.n} recordings of "
+                f"{speakers} speaker{'s' * (speakers != 1)}, its unweighted "
+                f"average recall was {scores.uar:.2f} (chance: "
+                f"{1 / len(self.predictor.labels):.2f}), and its calibration "
+                f"error {error:.2f}."
+            )
+            lines.append(
+                "That overstates: test speakers were in training, or the "
+                "model was selected on the test part."
+                if self.overstates
+                else "The test's speakers were not in the training of the "
+                "networks that were tested."
+            )
+        if self.threshold:
+            lines.append(
+                f"Answers below a probability of {self.threshold:.2f} count "
+                "as unsure."
+            )
+        return " ".join(lines)
 
     def recognise(self, recording):
         """Classifies a recording, as a whole and in windows.
@@ -76,11 +130,12 @@ class DemoModel:
                 shorter than 0.1 s.
         """
         rate, labels = self.predictor.sample_rate, self.predictor.labels
-        waveform = load_audio(recording, rate)
+        clip = read_clip(self.predictor, recording)
+        waveform = clip.waveform
         if len(waveform) < _LEAST * rate:
             raise ValueError(
-                f"too short: {len(waveform) / rate:.2f} s, and at least "
-                f"{_LEAST:g} s are needed"
+                f"{1000 * len(waveform) / rate:.0f} ms long; at least "
+                f"{1000 * _LEAST:.0f} ms are needed. Record more"
             )
         limit = self._limit()  # Of a single clip, not of the curves.
         start = max(len(waveform) - limit, 0) // 2
@@ -92,9 +147,15 @@ class DemoModel:
         note = calibration_note(
             max(probabilities.values()), self.predictions, self.overstates
         )
-        missing = missing_band(middle, rate, self.predictor.bandwidth)
-        if missing:
-            note += f" **This recording has {missing}.**"
+        if max(probabilities.values()) < self.threshold:
+            note = (
+                "**Unsure:** no emotion has a probability of "
+                f"{self.threshold:.2f}. {note}"
+            )
+        if clip.warning:
+            note += f" **This recording has {clip.warning}.**"
+        if clip.note:
+            note += f" Of the file: {clip.note}."
         if len(waveform) > limit:
             note += f" The answer is for the middle {limit / rate:g} s."
         longest = limit / rate if self.predictor.samples else _LONGEST
@@ -130,17 +191,14 @@ def build_page(models):
     Returns:
         `gradio.Blocks`.
 
-    Raises:
-        ValueError: Two models have the same name.
     """
     gradio = _import_gradio()
-    named = {model.name: model for model in models}
-    if len(named) < len(models):
-        raise ValueError(
-            "Models must have different names, which are those of their "
-            f"folders or files. Received: {[model.name for model in models]}"
-        )
-    names = list(named)
+    names = _different([model.name for model in models], models)
+    models = [
+        dataclasses.replace(model, name=name)
+        for name, model in zip(names, models, strict=True)
+    ]
+    named = dict(zip(names, models, strict=True))
 
     def analyse(recording, first, second):
         chosen = [first] if second in (_NONE, first) else [first, second]
@@ -155,6 +213,12 @@ def build_page(models):
             label="Speech",
             elem_id="recording",
             buttons=["download"],  # Without a button to share it.
+        )
+        gradio.Examples(
+            _examples(),
+            recording,
+            label="Examples: EMO-DB, acted German speech (CC0)",
+            elem_id="examples",
         )
         with gradio.Row(visible=len(names) > 1):
             # On a phone below each other, so that names are not cut off.
@@ -177,6 +241,13 @@ def build_page(models):
                     note = gradio.Markdown(elem_id=f"note-{number}")
                 answers += [column, label, note]
         picture = gradio.HTML(elem_id="picture")
+        gradio.Markdown(
+            "\n\n".join(model.about() for model in models), elem_id="about"
+        )
+        for model in models:
+            if model.card:
+                with gradio.Accordion(f"Card of {model.name}", open=False):
+                    gradio.Markdown(model.card)
         gradio.on(
             [recording.change, first.change, second.change],
             analyse,
@@ -190,7 +261,17 @@ def build_page(models):
     return page
 
 
-def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
+def launch(
+    paths,
+    host="127.0.0.1",
+    port=7860,
+    browser=False,
+    wait=True,
+    password="",
+    root_path="",
+    threshold=0.0,
+    accuracy=0.0,
+):
     """Serves the page of the demo.
 
     Args:
@@ -199,16 +280,23 @@ def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
         port: Port to listen on; 0 takes a free one.
         browser: Whether to open the page in a browser.
         wait: Whether to serve until the program is stopped.
+        password: `"name:password"` that the page asks for; none by default.
+        root_path: Path under which a proxy has the page.
+        threshold: Lowest probability of an answer.
+        accuracy: By which each model's threshold is chosen, see
+            `threshold_for`.
 
     Returns:
         `gradio.Blocks`, to be closed with `close()`, unless it waits.
 
     Raises:
         ModuleNotFoundError: The extra `demo` is not installed.
-        ValueError: Two models have the same name.
+        ValueError: There is no threshold for this accuracy.
     """
     _import_gradio()  # Fails before models are read, which takes longer.
-    page = build_page([DemoModel.load(path) for path in paths])
+    page = build_page(
+        [DemoModel.load(path, threshold, accuracy) for path in paths]
+    )
     _, url, _ = page.launch(
         server_name=host,
         server_port=port or _free_port(host),
@@ -220,8 +308,11 @@ def launch(paths, host="127.0.0.1", port=7860, browser=False, wait=True):
         max_file_size=_LARGEST,
         footer_links=[],
         ssr_mode=False,
+        auth=tuple(password.split(":", 1)) if password else None,
+        root_path=root_path or None,
     )
-    print(f"the page is at {url} (Ctrl-C stops it)", flush=True)
+    print(f"the page is at {url} (Ctrl-C stops it)")
+    print(_from_elsewhere(host, url), flush=True)
     if wait:
         page.block_thread()
     return page
@@ -274,6 +365,60 @@ def _theme():
     return _import_gradio().themes.Default(
         font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
+
+
+def _from_elsewhere(host, url):
+    """How the page can be opened on another device."""
+    port = urllib.parse.urlsplit(url).port
+    there = f"http://{_address()}:{port}"
+    proxy = (
+        "A microphone needs HTTPS there, by a proxy: caddy reverse-proxy "
+        f"--from NAME --to localhost:{port} (under a path: --root-path)."
+    )
+    if host in ("127.0.0.1", "localhost", "::1"):
+        return (
+            "Only this machine can open it. For a phone in the same network: "
+            f"--host 0.0.0.0 --password NAME:PASSWORD, then {there}. {proxy}"
+        )
+    return f"On a phone in the same network: {there}. {proxy}"
+
+
+def _address():
+    """Address of this machine in its network, as far as it is known."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:  # Nothing is sent.
+            probe.connect(("10.255.255.255", 1))
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()
+
+
+def _own_name(path):
+    return path.parent.name if path.name == "model.tflite" else path.name
+
+
+def _different(names, models):
+    """Names that differ: with the folder before them, or else a number."""
+    result = list(names)
+    for i, model in enumerate(models):
+        if names.count(names[i]) > 1:
+            path = pathlib.Path(getattr(model.predictor, "path", names[i]))
+            result[i] = "/".join(path.resolve().parts[-3:])
+    seen = collections.Counter()
+    for i, name in enumerate(result):
+        seen[name] += 1
+        if seen[name] > 1:
+            result[i] = f"{name} ({seen[name]})"
+    return result
+
+
+def _examples():
+    """Clips of one speaker in four emotions."""
+    folder = built_in_corpus()
+    return [
+        [str(folder / f"{name}.ogg")]
+        for name in ("03a01Wa", "03a01Fa", "03a01Nc", "03a02Ta")
+    ]
 
 
 def _free_port(host):

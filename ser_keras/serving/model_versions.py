@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import re
 import threading
 
 from google.protobuf import json_format
@@ -12,6 +13,9 @@ from ser_keras.export.saved_model.model import SavedModel
 from ser_keras.export.saved_model.model import versions_in
 
 _LOG = logging.getLogger(__name__)
+_LABEL = re.compile(
+    r'version_labels\s*\{\s*key:\s*"([^"]*)"\s*value:\s*(\d+)\s*\}'
+)
 
 
 def complete_versions(path):
@@ -95,6 +99,18 @@ class ModelVersions:
         self.model, self.version = model, version
         _LOG.info("%s: served", folder)
         return True
+
+    def labels(self):
+        """Version numbers by label, of `model.config` beside the versions.
+
+        `export_saved_model` writes it, for TensorFlow Serving, which assigns
+        the labels.
+        """
+        try:
+            text = (self.path / "model.config").read_text(encoding="utf-8")
+        except OSError:
+            return {}
+        return {label: int(n) for label, n in _LABEL.findall(text)}
 
     def status(self):
         """Status of the versions, as TensorFlow Serving reports it."""

@@ -42,7 +42,7 @@ def load_predictor(path: str | os.PathLike[str] | None = None) -> Any:
             comes with the package. The message says how to get one.
         ValueError: `path` is no such model, or one that takes features.
     """
-    path = _bundled() if path is None else pathlib.Path(path)
+    path = bundled_model() if path is None else pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such model. It must be a SavedModel's folder, a "
@@ -85,7 +85,12 @@ def exported_by(path: pathlib.Path) -> pathlib.Path:
     return exported
 
 
-def _bundled():
+def bundled_model() -> pathlib.Path:
+    """The model that comes with the package.
+
+    Raises:
+        FileNotFoundError: None does; the message says how to get one.
+    """
     found = sorted(
         BUNDLED.glob("*/model.tflite"),
         key=lambda file: file.parent.name != DEFAULT,

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+_STANDARD = str.maketrans("-_", "+/")
+
 
 class BadRequestError(ValueError):
     """A request that cannot be answered; the message says what is needed."""
@@ -31,6 +33,11 @@ def parse_predict(body, signatures):
     >>> parse_predict(b'{"instances": [[0.5, 1.0]]}', spec)
     ('serving_default', True, {'waveform': array([[0.5, 1. ]], dtype=float32)})
     """
+    if body.lstrip()[:2] == b"--" and b"form-data" in body[:1000].lower():
+        raise BadRequestError(
+            "The body is a form (multipart/form-data), not JSON: post it to "
+            "`:upload` in place of `:predict`."
+        )
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -55,18 +62,26 @@ def parse_predict(body, signatures):
         if rows
         else _named(request["inputs"], specs)
     )
-    inputs = {key: _tensor(key, columns[key], specs[key]) for key in specs}
+    try:
+        inputs = {key: _tensor(key, columns[key], specs[key]) for key in specs}
+    except BadRequestError as error:
+        raise BadRequestError(
+            f"{error}{_hint(name, columns, signatures)}"
+        ) from None
     if len({len(value) for value in inputs.values()}) > 1:
         raise BadRequestError("All inputs must have the same batch size.")
     return name, rows, inputs
 
 
-def format_outputs(outputs, rows):
+def format_outputs(outputs, rows, warnings=()):
     """Formats the answer to a `:predict` call.
 
     Args:
         outputs: Dict of arrays with a batch axis.
         rows: Whether to write rows; otherwise columns.
+        warnings: What there is to say about each clip, or None. If there is
+            anything, the answer has `warnings` beside `predictions` or
+            `outputs`, where clients of TensorFlow Serving do not look.
 
     Returns:
         Bytes of JSON. NaN becomes null.
@@ -84,9 +99,31 @@ def format_outputs(outputs, rows):
                 for i in range(count)
             ]
         }
+    if any(warnings):
+        answer["warnings"] = list(warnings)
     return json.dumps(
         answer, allow_nan=False, ensure_ascii=False, separators=(",", ":")
     ).encode()
+
+
+def _hint(name, columns, signatures):
+    """Which other signature takes what was given, as the end of a message."""
+    if len(columns) > 1:
+        return ""
+    (value,) = columns.values()
+    for other, specs in signatures.items():
+        if other == name or len(specs) > 1:
+            continue
+        ((key, spec),) = specs.items()
+        try:
+            _tensor(key, value, spec)
+        except BadRequestError:
+            continue
+        return (
+            f" The signature {other} takes what was given: add "
+            f'"signature_name": "{other}".'
+        )
+    return ""
 
 
 def _from_rows(instances, specs):
@@ -123,8 +160,8 @@ def _tensor(key, value, spec):
             array = np.asarray(value, spec.dtype.as_numpy_dtype)
     except (ValueError, TypeError, OverflowError):
         raise BadRequestError(
-            f"`{key}` must be numbers of shape {_shape(spec)}, all rows "
-            "equally long."
+            f"`{key}` must be numbers of shape {_shape(spec)}: a list for each "
+            "clip, all equally long."
         ) from None
     allowed = {int, float} if array.dtype.kind == "f" else {int}
     found = _types(value) - {list} - allowed
@@ -136,8 +173,8 @@ def _tensor(key, value, spec):
         )
     if not spec.shape.is_compatible_with(array.shape) or 0 in array.shape:
         raise BadRequestError(
-            f"`{key}` must have shape {_shape(spec)} and not be empty. "
-            f"Received: shape {array.shape}"
+            f"`{key}` must have shape {_shape(spec)}, a list for each clip, "
+            f"and not be empty. Received: shape {array.shape}"
         )
     return array
 
@@ -156,15 +193,20 @@ def _from_base64(key, element):
         raise BadRequestError(
             f'`{key}` must be a file\'s bytes in base64: {{"b64": "UklGR..."}}.'
         )
+    # A browser's `readAsDataURL` puts the type before, some leave line breaks
+    # in (which TensorFlow Serving accepts) or the padding out, and the alphabet
+    # of URLs has two other characters.
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    text = "".join(text.split()).translate(_STANDARD).rstrip("=")
     try:
-        # Not `validate=True`: TensorFlow Serving accepts line breaks.
-        return base64.b64decode(text)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequestError(f"`{key}` is not base64: {error}") from None
+        raise BadRequestError(f"`{key}` is not base64: {error}.") from None
 
 
 def _shape(spec):
-    return tuple(size or "any" for size in spec.shape)
+    return f"({', '.join(str(size or 'any') for size in spec.shape)})"
 
 
 def _plain(array):

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -15,12 +16,21 @@ import signal
 import numpy as np
 
 from ser_keras._errors import needs_extra
+from ser_keras.audio.bandwidth import missing_band
+from ser_keras.audio.io import AudioError
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.serving.batching import Batcher
 from ser_keras.serving.batching import QueueFullError
+from ser_keras.serving.confidence import calibration_note
+from ser_keras.serving.confidence import overstates
+from ser_keras.serving.confidence import predictions_beside
 from ser_keras.serving.model_versions import ModelVersions
 from ser_keras.serving.model_versions import complete_versions
 from ser_keras.serving.predictor import exported_by
+from ser_keras.serving.recognition import UNSURE
+from ser_keras.serving.recognition import Clip
+from ser_keras.serving.recognition import describe
+from ser_keras.serving.recognition import read_clip
 from ser_keras.serving.rest import BadRequestError
 from ser_keras.serving.rest import format_outputs
 from ser_keras.serving.rest import parse_predict
@@ -29,6 +39,10 @@ with needs_extra("The server", "serve"):
     import prometheus_client
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.datastructures import UploadFile
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException
+    from starlette.formparsers import MultiPartParser
     from starlette.requests import ClientDisconnect
     from starlette.responses import Response
     from starlette.routing import Route
@@ -42,6 +56,10 @@ with needs_extra("The server", "serve"):
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "/v1/models/{name}"
+_FORM = (
+    "The body must be a form with one or several files (multipart/form-data), "
+    "or one file."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +90,7 @@ def serve(
     *,
     poll_seconds: float = 2.0,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    threshold: float = 0.0,
 ) -> None:
     """Serves models until SIGTERM or Ctrl-C; running requests are finished.
 
@@ -79,9 +98,18 @@ def serve(
     |---|---|
     | `POST /v1/models/NAME[/versions/N]:predict` | as TensorFlow Serving |
     | `GET /v1/models/NAME[/versions/N][/metadata]` | as TensorFlow Serving |
+    | the same with `/labels/LABEL` | the label's version, by `model.config` |
+    | `POST /v1/models/NAME:upload` | to recordings in a browser's form |
     | `GET /v1/models` | names of the models |
     | `GET /health` | 200 if every model has a version, 503 otherwise |
     | `GET /metrics` | for Prometheus |
+
+    Files of `serving_bytes` and `:upload` are read as by `ser_keras predict`:
+    WAV of any rate and encoding, FLAC, Ogg, MP3 and others. (The SavedModel
+    itself, in TensorFlow Serving, takes WAV of 16 bits at its own rate.) If a
+    clip has no content where the model's training had some, `warnings` says
+    so, beside `predictions` or `outputs`. Every error is JSON:
+    `{"error": ...}`.
 
     The highest version is served. A new one is loaded and warmed up in parallel
     and replaces it between two requests. Clips of several requests are computed
@@ -97,6 +125,8 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         poll_seconds: Seconds between checks for new versions.
         limits: `Limits`.
+        threshold: Lowest probability of an answer; below it, `label` is
+            `"unsure"`.
 
     Raises:
         FileNotFoundError: There is no model in `model_dir`.
@@ -104,7 +134,12 @@ def serve(
         OSError: Another program listens on `port`.
     """
     with bind(host, port) as listening:  # Loading models takes longer.
-        app = build_app(model_dir, poll_seconds=poll_seconds, limits=limits)
+        app = build_app(
+            model_dir,
+            poll_seconds=poll_seconds,
+            limits=limits,
+            threshold=threshold,
+        )
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -122,13 +157,20 @@ def serve(
             signal.signal(signal.SIGTERM, before)
 
 
-def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
+def build_app(
+    model_dir,
+    *,
+    poll_seconds=2.0,
+    limits=Limits(),  # noqa: B008 - it is frozen
+    threshold=0.0,
+):
     """The ASGI application of `serve`, for a server of your own.
 
     Args:
         model_dir: As of `serve`.
         poll_seconds: As of `serve`.
         limits: As of `serve`.
+        threshold: As of `serve`.
 
     Returns:
         A Starlette application.
@@ -148,14 +190,15 @@ def build_app(model_dir, *, poll_seconds=2.0, limits=Limits()):  # noqa: B008
             f"{path} has no versions of a SavedModel, and no folder in it has. "
             "`ser_keras export` and `export_saved_model` write them."
         )
-    return _Server(folders, poll_seconds, limits).app
+    return _Server(folders, poll_seconds, limits, threshold).app
 
 
 class _Server:
     """Routes of the server and their common state."""
 
-    def __init__(self, folders, poll_seconds, limits):
+    def __init__(self, folders, poll_seconds, limits, threshold):
         self._limits = limits
+        self._threshold = threshold
         self._poll_seconds = poll_seconds
         self._models = {}
         for folder in folders:
@@ -173,24 +216,32 @@ class _Server:
         self._batchers = {}
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "model")
         self._metrics = Metrics()
+        # Of the model, and of what is served under a number or a label.
+        places = [
+            _PREFIX + "/versions/{version:int}",
+            _PREFIX + "/labels/{label}",
+            _PREFIX,
+        ]
+        post = [
+            Route(f"{place}:{verb}", method, methods=["POST"])
+            for place in places
+            for verb, method in (
+                ("predict", self.predict),
+                ("upload", self.upload),
+            )
+        ]
         get = [
-            Route(_PREFIX + "/versions/{version:int}/metadata", self.metadata),
-            Route(_PREFIX + "/versions/{version:int}", self.status),
-            Route(_PREFIX + "/metadata", self.metadata),
-            Route(_PREFIX, self.status),
+            *(Route(f"{place}/metadata", self.metadata) for place in places),
+            *(Route(place, self.status) for place in places),
             Route("/v1/models", self.names),
             Route("/health", self.health),
             Route("/metrics", self.metrics),
         ]
-        post = [
-            Route(
-                _PREFIX + "/versions/{version:int}:predict",
-                self.predict,
-                methods=["POST"],
-            ),
-            Route(_PREFIX + ":predict", self.predict, methods=["POST"]),
-        ]
-        self.app = Starlette(routes=post + get, lifespan=self._lifespan)
+        self.app = Starlette(
+            routes=post + get,
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: _no_such_call},
+        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app):
@@ -222,10 +273,17 @@ class _Server:
 
     async def predict(self, request):
         """`POST /v1/models/NAME:predict`."""
+        return await self._answer(request, self._predict)
+
+    async def upload(self, request):
+        """`POST /v1/models/NAME:upload`, a call of our own."""
+        return await self._answer(request, self._upload)
+
+    async def _answer(self, request, method):
         with self._metrics.seconds.time():
             try:
                 status, content = await asyncio.wait_for(
-                    self._predict(request), self._limits.request_seconds
+                    method(request), self._limits.request_seconds
                 )
             except _HTTPError as error:
                 status, content = error.status, _error(error)
@@ -266,11 +324,14 @@ class _Server:
             else await asyncio.to_thread(parse_predict, body, signatures)
         )
         name, rows, inputs = parsed
-        name, clips = split_clips(name, inputs)
-        # Features of different lengths cannot share a batch.
-        features = isinstance(clips[0], dict)
-        batcher = self._batcher(served, name, alone=features)
-        answers = await asyncio.gather(*map(batcher.submit, clips))
+        if "audio" in inputs and "serving_lengths" in served.signatures:
+            clips = await self._read(served, inputs["audio"])
+            answers = await self._run(served, "serving_lengths", clips)
+            warnings = [getattr(clip, "warning", None) for clip in clips]
+        else:
+            name, clips = split_clips(name, inputs)
+            answers = await self._run(served, name, clips)
+            warnings = await self._warnings(served, clips)
         errors = [answer["error"] for answer in answers]
         if all(errors):
             reasons = "; ".join(
@@ -282,7 +343,78 @@ class _Server:
             key: np.stack([answer[key] for answer in answers])
             for key in answers[0]
         }
-        return 200, format_outputs(outputs, rows)
+        return 200, format_outputs(outputs, rows, warnings)
+
+    async def _upload(self, request):
+        served = self._model(request).model
+        if "serving_lengths" not in served.signatures:
+            raise BadRequestError("The model takes features, not recordings.")
+        files = await _files_of(request, await self._body(request))
+        clips = await self._read(served, [content for _, content in files])
+        answers = await self._run(served, "serving_lengths", clips)
+        rows = []
+        for (name, _), clip, answer in zip(files, clips, answers, strict=True):
+            row = {"file": name}
+            if answer["error"]:
+                row["error"] = answer["error"].decode("utf-8", "replace")
+            else:
+                row |= describe(
+                    served.labels, answer["probabilities"], self._threshold
+                )
+                row |= clip.facts()
+                row["reliability"] = calibration_note(
+                    float(answer["probabilities"].max()),
+                    *_tested(str(served.path)),
+                )
+            rows.append(row)
+        content = {"labels": list(served.labels), "files": rows}
+        if all("error" in row for row in rows):
+            content["error"] = "; ".join(
+                f"{row['file']}: {row['error']}" for row in rows[:5]
+            )
+        return 400 if "error" in content else 200, json.dumps(content).encode()
+
+    async def _read(self, served, files):
+        """A `Clip` of each file, or the `AudioError` of one."""
+
+        def read(content):
+            try:
+                return read_clip(served, content)
+            except AudioError as error:
+                return error
+
+        return await asyncio.gather(
+            *(asyncio.to_thread(read, content) for content in files)
+        )
+
+    async def _run(self, served, name, clips):
+        """Answers of a signature to clips, some of which may be errors."""
+        # Features of different lengths cannot share a batch.
+        batcher = self._batcher(served, name, isinstance(clips[0], dict))
+
+        async def run(clip):
+            if isinstance(clip, AudioError):
+                return _refusal(served.labels, clip.reason)
+            if isinstance(clip, Clip):
+                clip = clip.waveform
+            answer = await batcher.submit(clip)
+            probabilities = answer["probabilities"]
+            if probabilities.max() < self._threshold:
+                answer = answer | {"label": UNSURE.encode()}
+            return answer
+
+        return await asyncio.gather(*map(run, clips))
+
+    async def _warnings(self, served, clips):
+        """A warning, or None, of each waveform."""
+        if served.bandwidth is None or not isinstance(clips[0], np.ndarray):
+            return ()
+        return await asyncio.to_thread(
+            lambda: [
+                missing_band(clip, served.sample_rate, served.bandwidth)
+                for clip in clips
+            ]
+        )
 
     def _batcher(self, served, signature, alone):
         key = (served, signature)
@@ -313,6 +445,7 @@ class _Server:
     def _model(self, request):
         name = request.path_params["name"]
         version = request.path_params.get("version")
+        label = request.path_params.get("label")
         model = self._models.get(name)
         if model is None:
             raise _HTTPError(
@@ -320,6 +453,15 @@ class _Server:
             )
         if model.version is None:
             raise _HTTPError(503, f"No version of {name} can be loaded")
+        if label is not None:
+            labels = model.labels()
+            if label not in labels:
+                raise _HTTPError(
+                    404,
+                    f"No label {label[:100]!r} of {name}; labels: "
+                    f"{sorted(labels)}",
+                )
+            version = labels[label]
         if version not in (None, model.version):
             raise _HTTPError(
                 404, f"Version {version} is not served; {model.version} is"
@@ -368,6 +510,61 @@ class _HTTPError(Exception):
     def __init__(self, status, message):
         super().__init__(message)
         self.status = status
+
+
+async def _no_such_call(request, error):
+    """The error of a path or method that there is not."""
+    content = _error(
+        f"{error.detail}: {request.method} {request.url.path}. There are "
+        "POST /v1/models/NAME:predict and :upload, GET /v1/models/NAME and "
+        "/v1/models/NAME/metadata, each also with /versions/N or /labels/LABEL "
+        "after NAME, and GET /v1/models, /health and /metrics."
+    )
+    return Response(
+        content, error.status_code, error.headers, "application/json"
+    )
+
+
+async def _files_of(request, body):
+    """Name and content of each file of a form; or of the body itself."""
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("multipart/form-data"):
+        if not body:
+            raise BadRequestError(_FORM)
+        return [("recording", body)]
+
+    async def stream():
+        yield body
+
+    try:
+        form = await MultiPartParser(request.headers, stream()).parse()
+    except (MultiPartException, KeyError) as error:
+        raise BadRequestError(f"The form cannot be read: {error}.") from None
+    files = [
+        (value.filename or "recording", await value.read())
+        for _, value in form.multi_items()
+        if isinstance(value, UploadFile)
+    ]
+    await form.close()
+    if not files:
+        raise BadRequestError(_FORM)
+    return files
+
+
+@functools.lru_cache(maxsize=8)
+def _tested(path):
+    """A model's test, and whether its protocol overstates."""
+    return predictions_beside(path), overstates(path)
+
+
+def _refusal(labels, reason):
+    """Outputs of `serving_bytes` for a file that cannot be used."""
+    return {
+        "probabilities": np.full(len(labels), np.nan, "float32"),
+        "label": b"",
+        "labels": np.array([label.encode() for label in labels], object),
+        "error": reason.encode(),
+    }
 
 
 def _error(message):

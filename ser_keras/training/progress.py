@@ -1,5 +1,7 @@
 """Keras callbacks that print and log the progress of a training."""
 
+from __future__ import annotations
+
 import math
 import statistics
 import sys
@@ -9,6 +11,8 @@ import weakref
 import keras
 import rich.console
 import rich.progress
+
+from ser_keras.training.estimate import trainings_that_follow
 
 _SHOWN = ("loss", "uar", "architecture_loss", "val_loss", "val_uar")
 
@@ -116,6 +120,13 @@ class EpochProgress(keras.callbacks.Callback):
         left = pace * (self.total_epochs - epoch)
         if left > 0:
             parts.append(f"{_duration(left)} left")
+        further = trainings_that_follow()
+        if further and self.stage == "train":
+            left += further * pace * self.total_epochs
+            parts.append(
+                f"about {_duration(left)} with {further} more "
+                f"training{'s' * (further != 1)}"
+            )
         return "  ".join(parts)
 
 

@@ -263,3 +263,24 @@ def test_built_in_corpus_is_not_iemocap(tmp_path, installed):
         table.write_text(table.read_text().replace(root, "/elsewhere"))
     text = Page(write_html(run, tmp_path / "r.html", audio=False)).text
     assert "BUILT-IN CORPUS" in text and "SYNTHETIC CORPUS" not in text
+
+
+def test_confusion_of_each_speaker(runs, tmp_path):
+    from ser_keras.reports.data import read_run
+    from ser_keras.reports.html import _of_speakers
+
+    predictions = read_run(runs[0]).predictions
+    rows = _of_speakers(predictions)
+    total = sum(np.array(row["counts"]) for row in rows)
+    assert total.sum() == len(predictions)
+    speaker = predictions.speakers[0]
+    mine = np.array(predictions.speakers) == speaker
+    right = (predictions.predicted == predictions.labels)[mine].sum()
+    names = list(predictions.label_names)
+    assert right == sum(
+        row["counts"][names.index(row["truth"])]
+        for row in rows
+        if row["speaker"] == speaker
+    )
+    page = write_html(runs, tmp_path / "page.html").read_text()
+    assert page.count("Confusion of each speaker</summary>") == len(runs)

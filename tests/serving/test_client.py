@@ -45,16 +45,17 @@ def test_files_arrays_and_bad_files(
     assert "file" not in rows[2]
     assert sum(rows[3]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert "not audio" in rows[1]["error"]
-    assert rows[4]["error"] == "no such file"
+    assert rows[4]["error"].startswith("no such file. ")
 
 
 def test_a_bad_clip_fails_by_itself(server_url, clips):
     with Client(server_url + "/v1/models/tiny") as client:
-        rows = client.predict([clips[0], np.zeros(61 * 16000), clips[1]])
+        long = np.tile(clips[0], 62)
+        rows = client.predict([clips[0], long, clips[1]])
         assert rows[1] == {"error": "longer than 60 s"}
         assert "label" in rows[0]
         assert "label" in rows[2]
-        (row,) = client.predict([np.zeros(61 * 16000)])
+        (row,) = client.predict([long])
         assert "longer than 60 s" in row["error"]
         (row,) = client.predict([np.float32([np.nan])])
         assert "must be finite" in row["error"]

@@ -61,7 +61,10 @@ def test_bytes_are_base64():
         ({"instances": 3}, "must be a list"),
         ({"instances": [[1.0], [1.0, 2.0]]}, "equally long"),
         ({"instances": [["a"]]}, "must be numbers"),
-        ({"instances": [1.0]}, r"must have shape \('any', 'any'\)"),
+        (
+            {"instances": [1.0]},
+            r"must have shape \(any, any\), a list for each",
+        ),
         ({"instances": [[]]}, "not be empty"),
         ({"inputs": {"sound": [[1.0]]}}, r"\['waveform'\]"),
         ({"signature_name": "nothing", "inputs": []}, "must be one of"),
@@ -87,6 +90,52 @@ def test_bytes_are_base64():
 def test_errors(request_, message):
     with pytest.raises(BadRequestError, match=message):
         parse(request_)
+
+
+@pytest.mark.parametrize(
+    "form", ["standard", "url", "unpadded", "lines", "data"]
+)
+def test_forms_of_base64(form):
+    content = bytes(range(251, 256)) * 50
+    text = base64.b64encode(content).decode()
+    text = {
+        "standard": text,
+        "url": base64.urlsafe_b64encode(content).decode(),
+        "unpadded": base64.urlsafe_b64encode(content[:-1]).decode().rstrip("="),
+        "lines": base64.encodebytes(content).decode(),
+        "data": f"data:audio/wav;base64,{text}",
+    }[form]
+    _, _, inputs = parse(
+        {"signature_name": "serving_bytes", "inputs": [{"b64": text}]}
+    )
+    assert inputs["audio"] == [content[: -1 if form == "unpadded" else None]]
+
+
+@pytest.mark.parametrize("text", ["UklGR!", "UklGR\u00e9==", "A"])
+def test_what_is_no_base64_is_refused(text):
+    with pytest.raises(BadRequestError, match="`audio` is not base64"):
+        parse({"signature_name": "serving_bytes", "inputs": [{"b64": text}]})
+
+
+@pytest.mark.parametrize(
+    ("request_", "fits"),
+    [
+        ({"instances": [{"b64": "UklGRg=="}]}, "serving_bytes"),
+        (
+            {"signature_name": "serving_bytes", "instances": [[0.5, 1.0]]},
+            "serving_default",
+        ),
+    ],
+)
+def test_a_wrong_signature_names_the_one_that_fits(request_, fits):
+    with pytest.raises(BadRequestError, match=f"The signature {fits} takes"):
+        parse(request_)
+
+
+def test_a_form_is_told_where_it_belongs():
+    form = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nRIFF'
+    with pytest.raises(BadRequestError, match=":upload"):
+        parse_predict(form, SIGNATURES)
 
 
 @pytest.mark.parametrize("value", ["0.5", True, None])

@@ -133,16 +133,90 @@ def test_unknown_models_and_versions(http, clips, path, status):
     assert http.post(path, json=body).status_code == status
 
 
+def test_labels_are_those_of_the_configuration(serving, served_model, clips):
+    """`stable` is the version before the newest one, which is not served."""
+    model, folder = served_model
+    body = {"instances": [clips[0].tolist()]}
+    with (
+        serving.running(folder) as url,
+        httpx.Client(base_url=url) as http,
+    ):
+        for label in ("stable", "canary"):
+            place = f"/v1/models/tiny/labels/{label}"
+            assert http.post(f"{place}:predict", json=body).status_code == 200
+            assert "model_version_status" in http.get(place).json()
+            facts = http.get(f"{place}/metadata").json()
+            assert facts["model_spec"]["version"] == "1"
+        response = http.get("/v1/models/tiny/labels/beta")
+        assert response.status_code == 404
+        assert "labels: ['canary', 'stable']" in response.json()["error"]
+        facts = http.get("/v1/models/tiny/versions/1/metadata")
+        assert facts.json()["model_spec"]["version"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v1/models/tiny/version/1", 404),
+        ("GET", "/v1/models/tiny/versions/x", 404),
+        ("GET", "/v1/models/tiny:predict", 404),
+        ("POST", "/v1/models/tiny:classify", 405),
+        ("POST", "/v1/models", 405),
+        ("POST", "/v1/models/unknown:upload", 404),
+    ],
+)
+def test_every_error_is_json(http, method, path, status):
+    response = http.request(method, path)
+    assert response.status_code == status
+    assert response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "options", "tolerance"),
+    [
+        (16000, {"subtype": "PCM_24"}, 1e-4),
+        (16000, {"subtype": "PCM_32"}, 1e-4),
+        (16000, {"subtype": "FLOAT"}, 1e-4),
+        (16000, {"subtype": "DOUBLE"}, 1e-4),
+        (16000, {"format": "FLAC"}, 1e-4),
+        (16000, {"format": "AIFF"}, 1e-4),
+        (48000, {}, 1),  # Another signal.
+        (8000, {"format": "OGG", "subtype": "VORBIS"}, 1),
+    ],
+)
+def test_files_of_other_formats(serving, http, clips, rate, options, tolerance):
+    def ask(file):
+        (row,) = http.post(PREDICT, json=of_files(file)).json()["outputs"][
+            "probabilities"
+        ]
+        return row
+
+    found = ask(serving.wav(clips[0], rate, **options))
+    assert sum(found) == pytest.approx(1, abs=1e-5)
+    expected = ask(serving.wav(clips[0]))
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def test_files_whose_header_has_no_length(serving, http, clips):
+    file = bytearray(serving.wav(clips[0]))
+    expected = http.post(PREDICT, json=of_files(bytes(file))).json()
+    at = file.index(b"data") + 4
+    for length in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\xf0\xff\x7f"):
+        file[at : at + 4] = length
+        assert http.post(PREDICT, json=of_files(bytes(file))).json() == expected
+
+
 def test_bad_files_are_refused_with_a_reason(serving, http, clips):
     good = serving.wav(clips[0])
+    long = np.tile(clips[0], 62)
     for file, reason in (
         (b"", "empty"),
-        (b"not audio" * 100, "not a WAV file"),
+        (b"not audio" * 100, "not audio but a text file"),
+        (b"<!DOCTYPE html>", "an HTML page"),
         (good[:5000], "truncated"),
-        (serving.wav(clips[0], 8000), "must have 16000 Hz; received 8000 Hz"),
-        (serving.wav(clips[0], subtype="PCM_24"), "24 bits"),
-        (serving.wav(clips[0], subtype="FLOAT"), "32 bits"),
-        (serving.wav(np.zeros(61 * 16000)), "longer than 60 s"),
+        (serving.wav(np.zeros(16000)), "silent"),
+        (serving.wav(long), "longer than 60 s"),
     ):
         response = http.post(PREDICT, json=of_files(file))
         assert response.status_code == 400
@@ -155,6 +229,89 @@ def test_bad_files_are_refused_with_a_reason(serving, http, clips):
         assert answer["probabilities"][0] == [None] * 4
         assert answer["label"][0] == ""
         assert sum(answer["probabilities"][1]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_form_of_a_browser(serving, http, clips):
+    wav = serving.wav(clips[0])
+    (expected,) = http.post(PREDICT, json=of_files(wav)).json()["outputs"][
+        "probabilities"
+    ]
+    url = "/v1/models/tiny:upload"
+    files = [("file", ("a.wav", wav)), ("file", ("b.txt", b"hello"))]
+    answer = http.post(url, files=files, data={"field": "ignored"})
+    assert answer.status_code == 200
+    good, bad = answer.json()["files"]
+    assert good["file"] == "a.wav" and good["label"] in serving.labels
+    np.testing.assert_allclose(
+        [good["probabilities"][label] for label in serving.labels],
+        expected,
+        atol=1e-5,
+    )
+    assert bad["file"] == "b.txt" and "a text file" in bad["error"]
+    # A single file as the body, as of `curl --data-binary`.
+    (row,) = http.post(url, content=wav).json()["files"]
+    assert row["probabilities"] == good["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (b"", "audio/wav", "must be a form"),
+        (b"hello", "audio/wav", "a text file"),
+        (b"--x--", "multipart/form-data", "form cannot be read"),
+        (b"nonsense", "multipart/form-data; boundary=x", "form"),
+    ],
+)
+def test_wrong_forms(http, content, kind, message):
+    response = http.post(
+        "/v1/models/tiny:upload",
+        content=content,
+        headers={"content-type": kind},
+    )
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+
+
+@pytest.fixture(scope="module")
+def wide_url(serving, tmp_path_factory):
+    """A server of a model whose training had content up to 8 kHz."""
+    folder = tmp_path_factory.mktemp("wide") / "tiny"
+    export_saved_model(
+        serving.tiny_model(), folder, serving.labels, bandwidth=8000.0
+    )
+    with serving.running(folder, threshold=1.01) as url:
+        yield url
+
+
+def test_what_a_recording_lacks_is_said(serving, wide_url, clips):
+    wide = serving.wav(clips[0])
+    narrow = serving.wav(clips[0], 8000)  # Up to 4 kHz once it is resampled.
+    with httpx.Client(base_url=wide_url) as http:
+        answer = http.post(PREDICT, json=of_files(wide, narrow)).json()
+        assert answer["warnings"][0] is None
+        assert "nothing above" in answer["warnings"][1]
+        assert set(answer["outputs"]) == {
+            "probabilities",
+            "label",
+            "labels",
+            "error",
+        }
+        assert "warnings" not in http.post(PREDICT, json=of_files(wide)).json()
+        tone = np.sin(np.arange(16000) / 9).tolist()
+        answer = http.post(PREDICT, json={"instances": [tone]}).json()
+        assert "nothing above" in answer["warnings"][0]
+        rows = http.post("/v1/models/tiny:upload", files={"f": narrow}).json()
+        assert "nothing above" in rows["files"][0]["warning"]
+
+
+def test_answers_below_the_threshold_are_unsure(serving, wide_url, clips):
+    with httpx.Client(base_url=wide_url) as http:
+        wav = serving.wav(clips[0])
+        answer = http.post(PREDICT, json=of_files(wav)).json()["outputs"]
+        assert answer["label"] == ["unsure"]
+        assert sum(answer["probabilities"][0]) == pytest.approx(1, abs=1e-5)
+        rows = http.post("/v1/models/tiny:upload", files={"f": wav}).json()
+        assert rows["files"][0]["label"] == "unsure"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from ser_keras.audio.encoder_frames import front_end_of
 from ser_keras.audio.fixed_duration import FixedDuration
 from ser_keras.audio.io import stream_audio
+from ser_keras.experiments.encoder import _untrained
 from ser_keras.export.litert.export import export_litert
 from ser_keras.export.litert.model import load_litert
 from ser_keras.export.saved_model.export import export_saved_model
 from ser_keras.export.saved_model.model import load_saved_model
+from ser_keras.models.encoder_classifier import AttentiveClassifier
+from ser_keras.models.encoder_classifier import EncoderClassifier
+from ser_keras.models.encoder_classifier import StatisticsClassifier
 from ser_keras.models.waveform_model import with_frontend
 from ser_keras.serving.streaming import StreamingRecognizer
 
@@ -270,3 +275,29 @@ def test_a_stream_shorter_than_one_frame(lite):
     recognizer = StreamingRecognizer(lite)
     with pytest.raises(ValueError, match="at least one frame"):
         list(recognizer.stream([np.zeros(100)]))
+
+
+@pytest.mark.parametrize("head", ["statistics", "attentive"])
+def test_a_classifier_on_an_encoder(recordings, head):
+    """Windows get the answers that the model has of them as clips."""
+    encoder = _untrained()
+    network = {
+        "statistics": lambda: StatisticsClassifier((3, 64, 1), 4),
+        "attentive": lambda: AttentiveClassifier(
+            (None, 96, 1), 4, num_layers=3, units=8
+        ),
+    }[head]()
+    model = with_frontend(
+        EncoderClassifier(encoder, network, (0, 1, 2)), front_end_of(encoder)
+    )
+    recognizer = StreamingRecognizer(
+        model, labels="abcd", window=1.0, hop=0.5, smoothing=None
+    )
+    clip = recordings[0]
+    updates = list(recognizer.stream(np.array_split(clip, 7)))
+    assert len(updates) > 1
+    for time, probabilities, _ in updates:
+        end = round(16000 * time)
+        window = clip[None, end - 16000 : end]
+        expected = model(window)["probabilities"][0]
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ser_keras._files import written
 from ser_keras._registry import package_versions
+from ser_keras.evaluation.predictions import Predictions
 from ser_keras.export.card import ModelCard
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.export.saved_model.model import versions_in
@@ -42,6 +43,9 @@ def export_saved_model(
     max_duration: float = 60.0,
     temperature: float = 1.0,
     bandwidth: float | None = None,
+    predictions: Predictions | None = None,
+    overstates: bool = False,
+    calibrated_on: str | None = None,
 ) -> pathlib.Path:
     """Writes a SavedModel `<path>/<version>/` with the preprocessor inside.
 
@@ -108,6 +112,11 @@ def export_saved_model(
         bandwidth: Up to which frequency nearly all recordings of the training
             have content, Hz, see `ser_keras.audio.bandwidth`: `predict` and
             the demo warn of a recording without. None: not known.
+        predictions: `Predictions` of the model's test, which are kept beside
+            it: a single answer's accuracy, and thresholds, are read off them.
+        overstates: Whether the protocol of that test overstates.
+        calibrated_on: Corpus whose speakers gave the temperature; with another
+            one, `ser_keras evaluate` warns.
 
     Returns:
         `pathlib.Path` of the version's folder.
@@ -152,6 +161,8 @@ def export_saved_model(
         "max_duration": max_duration,
         "temperature": temperature,
         "bandwidth": bandwidth,
+        "overstates": overstates,
+        "calibrated_on": calibrated_on,
         "features": preprocessor.describe(),  # type: ignore[union-attr]
         "preprocessor": keras.saving.serialize_keras_object(preprocessor),
         "versions": package_versions(),
@@ -177,6 +188,8 @@ def export_saved_model(
         )
         requests = served.warm_up_features()
         write_warm_up(folder, path.name, served.warm_up_rate, **requests)
+        if predictions is not None:
+            predictions.save_csv(folder / "predictions.csv")
     return target
 
 

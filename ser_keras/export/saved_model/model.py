@@ -55,6 +55,8 @@ class SavedModel:
             if clips of any length are used whole.
         bandwidth: Up to which frequency the training's recordings had content,
             Hz, or None if it is not known.
+        calibrated_on: Corpus whose speakers gave the temperature, or None if
+            it is not known.
         path: The folder.
         signatures: The SavedModel's functions by name.
     """
@@ -71,6 +73,7 @@ class SavedModel:
         self.sample_rate = facts["sample_rate"]
         self.samples = facts.get("samples")
         self.bandwidth = facts.get("bandwidth")
+        self.calibrated_on = facts.get("calibrated_on")
         # Signatures do not keep the object alive that they belong to.
         self._module = tf.saved_model.load(str(path))
         self.signatures = self._module.signatures

@@ -1,5 +1,6 @@
 """OpenSmileExtractor: hand-crafted features of openSMILE."""
 
+import os
 import warnings
 
 import numpy as np
@@ -14,9 +15,9 @@ class OpenSmileExtractor(ProcessExtractor):
 
     openSMILE is audEERING's; its licence is for private, research and
     educational use, not for commercial products, although the metadata of its
-    package say otherwise. It runs in a process of its own (see
-    `ProcessExtractor`). A clip of less than 0.1 s has no functionals, and
-    `extract_features` refuses it.
+    package say otherwise. It runs in processes of its own, as many as there
+    are cores and threads that call it (see `ProcessExtractor`). A clip of less
+    than 0.1 s has no functionals, and `extract_features` refuses it.
 
     Args:
         feature_set: Name of a feature set, such as `"eGeMAPSv02"` (25
@@ -49,6 +50,8 @@ class OpenSmileExtractor(ProcessExtractor):
     ):
         super().__init__(
             _OpenSmile,
+            # Each uses one core.
+            processes=len(os.sched_getaffinity(0)),
             feature_set=feature_set,
             level=level,
             sample_rate=sample_rate,

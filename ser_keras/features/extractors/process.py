@@ -24,22 +24,73 @@ from ser_keras.features.extractors.base import Extractor
 
 
 class ProcessExtractor(Extractor):
-    """Runs another extractor in a new process, which ends with this object.
+    """Runs another extractor in new processes, which end with this object.
 
     Several threads may call it at the same time.
 
     Args:
         extractor: Class of an `Extractor`, in a module that can be imported.
+        processes: How many processes there are at most: as many as threads
+            that call it. One whose library uses all cores is enough.
         **arguments: Picklable arguments of that class.
 
     Raises:
         Exception: The exception that the class raises.
     """
 
-    def __init__(self, extractor: type[Extractor], **arguments: Any):
+    def __init__(
+        self,
+        extractor: type[Extractor],
+        processes: int = 1,
+        **arguments: Any,
+    ):
+        self.name = extractor.__name__
+        self._made_of = extractor, arguments
+        self._processes = processes
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._callers = 0
+        first = _Process(*self._made_of)
+        weakref.finalize(self, first.end)
+        self._started = [first]
+        self._settings = first.settings
+        self.sample_rate, self.num_features, self.frame_rate = first.attributes
+
+    def extract(self, waveform: np.ndarray) -> np.ndarray:
+        if not hasattr(self._local, "process"):
+            self._local.process = self._process_of_thread()
+            self._local.connection = self._local.process.connect()
+        try:
+            self._local.connection.send(waveform)
+            answer = self._local.connection.recv()
+        except (OSError, EOFError) as error:
+            at = f"at {len(waveform)} samples"
+            raise self._local.process.ended(at) from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _process_of_thread(self):
+        """What a thread calls: a new one, while there may be more."""
+        with self._lock:
+            number = self._callers % self._processes
+            self._callers += 1
+            if number == len(self._started):
+                process = _Process(*self._made_of)
+                weakref.finalize(self, process.end)
+                self._started.append(process)
+            return self._started[number]
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings
+
+
+class _Process:
+    """One such process."""
+
+    def __init__(self, extractor, arguments):
         self.name = extractor.__name__
         self._key = secrets.token_bytes(16)
-        self._local = threading.local()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ser_keras.features.extractors.process"],
             stdin=subprocess.PIPE,
@@ -47,48 +98,37 @@ class ProcessExtractor(Extractor):
             # So that the other process imports the same packages.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        weakref.finalize(self, _end, self._process)
         try:
             # The class is pickled by name, and imported in the other process.
             message = pickle.dumps((self._key, extractor, arguments))
-            self._process.stdin.write(message)  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-            answer = pickle.load(self._process.stdout)  # type: ignore[arg-type]
+            self._process.stdin.write(message)
+            self._process.stdin.flush()
+            answer = pickle.load(self._process.stdout)
         except (OSError, EOFError) as error:
-            raise self._ended("before it was ready") from error
+            raise self.ended("before it was ready") from error
         if isinstance(answer, Exception):
+            self.end()
             raise answer
-        self._address, attributes, self._settings = answer
-        self.sample_rate, self.num_features, self.frame_rate = attributes
+        self._address, self.attributes, self.settings = answer
 
-    def extract(self, waveform: np.ndarray) -> np.ndarray:
+    def connect(self):
         try:
-            if not hasattr(self._local, "connection"):
-                self._local.connection = multiprocessing.connection.Client(
-                    self._address, authkey=self._key
-                )
-            self._local.connection.send(waveform)
-            answer = self._local.connection.recv()
+            return multiprocessing.connection.Client(
+                self._address, authkey=self._key
+            )
         except (OSError, EOFError) as error:
-            raise self._ended(f"at {len(waveform)} samples") from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            raise self.ended("before it was called") from error
 
-    def settings(self) -> dict[str, Any]:
-        return self._settings
-
-    def _ended(self, when):
+    def ended(self, when):
         return RuntimeError(
             f"The process of {self.name} ended {when}, with exit code "
             f"{self._process.poll()}; see its messages above."
         )
 
-
-def _end(process):
-    process.stdin.close()
-    process.stdout.close()
-    process.wait()
+    def end(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
 
 
 def main():

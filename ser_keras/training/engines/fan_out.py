@@ -25,6 +25,7 @@ from typing import Any
 from ser_keras._errors import shortened
 from ser_keras._versions import package_versions
 from ser_keras.training.engines.engine import Engine
+from ser_keras.training.estimate import seconds_left
 from ser_keras.training.run_lock import RunLock
 
 #: Engines: name to module and class. A new one is a module and a line here.
@@ -34,6 +35,7 @@ ENGINES = {
     "slurm": "slurm:SlurmEngine",
 }
 _CONFIG = "config.json"
+_LOOK = 10.0  # Seconds between two looks into the logs.
 
 
 def make_engine(name: str, jobs: int, folder: str | os.PathLike[str]) -> Engine:
@@ -128,7 +130,7 @@ def run_tasks(
             task = Task(executor.dumps(arguments), places[name], final)
             names[executor.submit(run_task, work, task)] = name
         try:
-            done = concurrent.futures.as_completed(names)
+            done = _as_completed(names, places, jobs)
             for count, future in enumerate(done, start=1):
                 name = names[future]
                 try:
@@ -148,6 +150,30 @@ def run_tasks(
                 print(line, flush=True)
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+def _as_completed(names, places, jobs):
+    """Futures as they complete; says once how long all take, by their logs."""
+    pending, said = set(names), False
+    while pending:
+        done, pending = concurrent.futures.wait(
+            pending,
+            None if said else _LOOK,
+            return_when=concurrent.futures.FIRST_COMPLETED,
+        )
+        if not done:
+            logs = [
+                places[names[future]].read_text(encoding="utf-8")
+                for future in pending
+                if future.running() and places[names[future]].exists()
+            ]
+            waiting = len(pending) - len(logs)
+            left = seconds_left(logs, waiting, jobs)
+            if left is not None:
+                print(f"about {math.ceil(left / 60)} min left", flush=True)
+                said = True
+        said = said or bool(done)
+        yield from done
 
 
 run_in_processes = run_tasks  # Deprecated since 0.3.0.

@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -116,3 +117,20 @@ def test_extractor_in_a_process_of_its_own(halves):
     del another
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_as_many_processes_as_threads_that_call(halves):
+    """Each thread keeps its own; what they say is the same."""
+    extractor = ProcessExtractor(sys.modules["halves"].Pid, processes=2)
+    start = threading.Barrier(3)
+
+    def ask(_):
+        start.wait()
+        return {float(extractor.extract(noise(16000))[0, 0]) for _ in range(3)}
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(ask, range(3)))
+    assert [len(pids) for pids in found] == [1, 1, 1]
+    assert len(set.union(*found)) == 2
+    one = ProcessExtractor(sys.modules["halves"].Pid)
+    assert one.settings() == extractor.settings()
