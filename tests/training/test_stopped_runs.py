@@ -12,28 +12,25 @@ SCRIPT = pathlib.Path(__file__).with_name("stopped_runs.py")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Exit code and output of each run; both run at the same time."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[2]),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    """Exit code, output and errors of each run; both run at the same time."""
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
     started = {}
     for name in ("emodarts", "light_sernet"):
         folder = tmp_path_factory.mktemp(name)
-        with open(folder / "log.txt", "w") as log:
-            started[name] = (
-                folder,
-                Program([SCRIPT, name, folder], log, log, environment),
-            )
+        # What TensorFlow says would be in the middle of other lines.
+        out, err = folder / "out.txt", folder / "err.txt"
+        with open(out, "w") as stdout, open(err, "w") as stderr:
+            arguments = [SCRIPT, name, folder]
+            program = Program(arguments, stdout, stderr, environment)
+        started[name] = program, out, err
     ended = {}
     try:
-        for name, (folder, process) in started.items():
-            code = process.wait(timeout=1800)
-            ended[name] = code, (folder / "log.txt").read_text()
+        for name, (program, out, err) in started.items():
+            code = program.wait(timeout=1800)
+            ended[name] = code, out.read_text(), err.read_text()
     finally:
-        for _, process in started.values():
-            process.kill()
+        for program, *_ in started.values():
+            program.kill()
     return ended
 
 
@@ -45,8 +42,8 @@ def resumed(printed):
 
 
 def test_a_search_in_a_fold(runs):
-    code, printed = runs["emodarts"]
-    assert code == 0, printed
+    code, printed, errors = runs["emodarts"]
+    assert code == 0, printed + errors[-4000:]
     fold = "run/folds/*/"
     assert resumed(printed) == [
         f"{fold}checkpoints/search/ckpt-1 1, before it is named",
@@ -58,8 +55,8 @@ def test_a_search_in_a_fold(runs):
 
 
 def test_every_file_of_a_training(runs):
-    code, printed = runs["light_sernet"]
-    assert code == 0, printed
+    code, printed, errors = runs["light_sernet"]
+    assert code == 0, printed + errors[-4000:]
     states = resumed(printed)
     fold = "run/folds/*/"
     # Not all files, of which there may be more in future.
