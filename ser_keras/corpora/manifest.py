@@ -327,6 +327,9 @@ class Manifest:
                     for name in _SHARED:
                         value = row.get(name)
                         if isinstance(value, str):
+                            if name != "label":
+                                # Runs of older versions have padded speakers.
+                                value = value.strip()
                             row[name] = shared.setdefault(value, value)
                     utterances.append(Utterance(**row))
                     places.append(number)

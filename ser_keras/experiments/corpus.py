@@ -408,8 +408,14 @@ def protocol_for(config: Any, corpus: Any) -> Protocol:
 
 
 def make_folds(config: Any, corpus: Manifest) -> list[Fold]:
-    """All folds that `--protocol` asks for."""
-    return protocol_for(config, corpus).folds(corpus)
+    """All folds that `--protocol` asks for; prints what none of them has."""
+    folds = protocol_for(config, corpus).folds(corpus)
+    known = (corpus.reading or Reading()).left_out
+    found = (folds[0].train.reading or Reading()).left_out
+    unused = {k: v for k, v in found.items() if k not in known}
+    if unused:
+        print(Reading(unused).describe(), flush=True)
+    return folds
 
 
 def chosen_folds(folds: list[Fold], number: int) -> list[Fold]:

@@ -56,9 +56,19 @@ def run_settings(config: Any) -> dict:
         for name in ("litert", "export_dir", "cache_dir", "final", "calibrate"):
             if name in settings and name in record:
                 settings[name] = record[name]
-        # An option that is newer than the run has its default there.
-        for field in dataclasses.fields(config):
-            missing = field.name in settings and field.name not in record
-            if missing and settings[field.name] == field.default:
-                del settings[field.name]
+        drop_newer(settings, config, record)
     return settings
+
+
+def drop_newer(settings: dict, config: Any, record: Any) -> None:
+    """Drops options that are newer than a run, which has their defaults.
+
+    Args:
+        settings: Fields of a configuration; they are dropped from it.
+        config: The configuration.
+        record: What the run has kept of its own.
+    """
+    for field in dataclasses.fields(config):
+        missing = field.name in settings and field.name not in record
+        if missing and settings[field.name] == field.default:
+            del settings[field.name]

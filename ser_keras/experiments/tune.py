@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from ser_keras._errors import needs_extra
+from ser_keras._files import read_json
 from ser_keras._files import write_text
 from ser_keras.audio.alterations import RandomAlteration
 from ser_keras.experiments.corpus import all_utterances
@@ -25,11 +26,14 @@ from ser_keras.experiments.corpus import read_corpus
 from ser_keras.experiments.driver import run_experiment
 from ser_keras.experiments.experiment import Range
 from ser_keras.experiments.options import RUNTIME
+from ser_keras.experiments.output import drop_newer
 from ser_keras.experiments.output import open_run
 from ser_keras.experiments.registry import config_class
 from ser_keras.experiments.registry import system_class
 from ser_keras.experiments.registry import system_of
 from ser_keras.experiments.tune_options import tune_config_class
+from ser_keras.protocols.fold_parts import fold_parts
+from ser_keras.protocols.held_out import rotate_held_out
 from ser_keras.protocols.leak_guard import exposed_by_search
 from ser_keras.protocols.leak_guard import guard_folds
 from ser_keras.protocols.splits import Fold
@@ -243,11 +247,20 @@ class SystemHyperModel(keras_tuner.HyperModel):
             all_utterances([fold]), config.cache_dir, **options
         )
         experiment.check([fold], self.all_features)
-        train, held_out = hold_out_speakers(
-            self.all_features.select(fold.train).manifest,
-            count=config.held_out_speakers,
-            seed=config.seed,
+        names: Any = (
+            config.hold_out
+            and rotate_held_out(
+                [fold], config.held_out_speakers, config.seed, config.hold_out
+            )[fold.name]
         )
+        if names:
+            train, held_out, _ = fold_parts(fold, self.all_features, names)
+        else:
+            train, held_out = hold_out_speakers(
+                self.all_features.select(fold.train).manifest,
+                count=config.held_out_speakers,
+                seed=config.seed,
+            )
         self.train = self.all_features.select(train)
         self.held_out = self.all_features.select(held_out)
         self.augmented = [
@@ -398,7 +411,11 @@ def tune(
             f"Received: method={method!r}, trials={trials}"
         )
     directory = pathlib.Path(directory)
-    RunFolder(directory, {**hypermodel.settings(), "method": method})
+    settings = {**hypermodel.settings(), "method": method}
+    record = read_json(directory / "config.json")
+    if record is not None:
+        drop_newer(settings, hypermodel.config, record.get("config", {}))
+    RunFolder(directory, settings)
     hypermodel.trainings = directory / "trainings"
     tuner = tuners[method](
         hypermodel,

@@ -16,6 +16,7 @@ from typing import Any
 
 from ser_keras.corpora.label_maps import map_labels
 from ser_keras.corpora.manifest import Manifest
+from ser_keras.corpora.reading import Reading
 from ser_keras.protocols.splits import Fold
 from ser_keras.protocols.splits import leave_one_session_out
 from ser_keras.protocols.splits import leave_one_speaker_out
@@ -48,11 +49,22 @@ class Protocol:
         raise NotImplementedError
 
     def folds(self, manifest: Manifest) -> list[Fold]:
-        """Divides a manifest into a list of `Fold`, each with `protocol`."""
+        """Divides a manifest into a list of `Fold`, each with `protocol`.
+
+        The `reading` of their training parts counts the utterances that are
+        in no fold, such as those of partitions that are not used.
+        """
         folds = self.divide(manifest)
+        unused = {}
+        if folds[0].train.reading == manifest.reading:
+            # Otherwise the protocol has counted itself what it leaves out.
+            unused = _unused(manifest, folds)
         return [
             dataclasses.replace(
-                fold, protocol=self.record, place=(number, len(folds))
+                fold,
+                train=_with_left_out(fold.train, unused),
+                protocol=self.record,
+                place=(number, len(folds)),
             )
             for number, fold in enumerate(folds, start=1)
         ]
@@ -237,6 +249,29 @@ class CrossCorpus(Protocol):
 
         train = part(self.train)
         return [Fold(name, train, part((name,))) for name in self.test]
+
+
+def _unused(manifest, folds):
+    """What no fold has, by partition: dict for `Reading.add`."""
+    used = {u.id for fold in folds for u in fold.test}
+    # Mostly everything is tested once, and training parts are large.
+    if len(used) < len(manifest):
+        used |= {u.id for fold in folds for u in fold.train}
+    left_out: dict[str, int] = {}
+    for utterance in manifest:
+        if utterance.id not in used:
+            what = "in no fold"
+            if utterance.partition is not None:
+                what = f"partition {utterance.partition}, in no fold"
+            left_out[what] = left_out.get(what, 0) + 1
+    return left_out
+
+
+def _with_left_out(manifest, left_out):
+    if not left_out:
+        return manifest
+    reading = (manifest.reading or Reading()).add(left_out)
+    return dataclasses.replace(manifest, reading=reading)
 
 
 _IEMOCAP_PAIRS = tuple(

@@ -189,3 +189,11 @@ def test_parts_keep_what_reading_found(manifest):
         "missing": ["1 of 2 speakers"],
         "notes": ["x"],
     }
+
+
+def test_padded_speakers_of_an_older_version_are_read(tmp_path):
+    """Its run of nEMO can still be reported."""
+    row = '{"id": "a", "path": "a.wav", "label": "joy", "speaker": "SJB "}\n'
+    (tmp_path / "old.jsonl").write_text('{"labels": ["joy"]}\n' + row)
+    (utterance,) = Manifest.load(tmp_path / "old.jsonl")
+    assert utterance.speaker == "SJB"

@@ -264,7 +264,7 @@ def test_folds_are_checked_before_features(
 
 def test_a_single_class_is_told_before_features(toy, folds):
     one = folds[0].train.select(labels=["anger"])
-    with pytest.raises(ValueError, match="two classes.*{'anger': 8}"):
+    with pytest.raises(ValueError, match="two classes.*{'anger': 4}"):
         run_experiment(CONFIG, leave_one_speaker_out(one))
 
 

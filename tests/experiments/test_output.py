@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
 from ser_keras.experiments.emodarts import EmoDARTSConfig
 from ser_keras.experiments.emotionnas import EmotionNASConfig
 from ser_keras.experiments.light_sernet import LightSERNetConfig
+from ser_keras.experiments.output import default_export_dir
+from ser_keras.experiments.output import drop_newer
 from ser_keras.experiments.output import open_run
+from tests.experiments.toy_system import ToyConfig
 
 
 @pytest.mark.parametrize(
@@ -60,3 +64,24 @@ def test_the_saved_model_has_a_place_to_go(tmp_path):
         with pytest.raises(ValueError, match="served is a file"):
             open_run(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_options_that_are_newer_than_a_run_are_dropped_at_their_defaults():
+    config = ToyConfig(hold_out=("a",))
+    settings = {"labels": (), "hold_out": ("a",), "seed": 0, "method": "x"}
+    drop_newer(settings, config, {"seed": 0})
+    assert settings == {"hold_out": ("a",), "seed": 0, "method": "x"}
+
+
+@pytest.mark.parametrize(
+    ("output_dir", "name"),
+    [("results/run", "run"), (".", "here"), ("a/..", "here"), ("c:x", "c_x~")],
+)
+def test_an_export_folder_has_a_safe_name(
+    tmp_path, monkeypatch, output_dir, name
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = default_export_dir(ToyConfig(output_dir=output_dir))
+    assert folder.parent == pathlib.Path("saved_models")
+    assert folder.name.startswith(name)

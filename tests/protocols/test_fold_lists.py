@@ -42,7 +42,13 @@ def test_fold_lists(tmp_path, manifest):
     assert [u.id for u in folds[0].test] == ["a1", "a2"]
     assert protocol.hash != FoldLists.read(tmp_path, "other").hash
     write_lists(tmp_path, {"fold_2": {"test": ["a1"]}})
-    assert protocol.hash != FoldLists.read(tmp_path, "emobox-x").hash
+    shorter = FoldLists.read(tmp_path, "emobox-x")
+    assert protocol.hash != shorter.hash
+    # What no list has is counted: of all folds, or nothing was lost.
+    assert folds[0].train.reading is None
+    write_lists(tmp_path, {"fold_10": {"train": ["a1"]}})
+    shorter = FoldLists.read(tmp_path, "emobox-x").folds(manifest)
+    assert shorter[0].train.reading.left_out == {"in no fold": 1}
 
 
 def test_fold_lists_that_leak_must_say_so(tmp_path, manifest):

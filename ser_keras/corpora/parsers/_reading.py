@@ -253,24 +253,32 @@ def read_names(root, corpus, layout, utterance_of, release, **options):
         )
     missing = ()
     if release.lacks(found, release.labels):
-        beside, _ = find_audio(
-            folder.resolve().parent,
-            wanted=lambda name, path: False,
-            depth=1,
-            **options,
-        )
-        more = []
-        for name, path in beside.items():
-            # What is wrong with them is not this folder's.
-            with contextlib.suppress(CorpusError):
-                if name not in files and wanted(name, path):
-                    more.append(path)
+        above = folder.resolve().parent
+        more = 0
+        # Some other folder there may be nobody's business.
+        with contextlib.suppress(OSError):
+            more = _count_beside(above, files, utterance_of, **options)
         if more:
             missing = (
-                f"{len(more)} more files of {corpus} are in the folder above; "
-                f"give {folder.resolve().parent}",
+                f"{more} more files of {corpus} are in the folder above; give "
+                f"{above}",
             )
     return found, Reading().add(left_out, missing)
+
+
+def _count_beside(above, files, utterance_of, **options):
+    """Number of files of the corpus in the folder above, and below that."""
+    beside, _ = find_audio(
+        above, wanted=lambda name, path: False, depth=1, **options
+    )
+    more = 0
+    for name, path in beside.items():
+        # What is wrong with them is not this folder's.
+        with contextlib.suppress(CorpusError):
+            more += name not in files and isinstance(
+                utterance_of(name, path), Utterance
+            )
+    return more
 
 
 def read_text(path):

@@ -52,6 +52,11 @@ def test_msp_podcast(msp_podcast):
     (fold,) = Partitions().folds(manifest)
     assert fold.name == "test1" and not fold.overstates
     assert fold.train.speakers == ("42", "unknown-0002")
+    assert fold.train.reading.left_out == {
+        **manifest.reading.left_out,
+        "partition test2, in no fold": 1,
+        "partition development, in no fold": 1,
+    }
     both = Partitions(("train", "development"), ("test1", "test2"))
     assert [len(f.test) for f in both.folds(manifest)] == [1, 1]
     with pytest.raises(ValueError, match="Missing: .'test3'.*another release"):
