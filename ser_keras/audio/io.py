@@ -442,6 +442,15 @@ def fit_length(
     return np.pad(waveform, [before_and_after, *no_padding])
 
 
+class _Bytes(io.BytesIO):
+    """A file in memory, which a damaged header may send before its start."""
+
+    def seek(self, offset, whence=0):
+        with contextlib.suppress(ValueError):
+            super().seek(offset, whence)
+        return self.tell()
+
+
 class _File(soundfile.SoundFile):
     """A file that is read from its front; `SoundFile.read` seeks as well.
 
@@ -554,7 +563,7 @@ def _raw(source, stack):
     if isinstance(source, bytes):
         if not source:
             raise AudioError(_name(source), "empty (0 bytes)", _AGAIN)
-        return io.BytesIO(source), len(source)
+        return _Bytes(source), len(source)
     path = pathlib.Path(source)
     try:
         size = path.stat().st_size

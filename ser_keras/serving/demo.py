@@ -193,7 +193,7 @@ def build_page(models):
 
     """
     gradio = _import_gradio()
-    names = _different([model.name for model in models], models)
+    names = different_names(models)
     models = [
         dataclasses.replace(model, name=name)
         for name, model in zip(names, models, strict=True)
@@ -397,19 +397,27 @@ def _own_name(path):
     return path.parent.name if path.name == "model.tflite" else path.name
 
 
-def _different(names, models):
-    """Names that differ: with the folder before them, or else a number."""
-    result = list(names)
-    for i, model in enumerate(models):
-        if names.count(names[i]) > 1:
-            path = pathlib.Path(getattr(model.predictor, "path", names[i]))
-            result[i] = "/".join(path.resolve().parts[-3:])
+def different_names(models):
+    """A name for each model on a page.
+
+    Of two with one name it is the end of their paths, and else a number.
+
+    Args:
+        models: List of `DemoModel`.
+    """
+    own = [model.name for model in models]
+    names = [
+        "/".join(model.predictor.path.resolve().parts[-3:])
+        if own.count(model.name) > 1
+        else model.name
+        for model in models
+    ]
     seen = collections.Counter()
-    for i, name in enumerate(result):
+    for i, name in enumerate(names):
         seen[name] += 1
         if seen[name] > 1:
-            result[i] = f"{name} ({seen[name]})"
-    return result
+            names[i] = f"{name} ({seen[name]})"
+    return names
 
 
 def _examples():

@@ -17,6 +17,7 @@ from ser_keras.audio.io import too_short
 
 #: In place of a label whose probability is below the threshold.
 UNSURE = "unsure"
+_LOUDEST = 2.0  # Resampling makes samples of full scale a little larger.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,32 @@ def read_clip(predictor: Any, source: str | os.PathLike[str] | bytes) -> Clip:
         missing_band(waveform, rate, predictor.bandwidth),
         used,
     )
+
+
+def waveform_warning(predictor: Any, waveform: np.ndarray) -> str | None:
+    """What is odd about samples that a program sends, or None.
+
+    Args:
+        predictor: What `load_predictor` returns.
+        waveform: Float array `(samples,)`.
+
+    >>> class Model:
+    ...     sample_rate, bandwidth = 16000, None
+    >>> waveform_warning(Model(), np.full(100, 3000.0))
+    'samples of up to 3000, where the model takes -1 to 1: divide those of 16
+    bits by 32768'
+    """
+    peak = float(np.abs(waveform).max(initial=0.0))
+    if not np.isfinite(peak):  # The model says so.
+        return None
+    if peak == 0:
+        return f"silent: all of its {len(waveform)} samples are 0"
+    if peak > _LOUDEST:
+        return (
+            f"samples of up to {peak:g}, where the model takes -1 to 1: divide "
+            "those of 16 bits by 32768"
+        )
+    return missing_band(waveform, predictor.sample_rate, predictor.bandwidth)
 
 
 def describe(

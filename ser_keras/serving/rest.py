@@ -161,7 +161,8 @@ def _tensor(key, value, spec):
     except (ValueError, TypeError, OverflowError):
         raise BadRequestError(
             f"`{key}` must be numbers of shape {_shape(spec)}: a list for each "
-            "clip, all equally long."
+            "clip, all equally long (filled up with 0, for the signature "
+            "serving_lengths, which is told their lengths)."
         ) from None
     allowed = {int, float} if array.dtype.kind == "f" else {int}
     found = _types(value) - {list} - allowed

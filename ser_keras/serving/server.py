@@ -16,7 +16,6 @@ import signal
 import numpy as np
 
 from ser_keras._errors import needs_extra
-from ser_keras.audio.bandwidth import missing_band
 from ser_keras.audio.io import AudioError
 from ser_keras.export.saved_model.model import CARD
 from ser_keras.serving.batching import Batcher
@@ -31,6 +30,7 @@ from ser_keras.serving.recognition import UNSURE
 from ser_keras.serving.recognition import Clip
 from ser_keras.serving.recognition import describe
 from ser_keras.serving.recognition import read_clip
+from ser_keras.serving.recognition import waveform_warning
 from ser_keras.serving.rest import BadRequestError
 from ser_keras.serving.rest import format_outputs
 from ser_keras.serving.rest import parse_predict
@@ -107,9 +107,9 @@ def serve(
     Files of `serving_bytes` and `:upload` are read as by `ser_keras predict`:
     WAV of any rate and encoding, FLAC, Ogg, MP3 and others. (The SavedModel
     itself, in TensorFlow Serving, takes WAV of 16 bits at its own rate.) If a
-    clip has no content where the model's training had some, `warnings` says
-    so, beside `predictions` or `outputs`. Every error is JSON:
-    `{"error": ...}`.
+    clip has no content where the model's training had some, is silent, or has
+    samples far beyond 1, `warnings` says so, beside `predictions` or `outputs`.
+    Every error is JSON: `{"error": ...}`.
 
     The highest version is served. A new one is loaded and warmed up in parallel
     and replaces it between two requests. Clips of several requests are computed
@@ -407,13 +407,10 @@ class _Server:
 
     async def _warnings(self, served, clips):
         """A warning, or None, of each waveform."""
-        if served.bandwidth is None or not isinstance(clips[0], np.ndarray):
-            return ()
+        if not isinstance(clips[0], np.ndarray):
+            return ()  # Features.
         return await asyncio.to_thread(
-            lambda: [
-                missing_band(clip, served.sample_rate, served.bandwidth)
-                for clip in clips
-            ]
+            lambda: [waveform_warning(served, clip) for clip in clips]
         )
 
     def _batcher(self, served, signature, alone):

@@ -16,7 +16,6 @@ from ser_keras.cli.main import main
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.serving import demo
 from ser_keras.serving.demo import DemoModel
-from ser_keras.serving.demo import build_page
 from tests.conftest import MaskedNetwork
 
 LABELS = ("anger", "fear", "neutral", "sadness")
@@ -198,17 +197,13 @@ def test_too_short_a_recording_is_said_so(models, tmp_path):
 
 
 def test_models_of_one_name_get_their_folders(models, tmp_path):
-    gradio = pytest.importorskip("gradio", reason="needs the extra `demo`")
     for folder in ("a", "b"):
         shutil.copytree(models[0], tmp_path / folder / "first")
     loaded = [DemoModel.load(tmp_path / x / "first") for x in "ab"]
-    page = build_page([*loaded, loaded[0]])
-    (choices,) = [
-        [name for name, _ in block.choices]
-        for block in page.blocks.values()
-        if isinstance(block, gradio.Dropdown) and block.label == "Model"
-    ]
-    assert choices == ["a/first/1", "b/first/1", "a/first/1 (2)"]
+    several = [*loaded, loaded[0], DemoModel.load(models[1])]
+    names = demo.different_names(several)
+    assert names == ["a/first/1", "b/first/1", "a/first/1 (2)", "second"]
+    assert demo.different_names(loaded[:1]) == ["first"]
 
 
 def test_what_a_model_is_and_on_whom_it_was_measured(models):

@@ -304,6 +304,17 @@ def test_what_a_recording_lacks_is_said(serving, wide_url, clips):
         assert "nothing above" in rows["files"][0]["warning"]
 
 
+@pytest.mark.parametrize(
+    ("scale", "warning"), [(0, "silent"), (9000, "divide"), (1, None)]
+)
+def test_odd_samples_are_said(http, clips, scale, warning):
+    samples = (clips[0] * scale).tolist()
+    answer = http.post(PREDICT, json={"instances": [samples]}).json()
+    assert sum(answer["predictions"][0]["probabilities"]) > 0.99
+    (found,) = answer.get("warnings", [None])
+    assert found is None if warning is None else warning in found
+
+
 def test_answers_below_the_threshold_are_unsure(serving, wide_url, clips):
     with httpx.Client(base_url=wide_url) as http:
         wav = serving.wav(clips[0])
