@@ -22,6 +22,15 @@ def shortened(names: Iterable[Any], most: int = _SHOWN) -> str:
     return f"{names[:most]}{more}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the singular or plural.
+
+    >>> counted(1, "test speaker"), counted(2, "test speaker")
+    ('1 test speaker', '2 test speakers')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @contextlib.contextmanager
 def needs_extra(what, extra, note=""):
     """Context of imports that need an extra of this package.

@@ -4,6 +4,7 @@ What runs them is imported when it runs: TensorFlow takes seconds, and help and
 mistakes on the command line are to be told at once.
 """
 
+from ser_keras._errors import counted
 from ser_keras.cli.command import Command
 from ser_keras.experiments import registry
 from ser_keras.experiments.compare_options import CompareConfig
@@ -63,8 +64,10 @@ def show_training(result):
     )
     print(
         f"UAR {result['scores']['uar']:.3f}{interval}, WA "
-        f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
-        f"{len(result['scores']['per_speaker'])} test speakers{_part(result)}"
+        f"{result['scores']['wa']:.3f}, "
+        f"{counted(result['scores']['n'], 'utterance')} of "
+        f"{counted(len(result['scores']['per_speaker']), 'test speaker')}"
+        f"{_part(result)}"
     )
     print(served_network(result))
     if takes_waveforms(result["saved_model"]):
@@ -100,7 +103,7 @@ def served_network(result):
     return (
         f"exported to {place}: the network of fold {name}, {which} that "
         f"{'were' if len(folds) > 1 else 'was'} run, whose own UAR is "
-        f"{scores['uar']:.3f} on {scores['n']} utterances"
+        f"{scores['uar']:.3f} on {counted(scores['n'], 'utterance')}"
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ser_keras._errors import counted
 from ser_keras._files import replace_file
 from ser_keras.corpora.reading import Reading
 
@@ -275,13 +276,14 @@ class Manifest:
         count = ", ".join(f"{k} {v}" for k, v in self.counts().items())
         sexes = ", ".join(f"{n} {name}" for name, n in sorted(by_sex.items()))
         lines = [
-            f"{len(self)} utterances: {count}",
-            f"{len(self.speakers)} speakers ({sexes}): "
+            f"{counted(len(self), 'utterance')}: {count}",
+            f"{counted(len(self.speakers), 'speaker')} ({sexes}): "
             + ", ".join(self.speakers),
         ]
         if self.sessions:
             lines.append(
-                f"{len(self.sessions)} sessions: " + ", ".join(self.sessions)
+                f"{counted(len(self.sessions), 'session')}: "
+                + ", ".join(self.sessions)
             )
         if self.reading is not None and self.reading.describe():
             lines.append(self.reading.describe())
