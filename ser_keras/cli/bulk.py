@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
+from ser_keras._errors import counted
 from ser_keras._files import read_json
 from ser_keras._files import write_text
 from ser_keras.cli.answers import table_of
@@ -105,7 +106,8 @@ def _predict_shard(load, answer, model, files, final):
     loaded = _loaded(load, model)
     rows = [{"file": file, **answer(loaded, file)} for file, _ in files]
     write_text(final, json.dumps(rows))
-    print(f"{len(rows)} files, {sum('error' in row for row in rows)} failed")
+    failed = sum("error" in row for row in rows)
+    print(f"{counted(len(rows), 'file')}, {failed} failed")
 
 
 @functools.lru_cache(maxsize=1)

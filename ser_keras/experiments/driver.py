@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ser_keras._errors import counted
 from ser_keras._files import read_json
 from ser_keras._files import replace_file
 from ser_keras._registry import load_model
@@ -629,7 +630,7 @@ def _corpus(manifest, folds):
 
 def _print_skipped(skipped):
     if skipped:
-        print(f"skipped {len(skipped)} files with bad audio:")
+        print(f"skipped {counted(len(skipped), 'file')} with bad audio:")
         for utterance in skipped:
             print(f"  {utterance.path}: {utterance.reason}")
 

@@ -8,6 +8,7 @@ import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
+from ser_keras._errors import counted
 from ser_keras.corpora.audio_content import audio_contents
 from ser_keras.protocols.splits import check_classes
 from ser_keras.protocols.splits import leave_one_session_out
@@ -112,9 +113,9 @@ class CorpusAudit:
         count = ", ".join(f"{k} {v}" for k, v in self.classes.items())
         by_sex = ", ".join(f"{n} {sex}" for sex, n in sorted(sexes.items()))
         lines = [
-            f"{self.utterances} utterances, {self.hours:.3f} hours",
+            f"{counted(self.utterances, 'utterance')}, {self.hours:.3f} hours",
             f"classes: {count}",
-            f"{len(self.speakers)} speakers ({by_sex})",
+            f"{counted(len(self.speakers), 'speaker')} ({by_sex})",
         ]
         if self.sessions:
             lines.append(f"sessions: {', '.join(self.sessions)}")
