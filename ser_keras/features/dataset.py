@@ -176,13 +176,17 @@ def bilevel(
         attributes `steps_per_epoch` and `first_epoch`.
 
     Raises:
-        SpeakerOverlapError: Both are from `make_dataset` and share a speaker.
+        SpeakerOverlapError: Both are from `make_dataset` and share a speaker,
+            and there are others.
         ValueError: They do not resume at the same step.
     """
-    shared = getattr(weights, "speakers", frozenset()) & getattr(
-        architecture, "speakers", frozenset()
+    one, other = (
+        frozenset(getattr(half, "speakers", ()))
+        for half in (weights, architecture)
     )
-    if shared:
+    shared = one & other
+    # `halves` warns of a single training speaker, who is in both.
+    if shared and len(one | other) > 1:
         raise SpeakerOverlapError(
             "The halves of a search must have different speakers. Received "
             f"shared speakers: {sorted(shared)}"

@@ -127,8 +127,8 @@ def test_folds_of_all_seeds_are_tasks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(driver, "_make_run", FakeRun)
     monkeypatch.setattr(
         driver,
-        "fold_folders",
-        lambda folds, features, run, exposed: {
+        "begin_folds",
+        lambda folds, run: {
             name: types.SimpleNamespace(path=run.path / "folds" / name)
             for name in folds
         },
@@ -171,4 +171,5 @@ class FakeRun:
             file.write_text("")
 
     def prepare(self):
-        """Nothing."""
+        """What `begin_folds` is given."""
+        return {"folds": self.folds, "run": self.run}
