@@ -193,7 +193,12 @@ def _read(config, model):
             )
         except AudioError as error:
             if not config.skip_bad_audio:
-                raise
+                raise AudioError(
+                    error.path,
+                    error.found,
+                    f"{error.advice}; or leave bad audio out with "
+                    "--skip-bad-audio",
+                ) from None
             skipped.append({"path": error.path, "reason": error.found})
             continue
         kept.append(utterance)

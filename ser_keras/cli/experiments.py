@@ -66,10 +66,10 @@ def show_training(result):
         f"{result['scores']['wa']:.3f}, {result['scores']['n']} utterances of "
         f"{len(result['scores']['per_speaker'])} test speakers"
     )
-    print(served_network(result))
     if takes_waveforms(result["saved_model"]):
         model = result["saved_model"]
         print(f"try it: ser_keras predict --model {model} FILE")
+    print(served_network(result))
 
 
 def served_network(result):
