@@ -11,6 +11,7 @@ import rich.console
 import rich.progress
 
 from ser_keras._files import write_text
+from ser_keras._quiet import without_information
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
@@ -76,7 +77,8 @@ def evaluate(config):
         )
     facts = {"left_out": {}, "skipped": []}
     if config.corpus:
-        model = load_predictor(config.path)
+        with without_information():
+            model = load_predictor(config.path)
         kept, waveforms, facts = _read(config, model)
         facts["warnings"] = _calibrated_elsewhere(model, config.corpus)
         answers = functools.partial(_answers, model, kept, waveforms)
