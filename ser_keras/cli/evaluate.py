@@ -11,6 +11,7 @@ import rich.console
 import rich.progress
 
 from ser_keras._files import write_text
+from ser_keras._quiet import without_information
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.cli.command import Command
@@ -93,7 +94,8 @@ def evaluate(config):
         )
     facts = {"left_out": {}, "skipped": []}
     if config.corpus:
-        model = load_predictor(config.path)
+        with without_information():
+            model = load_predictor(config.path)
         kept, waveforms, facts = _read(config, model)
         facts["warnings"] = _calibrated_elsewhere(model, config.corpus)
         answers = functools.partial(_answers, model, kept, waveforms)
@@ -227,7 +229,12 @@ def _read(config, model):
             )
         except AudioError as error:
             if not config.skip_bad_audio:
-                raise
+                raise AudioError(
+                    error.path,
+                    error.found,
+                    f"{error.advice}; or leave bad audio out with "
+                    "--skip-bad-audio",
+                ) from None
             skipped.append({"path": error.path, "reason": error.found})
             continue
         kept.append(utterance)

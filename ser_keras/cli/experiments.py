@@ -69,10 +69,10 @@ def show_training(result):
         f"{counted(len(result['scores']['per_speaker']), 'test speaker')}"
         f"{_part(result)}"
     )
-    print(served_network(result))
     if takes_waveforms(result["saved_model"]):
         model = result["saved_model"]
         print(f"try it: ser_keras predict --model {model} FILE")
+    print(served_network(result))
 
 
 def _part(result):

@@ -17,6 +17,7 @@ import numpy as np
 from ser_keras._errors import counted
 from ser_keras._files import read_json
 from ser_keras._files import replace_file
+from ser_keras._quiet import without_information
 from ser_keras._registry import load_model
 from ser_keras.audio.alterations import RandomAlteration
 from ser_keras.audio.bandwidth import bandwidth
@@ -495,25 +496,26 @@ class _Run:
                     config.cache_dir,
                     skip_bad_audio=config.skip_bad_audio,
                 )
-            entries["litert"] = write_litert_files(
-                run,
-                self.folds,
-                features,
-                self.preprocessor,
-                entries["temperature"] or 1.0,
-                self.experiment.litert_precisions,
-                entries["bandwidth"],
-            )
-            if self.final:
-                write_final_litert_files(
-                    run.path / FINAL,
-                    network,
+            with without_information():
+                entries["litert"] = write_litert_files(
+                    run,
+                    self.folds,
                     features,
                     self.preprocessor,
                     entries["temperature"] or 1.0,
                     self.experiment.litert_precisions,
                     entries["bandwidth"],
                 )
+                if self.final:
+                    write_final_litert_files(
+                        run.path / FINAL,
+                        network,
+                        features,
+                        self.preprocessor,
+                        entries["temperature"] or 1.0,
+                        self.experiment.litert_precisions,
+                        entries["bandwidth"],
+                    )
         entries |= self.experiment.score_more(run, self.folds, self.features)
         exported = self._export(outcome, network, entries)
         result = write_report(run, outcome, saved_model=exported, **entries)

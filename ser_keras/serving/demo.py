@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ser_keras._errors import needs_extra
+from ser_keras._quiet import without_information
 from ser_keras.audio.io import AudioError
 from ser_keras.audio.io import load_audio
 from ser_keras.corpora.built_in import built_in_corpus
@@ -294,9 +295,9 @@ def launch(
         ValueError: There is no threshold for this accuracy.
     """
     _import_gradio()  # Fails before models are read, which takes longer.
-    page = build_page(
-        [DemoModel.load(path, threshold, accuracy) for path in paths]
-    )
+    with without_information():
+        models = [DemoModel.load(path, threshold, accuracy) for path in paths]
+    page = build_page(models)
     _, url, _ = page.launch(
         server_name=host,
         server_port=port or _free_port(host),

@@ -18,12 +18,15 @@ import soundfile
 
 import ser_keras as ser
 from ser_keras.cli import parse
+from ser_keras.cli.experiments import served_network
 from ser_keras.cli.main import main
 from ser_keras.corpora.built_in import built_in_corpus
 from ser_keras.experiments.light_sernet import LightSERNetConfig
 from ser_keras.features.preprocessor import load_preprocessor
 from ser_keras.models.waveform_model import WaveformModel
 from ser_keras.protocols.leak_guard import ExposedAudio
+from ser_keras.serving.confidence import overstates
+from ser_keras.serving.confidence import predictions_beside
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +126,44 @@ def test_export_a_saved_model(folder, wav, capfd):
         atol=1e-5,
     )
     assert "UAR" in (folder / exported / "card.md").read_text()
+    # What is known of its test goes with it.
+    test = predictions_beside("out")
+    assert test.ids == predictions_beside("results/run").ids
+    assert not overstates("out")
+    assert ser.load_saved_model("out").calibrated_on == "emodb"
     # The next one is the next version; nothing is overwritten.
-    assert json.loads(run(capfd, *argv)[1])["exported"].endswith("2")
+    status, out, _ = run(capfd, *argv[:-1])
+    lines = out.splitlines()
+    assert lines[0].startswith(f"exported {os.path.join('out', '2')} (")
+    assert lines[1].startswith(f"A new version beside {exported},")
+
+
+def test_a_run_says_whose_network_it_exported(folder):
+    result = json.loads((folder / "train.json").read_text())
+    ((name, scores),) = result["folds"].items()
+    said = served_network(result)
+    assert f"the network of fold {name}, the only one" in said
+    assert f"{scores['uar']:.3f} on {scores['n']} utterances" in said
+    several = {**result, "folds": {"a": {}, name: scores}}
+    assert f"{name}, the last of 2" in served_network(several)
+    whole = served_network({**several, "final": True})
+    assert "all speakers" in whole and "no score of its own" in whole
+
+
+def test_a_temperature_of_another_corpus_is_warned_of(folder, capfd):
+    corpus = folder / "list.csv"
+    rows = [
+        f"{path},{name},{path.stem[:2]}"
+        for path in sorted(built_in_corpus(smoke=True).iterdir())
+        for letter, name in (("W", "anger"), ("N", "neutral"))
+        if path.stem[5] == letter
+    ]
+    corpus.write_text("\n".join(["path,label,speaker", *rows]) + "\n")
+    model = json.loads((folder / "train.json").read_text())["saved_model"]
+    argv = ["evaluate", model, "--data-dir", corpus, "--corpus", "manifest"]
+    status, out, _ = run(capfd, *argv)
+    assert status == 0
+    assert "WARNING: the model's probabilities were calibrated on emodb" in out
 
 
 def test_export_litert(folder, capfd):
@@ -279,19 +318,19 @@ def test_check_a_corpus(folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("argv", "message"),
+    ("argv", "expected", "message"),
     [
-        (["--corpus", "emodb"], "together"),
-        (["--smoke", "--fold", "9"], "fold"),
-        (["--protocol", "nonsense", "--smoke"], "nonsense"),
-        (["--corpus", "emodb", "--data-dir", "nowhere"], "nowhere"),
+        (["--corpus", "emodb"], 1, "together"),
+        (["--smoke", "--fold", "9"], 1, "fold"),
+        (["--protocol", "nonsense", "--smoke"], 2, "nonsense"),
+        (["--corpus", "emodb", "--data-dir", "nowhere"], 1, "nowhere"),
     ],
 )
-def test_bad_input_is_one_clear_line(folder, capfd, argv, message):
+def test_bad_input_is_one_clear_line(folder, capfd, argv, expected, message):
     status, _, err = run(
         capfd, "train", "light_sernet", "--output-dir", "results/bad", *argv
     )
-    assert status == 1
+    assert status == expected
     assert message in err and "Traceback" not in err
     assert not (folder / "results/bad").exists()
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ser_keras._errors import shortened
+from ser_keras._quiet import import_tensorflow_quietly
 from ser_keras._versions import package_versions
 from ser_keras.training.engines.engine import Engine
 from ser_keras.training.estimate import seconds_left
@@ -328,6 +329,8 @@ def run_task(work: Work, task: Task) -> Outcome:
 
     An error is returned: engines raise their own for a worker that is lost.
     """
+    # What it prints is in the log, and not on the terminal of who started it.
+    import_tensorflow_quietly()
     start = time.perf_counter()
     error = None
     try:
