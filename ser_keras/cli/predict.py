@@ -464,15 +464,15 @@ def show(result):
                 f"{row['file']}: mean of {row['windows']} windows; over time: "
                 f"{row['over_time']}, {row['picture']}"
             )
+    # The last line is an error, and what to do about it.
+    if result["failed"] and len(result["files"]) > 1:
+        print(
+            f"{result['failed']} of {_files(len(result['files']))} failed:",
+            file=sys.stderr,
+        )
     for row in result["files"]:
         if "error" in row:
             print(f"error: {row['file']}: {row['error']}", file=sys.stderr)
-    if result["failed"]:
-        print(
-            f"error: {result['failed']} of {_files(len(result['files']))} "
-            "failed",
-            file=sys.stderr,
-        )
 
 
 def _files(count):

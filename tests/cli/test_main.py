@@ -161,7 +161,8 @@ def test_bad_files_do_not_stop_the_good_ones(models, speech, tmp_path, capfd):
         (silent, "silent"),
     ):
         assert f"error: {file}: {reason}" in err
-    assert "3 of 4 files failed" in err
+    assert "3 of 4 files failed:" in err
+    assert err.splitlines()[-1].startswith(f"error: {silent}: silent")
     assert "Traceback" not in err
 
 
