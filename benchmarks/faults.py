@@ -858,6 +858,7 @@ async def _soak(port, process, model, versions, wav, arguments, count, memory):
             except httpx.HTTPError as error:
                 fine, detail = False, repr(error)
             count.add("answered" if fine else "failed", not fine, detail)
+            await asyncio.sleep(arguments.pause)
 
     async def replace():
         number = 1
@@ -910,6 +911,9 @@ def main():
     parser.add_argument("--disks", type=int, default=20)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--pause", type=float, default=2.0, help="of a client, seconds"
+    )
     add_record_argument(parser)
     arguments = parser.parse_args()
     rows = []
