@@ -134,7 +134,7 @@ class EncoderConfig(
             )
 
     @property
-    def has_epochs(self):
+    def has_epochs(self) -> bool:
         """Whether anything is trained by gradient steps."""
         return self.head != "statistics" or self.tune != "none"
 
