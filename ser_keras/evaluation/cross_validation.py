@@ -17,6 +17,8 @@ from ser_keras._files import replace_file
 from ser_keras._registry import load_model
 from ser_keras.corpora.manifest import Manifest
 from ser_keras.evaluation.calibration import calibrate
+from ser_keras.evaluation.inner_folds import inner_parts
+from ser_keras.evaluation.inner_folds import train_by_inner_folds
 from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.evaluation.scores import Scores
@@ -123,6 +125,7 @@ def cross_validate(
     seed: int = 0,
     held_out_speakers: int = 1,
     hold_out: Sequence[str] = (),
+    select: str = "held-out",
     jobs: int = 1,
     engine: str = "local",
     exposed: ExposedAudio | None = NOTHING_EXPOSED,
@@ -158,6 +161,9 @@ def cross_validate(
             probabilities. Who they are, `rotate_held_out` says once; a run
             that goes on keeps them.
         hold_out: Names of speakers to hold out in place of others.
+        select: `"inner-cv"`: in place of held-out speakers, an inner
+            cross-validation of all training speakers chooses the epoch and
+            sets the temperature, see `train_by_inner_folds`.
         jobs: Folds that train at the same time, each in a process of its own
             which prints to `log.txt` in the fold's folder. A step of a small
             network leaves cores idle that another fold can use. Everything
@@ -202,6 +208,7 @@ def cross_validate(
         seed=seed,
         held_out_speakers=held_out_speakers,
         hold_out=hold_out,
+        select=select,
         exposed=exposed,
         runtime=runtime,
         train=train,
@@ -311,6 +318,7 @@ def _begin(
     seed=0,
     held_out_speakers=1,
     hold_out=(),
+    select="held-out",
     exposed=NOTHING_EXPOSED,
     runtime=None,
     train=train_by_epochs,
@@ -320,6 +328,9 @@ def _begin(
     """What runs a fold in its folder, and the folders, after all checks."""
     for fold in folds:
         check_classes(fold)
+        if select == "inner-cv":
+            inner_parts(fold.train)
+            held_out_speakers, hold_out = 0, ()
     held_out = _held_out(
         run, kept_folds(folds, features), held_out_speakers, seed, hold_out
     )
@@ -334,6 +345,7 @@ def _begin(
         augmented=augmented,
         seed=seed,
         held_out=held_out,
+        select=select,
         runtime=runtime or Runtime("none"),
         train_fold=train,
         whole=whole,
@@ -536,6 +548,7 @@ def _run_fold(
     augmented,
     seed,
     held_out,
+    select,
     runtime,
     train_fold,
     whole,
@@ -543,6 +556,7 @@ def _run_fold(
 ):
     names = held_out[fold.name]
     train, held_out, test = fold_parts(fold, features, names)
+    inner = select == "inner-cv" and not fold.selects_on_test
     if names:
         print(
             f"fold {fold.name}: held-out speakers {', '.join(names)} choose "
@@ -553,20 +567,32 @@ def _run_fold(
         held_out = features.select(held_out)
     with runtime.scope():
         keras.utils.set_random_seed(seed)
-        if search is None:
-            network = build_network(fold, run)
-        else:
-            network = build_network(fold, run, search(fold, run))
-        trained = train_fold(
-            network,
-            features.select(train),
-            augmented=[altered.select(train) for altered in augmented],
-            held_out=held_out,
-            shared_speakers=fold.leaks_speakers,
-            run=run,
-            seed=seed,
+        found = () if search is None else (search(fold, run),)
+        build = functools.partial(build_network, fold, run, *found)
+        training = {
             **training,
-        )
+            "shared_speakers": fold.leaks_speakers,
+            "seed": seed,
+        }
+        if inner:
+            trained = train_by_inner_folds(
+                build,
+                train_fold,
+                train,
+                features,
+                augmented,
+                run,
+                **training,
+            )
+        else:
+            trained = train_fold(
+                build(),
+                features.select(train),
+                augmented=[altered.select(train) for altered in augmented],
+                held_out=held_out,
+                run=run,
+                **training,
+            )
     network = trained.network
     if not runtime.is_plain:
         network = in_float32(network)

@@ -288,6 +288,7 @@ class _Run:
             "augmented": self.augmented,
             "held_out_speakers": config.held_out_speakers,
             "hold_out": getattr(config, "hold_out", ()),
+            "select": getattr(config, "select", "held-out"),
             "exposed": exposed,
             "runtime": self.runtime,
             "train": experiment.train,

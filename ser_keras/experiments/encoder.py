@@ -125,6 +125,12 @@ class EncoderConfig(
                 "`num_layers` must be 0 or more. Received: "
                 f"num_layers={self.num_layers}"
             )
+        if not self.has_epochs and self.select != "held-out":
+            raise ValueError(
+                "`select` must be left out with a statistics head on a frozen "
+                "encoder, whose selection is an inner cross-validation anyway. "
+                f"Received: select={self.select!r}"
+            )
         if not self.has_epochs and self.held_out_speakers:
             raise ValueError(
                 "`held_out_speakers` must be left out with a statistics head "

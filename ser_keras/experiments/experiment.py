@@ -169,10 +169,11 @@ class Experiment:
     def _check_parts(self, folds, features):
         from ser_keras.protocols.fold_parts import check_fold_parts
 
+        inner = getattr(self.config, "select", "held-out") == "inner-cv"
         check_fold_parts(
             folds,
             features,
-            self.config.held_out_speakers,
+            0 if inner else self.config.held_out_speakers,
             self.config.seed,
             self.config.batch_size,
             getattr(self.config, "hold_out", ()),

@@ -193,6 +193,10 @@ class TrainingOptions(Options):
     hold_out: tuple[str, ...] = ()
     """Names of speakers who do so in each fold that trains on them, in place
     of others."""
+    select: typing.Literal["held-out", "inner-cv"] = "held-out"
+    """`held-out`: these speakers choose. `inner-cv`: all training speakers do,
+    in an inner cross-validation of three folds; then a network is trained on
+    all of them, up to the median of the epochs. Takes four trainings a fold."""
     seeds: tuple[int, ...] = ()
     """Seeds to run on the same folds, each in a folder `seed_<n>` of its own,
     in place of `--seed`; one table of them is written at the end. With
@@ -203,6 +207,12 @@ class TrainingOptions(Options):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
                 f"`seeds` must be different. Received: seeds={self.seeds}"
+            )
+        if self.select == "inner-cv" and self.hold_out:
+            raise ValueError(
+                "`hold_out` must be left out where all training speakers "
+                "choose. Received: select='inner-cv', hold_out="
+                f"{self.hold_out}"
             )
         if self.hold_out and not self.held_out_speakers:
             raise ValueError(

@@ -47,6 +47,11 @@ def tune_config_class(system: str) -> type:
         def __post_init__(self):
             super().__post_init__()
             check_positive_integers(self, "fold", "held_out_speakers")
+            if self.select != "held-out":
+                raise ValueError(
+                    "Tuning is a selection by held-out speakers. Received: "
+                    f"select={self.select!r}"
+                )
             if self.seeds:
                 raise ValueError(
                     f"Tuning has one `seed`. Received: seeds={self.seeds}"
