@@ -241,9 +241,7 @@ def audio(arguments):
         context = multiprocessing.get_context("spawn")
         import concurrent.futures
 
-        with concurrent.futures.ProcessPoolExecutor(
-            1, context, max_tasks_per_child=20
-        ) as pool:
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
             tasks = [
                 (seeds, pool.submit(_read_some, (seeds.tolist(), folder)))
                 for seeds in parts
