@@ -8,7 +8,6 @@ babble, not like a person.
 import dataclasses
 
 import numpy as np
-import scipy.signal
 
 SAMPLE_RATE = 16000  # Hz
 
@@ -201,10 +200,15 @@ def _resonate(source, formants, tract):
         denominator = np.convolve(
             denominator, [1, -2 * radius * np.cos(angle), radius**2]
         )
+    # Only to write the corpus: what reads one need not wait for it.
+    import scipy.signal
+
     return scipy.signal.lfilter([1.0], denominator, source)
 
 
 def _fricative(noise, low, high):
+    import scipy.signal
+
     taps = scipy.signal.butter(2, (low, high), "bandpass", fs=SAMPLE_RATE)
     return scipy.signal.lfilter(*taps, noise)
 

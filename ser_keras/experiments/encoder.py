@@ -88,14 +88,16 @@ class EncoderConfig(
     gradient_accumulation: int = 1
     """Steps of a fine-tuning whose gradients are summed up to one update."""
     epochs: int | None = None
-    """Epochs of the training. (attentive head: 30, fine-tuning: 5)"""
+    """Epochs of the training. Default: 30 of an attentive head, 5 of a
+    fine-tuning."""
     units: int = 256
     """Width of an attentive head."""
     weight_decay: float | None = None
-    """Decoupled weight decay. (attentive head: 0.05, fine-tuning: 0.01)"""
+    """Decoupled weight decay. Default: 0.05 of an attentive head, 0.01 of a
+    fine-tuning."""
     learning_rate: float | None = None
-    """Peak learning rate, by AdamW. (attentive head: 1e-3, fine-tuning: 2e-5,
-    LoRA: 5e-4)"""
+    """Peak learning rate, by AdamW. Default: 1e-3 of an attentive head, 2e-5 of
+    a fine-tuning, 5e-4 of LoRA."""
     duration: float = 6.0
     """Seconds of a clip where it must have a fixed length: in training batches
     of an attentive head, and in LiteRT files."""

@@ -31,6 +31,12 @@ OTHER = {
     "--short",
     "--porcelain",
     "--untracked-files",
+    # Of the proxy caddy.
+    "--from",
+    "--to",
+    # Other names of ours.
+    "--calibration",
+    "--no-calibration",
 }
 
 

@@ -124,6 +124,8 @@ def test_a_model_that_takes_features_is_not_offered(tmp_path, capsys):
         "scores": {"uar": 0.5, "wa": 0.5, "n": 2, "per_speaker": {"s": {}}},
         "uar_interval_95": None,
         "saved_model": str(folder),
+        "final": False,
+        "folds": {"s": {"uar": 0.5, "n": 2}},
     }
     show_training(result)
     assert "try it" not in capsys.readouterr().out

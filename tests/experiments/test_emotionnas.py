@@ -118,7 +118,7 @@ def test_features_that_do_not_fit_leave_no_folder(corpus, tmp_path):
         deep_extractor=str(store),
         output_dir=str(tmp_path / "run"),
     )
-    other = corpus.select(speakers=speakers[3:6])
+    other = corpus.select(speakers=speakers[3:7])
     with pytest.raises(ValueError, match="of another corpus"):
         run_experiment(config, ser.protocols.leave_one_speaker_out(other))
     assert not (tmp_path / "run").exists()
