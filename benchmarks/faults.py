@@ -173,7 +173,7 @@ def reference(data, rate=None):
                 io.BytesIO(data), dtype="float32", always_2d=True
             )
             samples = samples.mean(axis=1)
-            if not len(samples) and data[:4] == b"RIFF":
+            if not len(samples) and rate and data[:4] == b"RIFF":
                 # A length of 0, as of a pipe: the samples of 16 bits behind.
                 rest = data[data.index(b"data") + 8 :]
                 samples = np.frombuffer(rest[: len(rest) // 2 * 2], "<i2")

@@ -216,6 +216,8 @@ def _program(arguments, env, cwd):
     os.environ.update(env)
     os.chdir(cwd)
     first, *rest = arguments
+    # What starts itself again starts this program.
+    sys.orig_argv = [sys.executable, *arguments]
     paths = env.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [path for path in paths if path not in sys.path]
     status = 0

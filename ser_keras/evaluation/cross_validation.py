@@ -428,17 +428,18 @@ def fold_folders(
     if exposed is not None:
         records = guard_folds(folds, features.manifest, exposed)
     paths = fold_paths(run.path, (fold.name for fold in folds))
+    # Where a fold is, for a person: its name may be no name of a folder.
+    places = {name: path.name for name, path in paths.items()}
+    facts = {"hash": folds_hash(folds), "folders": places}
+    if held_out is not None:
+        facts["held_out"] = held_out
+    # Before any folder: a run with folders and without this is an older one.
+    run.write_json(_FOLDS, facts)
     folders = {
         name: RunFolder(path, run.config) for name, path in paths.items()
     }
     for name, record in records.items():
         record.save(folders[name].path)
-    # Where a fold is, for a person: its name may be no name of a folder.
-    places = {name: path.name for name, path in paths.items()}
-    record = {"hash": folds_hash(folds), "folders": places}
-    if held_out is not None:
-        record["held_out"] = held_out
-    run.write_json(_FOLDS, record)
     return folders
 
 

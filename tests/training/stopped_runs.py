@@ -179,6 +179,8 @@ def resume(run, before):
 
     def stop(path):
         name = os.path.relpath(path)
+        if "/.export-" in name:  # Of a folder that is not there yet.
+            return
         if name.endswith(RESULTS) and not (before / name).exists():
             raise Stopped(name)
 
