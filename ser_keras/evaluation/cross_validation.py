@@ -575,17 +575,7 @@ def _run_fold(
             "shared_speakers": fold.leaks_speakers,
             "seed": seed,
         }
-        if inner:
-            trained = train_by_inner_folds(
-                build,
-                train_fold,
-                train,
-                features,
-                augmented,
-                run,
-                **training,
-            )
-        else:
+        if not inner:
             trained = train_fold(
                 build(),
                 features.select(train),
@@ -594,6 +584,17 @@ def _run_fold(
                 run=run,
                 **training,
             )
+    if inner:
+        trained = train_by_inner_folds(
+            build,
+            train_fold,
+            train,
+            features,
+            augmented,
+            run,
+            runtime,
+            **training,
+        )
     network = trained.network
     if not runtime.is_plain:
         network = in_float32(network)

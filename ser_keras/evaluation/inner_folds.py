@@ -14,6 +14,8 @@ from ser_keras.evaluation.predict import predict
 from ser_keras.evaluation.predictions import Predictions
 from ser_keras.features.dataset import make_dataset
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
+from ser_keras.training.runtime import in_float32
 
 INNER_FOLDS = 3
 _PREDICTIONS = "held_out_predictions.csv"
@@ -71,6 +73,7 @@ def train_by_inner_folds(
     features: Any,
     augmented: Any,
     run: RunFolder,
+    runtime: Runtime,
     **training: Any,
 ) -> Any:
     """Trains on all speakers, for as many epochs as an inner one has chosen.
@@ -87,11 +90,23 @@ def train_by_inner_folds(
         features: Of all utterances.
         augmented: Further ones, altered.
         run: Folder of the fold.
+        runtime: What the networks are trained on; not in its scope.
         **training: Further arguments of `train_fold`.
 
     Returns:
         What `train_fold` returns, with `held_out`.
     """
+
+    def train_on(part, run, **options):
+        with runtime.scope():
+            return train_fold(
+                build(),
+                features.select(part),
+                augmented=[altered.select(part) for altered in augmented],
+                run=run,
+                **options,
+            )
+
     epochs, answers = [], []
     batch_size = training.get("batch_size", 32)
     parts = inner_parts(train)
@@ -105,18 +120,12 @@ def train_by_inner_folds(
                 flush=True,
             )
             held_out = features.select(others)
-            trained = train_fold(
-                build(),
-                features.select(some),
-                augmented=[altered.select(some) for altered in augmented],
-                held_out=held_out,
-                run=inner,
-                **training,
-            )
+            trained = train_on(some, inner, held_out=held_out, **training)
             inner.write_json("chosen.json", {"epoch": trained.epoch})
-            found = predict(
-                trained.network, make_dataset(held_out, batch_size), others
-            )
+            network = trained.network
+            if not runtime.is_plain:
+                network = in_float32(network)
+            found = predict(network, make_dataset(held_out, batch_size), others)
             found.save_csv(file)
         epochs.append(inner.read_json("chosen.json")["epoch"])
         answers.append(Predictions.load_csv(file))
@@ -126,13 +135,6 @@ def train_by_inner_folds(
         f"all {len(train.speakers)} speakers up to {epoch}",
         flush=True,
     )
-    trained = train_fold(
-        build(),
-        features.select(train),
-        augmented=[altered.select(train) for altered in augmented],
-        held_out=None,
-        stop_after=epoch,
-        run=run,
-        **{k: v for k, v in training.items() if k != "select_by"},
-    )
+    training.pop("select_by", None)  # No speaker is held out.
+    trained = train_on(train, run, held_out=None, stop_after=epoch, **training)
     return trained._replace(held_out=Predictions.concatenate(answers))

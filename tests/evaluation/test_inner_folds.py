@@ -13,8 +13,10 @@ from ser_keras.evaluation.predictions import Predictions
 from ser_keras.experiments.encoder import EncoderConfig
 from ser_keras.experiments.options import TrainingOptions
 from ser_keras.features.feature_set import FeatureSet
+from ser_keras.models.light_sernet import LightSERNet
 from ser_keras.protocols.splits import leave_one_speaker_out
 from ser_keras.training.run_folder import RunFolder
+from ser_keras.training.runtime import Runtime
 from tests.experiments.conftest import MANIFEST
 
 RNG = np.random.default_rng(0)
@@ -107,13 +109,21 @@ def test_inner_folds_that_are_finished_are_not_trained_again(
     ]
 
 
-def test_a_real_training(tmp_path):
+def network(fold, run):
+    """One of the library's: only these train on replicas as on one device."""
+    keras.utils.set_random_seed(0)
+    return LightSERNet((None, 3, 1), 2, width=0.25)
+
+
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_a_real_training(strategy, tmp_path):
     outcome = cross_validate(
-        build,
+        network,
         FEATURES,
         leave_one_speaker_out(MANIFEST)[:1],
         run=RunFolder(tmp_path / "run", {}),
         select="inner-cv",
+        runtime=Runtime(strategy),
         exposed=None,
         epochs=3,
         batch_size=8,
